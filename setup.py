@@ -1,0 +1,41 @@
+"Package metadata, all of it read from settings.ini."
+from configparser import ConfigParser
+from pathlib import Path
+
+from setuptools import setup
+
+here = Path(__file__).parent
+config = ConfigParser(delimiters=["="], interpolation=None)
+config.read(here / "settings.ini", encoding="utf-8")
+settings = config["DEFAULT"]
+
+
+def lines(key):
+    return [line.strip() for line in settings[key].splitlines() if line.strip()]
+
+
+lab, docs = lines("lab_requirements"), lines("docs_requirements")
+setup(
+    version=settings["version"],
+    description=settings["description"],
+    long_description=(here / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author=settings["author"],
+    license=settings["license"],
+    keywords=[word.strip() for word in settings["keywords"].split(",")],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Natural Language :: English",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
+    ],
+    packages=["masktune"],
+    package_data={"masktune": ["py.typed"]},
+    install_requires=lines("requirements"),
+    extras_require={"lab": lab, "docs": docs, "dev": lab + lines("dev_requirements")},
+    entry_points={"console_scripts": lines("console_scripts"), "nbdev": ["masktune=masktune._modidx:d"]},
+)
