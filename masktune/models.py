@@ -125,11 +125,13 @@ class TargetLayer(NamedTuple):
 # %% ../nbs/api/01_models.ipynb #f04bfa42
 _POOLINGS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d, nn.FractionalMaxPool2d, nn.LPPool2d)
 
-# %% ../nbs/api/01_models.ipynb #1f4a7277
+# %% ../nbs/api/01_models.ipynb #483176c9
 def _grid_of(output:Any, image_size:tuple[int, int], seen:set[tuple[int, int]])->tuple[int, int, TokensToGrid|None]|None:
     "Read a module's output as a grid: (height, width, reshape), or None where it is none"
     if not isinstance(output, Tensor) or not output.is_floating_point(): return None
-    def like_image(height, width): return height * width > 1 and abs(height * image_size[1] - width * image_size[0]) <= max(image_size)
+    finest = min((height * width for height, width in seen), default=image_size[0] * image_size[1])
+    def like_image(height, width):  # an attention matrix is square too, but finer than the patches it weighs
+        return 1 < height * width <= finest and abs(height * image_size[1] - width * image_size[0]) <= max(image_size)
     shape = tuple(output.shape)
     if len(shape) == 4 and like_image(*shape[2:]): return (*shape[2:], None)
     if len(shape) == 4 and like_image(*shape[1:3]): return (*shape[1:3], TokensToGrid(*shape[1:3]))
@@ -146,7 +148,7 @@ class _Record(NamedTuple):
     version:int   # in-place operations raise it: the same tensor at another version is another value
     grid:tuple[int, int, TokensToGrid|None]|None
 
-# %% ../nbs/api/01_models.ipynb #3fd256cf
+# %% ../nbs/api/01_models.ipynb #81ef54fa
 def _trace(model:nn.Module, example:Tensor)->tuple[list[_Record], nn.Module|None]:
     "Every module's outputs in the order they finish, and the last linear layer (the head)"
     records, seen, head, handles = [], set(), None, []
@@ -155,7 +157,8 @@ def _trace(model:nn.Module, example:Tensor)->tuple[list[_Record], nn.Module|None
             nonlocal head
             if isinstance(module, (nn.Linear, nn.Conv2d)): head = module
             if not isinstance(output, Tensor): return
-            grid = _grid_of(output, tuple(example.shape[-2:]), seen)
+            projects_tokens = output.ndim == 3 and isinstance(module, nn.Linear)  # queries, keys, values: not yet features of a place
+            grid = None if projects_tokens else _grid_of(output, tuple(example.shape[-2:]), seen)
             if output.ndim == 4 and grid: seen.add(grid[:2])
             records.append(_Record(name, module, output, output._version, grid))
         return hook
