@@ -349,7 +349,8 @@ def fit(
 )->FitResult:
     """Train `model` with cross-entropy; with a seed, two runs on the CPU end bit for bit alike.
 
-    Selection uses validation accuracy, never groups; the earliest of equally good epochs wins. Raises `ValueError` before the first
+    Selection uses validation accuracy, never groups; of equally good epochs the latest wins, as the nearest to the weights a
+    finetuning starts from. Raises `ValueError` before the first
     step when model, data and settings do not fit together, and when the loss stops being a number."""
     accelerator = _accelerator(device, mixed_precision)
     model = as_classifier(model, dataset).to(accelerator.device)
@@ -399,7 +400,7 @@ def fit(
                 if select != "last": score = row["val_accuracy" if select == "average" else "val_worst_class"]
             row["seconds"] = time.perf_counter() - started
             history.append(row)
-            if score > best_score: best_score, best_epoch, best_state = score, epoch, _network_state(model)
+            if score >= best_score: best_score, best_epoch, best_state = score, epoch, _network_state(model)
             if on_epoch is not None: on_epoch(row)
             _say(row, epochs, progress, accelerator.is_main_process)
     return FitResult(history, best_epoch, best_state, _network_state(model), _plain_state(stepper))
