@@ -8,6 +8,7 @@ __all__ = ['wilson_interval', 'Share', 'Evaluation', 'progress_bar', 'batches', 
            'FitResult', 'fit']
 
 # %% ../nbs/api/02_erm.ipynb #ee37dfe9
+import copy
 import json
 import math
 import os
@@ -350,15 +351,14 @@ def fit(
     """Train `model` with cross-entropy; with a seed, two runs on the CPU end bit for bit alike.
 
     Selection uses validation accuracy, never groups; of equally good epochs the latest wins, as the nearest to the weights a
-    finetuning starts from. Raises `ValueError` before the first
-    step when model, data and settings do not fit together, and when the loss stops being a number."""
+    finetuning starts from. Raises `ValueError` before the first step when model, data and settings do not fit together, and when the loss stops being a number."""
     accelerator = _accelerator(device, mixed_precision)
     model = as_classifier(model, dataset).to(accelerator.device)
     _check_fit(model, dataset, val, epochs, batch_size, select)
     if lr is None and optimizer_state is None: raise ValueError("lr is missing: give a learning rate, or an optimizer_state that holds one")
     stepper = make_optimizer([p for p in model.parameters() if p.requires_grad], optimizer, lr=lr or 1., momentum=momentum, weight_decay=weight_decay)
     if optimizer_state is not None:
-        try: stepper.load_state_dict(dict(optimizer_state))
+        try: stepper.load_state_dict(copy.deepcopy(dict(optimizer_state)))  # PyTorch would train on in the caller's own buffers
         except (ValueError, KeyError) as error: raise ValueError(f"optimizer_state does not belong to this model and optimizer {optimizer!r}: {error}") from None
         for group in stepper.param_groups:
             group.pop("initial_lr", None)
