@@ -1,17 +1,20 @@
 """Biased digits over ten seeds: ERM, random masking and MaskTune after one round, every seed printed.
 
-    python benchmarks/digits_seeds.py [--seeds 0-9] [--jobs 2] [--out benchmarks/digits_seeds.json]
+    python benchmarks/digits_seeds.py [--seeds 10-19] [--jobs 2] [--out benchmarks/digits_seeds.json]
 
-The settings were fixed before seeds 0 to 9 were run, and none of them was chosen by groups or by a test set:
+The settings were fixed before these ten seeds were run, and none of them was chosen by groups or by a test set:
 
-- network, optimiser, momentum, weight decay, masking rule, checkpoints, one epoch: the paper's and its official code's.
-- learning rate constant at 0.01, in finetuning too: the official code's. Its paper decays the rate to an eighth first;
-  an epoch here has 36 steps where MNIST's has 375, so that an eighth of the rate would hardly move the weights.
-- 15 epochs of batches of 32 where MNIST has 100 of 128: validation accuracy stands still from about the tenth on.
-- maps from the best epoch by validation accuracy, as in the official code. Two hundred and eighty-nine validation images
-  leave many epochs equal; the latest of them is taken, being the nearest to the last weights, which are finetuned.
+- network, optimiser, rates, schedule (halved at every quarter), masking rule, checkpoints and the one epoch of finetuning
+  at the last rate: the paper's.
+- 16 epochs of batches of 32, where the paper's MNIST has 100 of 128: there are 40 times fewer images.
+- of epochs with equal validation accuracy (289 validation images leave many) the latest gives the maps, being the nearest
+  to the last weights, which are finetuned.
 
-Seeds 100 to 107 were looked at while this was built, which is why they are not among the ten.
+A first version kept the rate constant at 0.01, as the official code does. On seeds 0 to 9 its mean on the biased test was
+0.852. The rate was then chosen by validation accuracy on *masked validation images* over seeds 200 to 219: 0.874 at the
+constant rate (worst seed 0.536), 0.967 with the paper's schedule (worst 0.927). Seeds that were looked at before that
+choice, 0 to 9 and 100 to 107, are not among the ten.
+
 A seed sets everything: the split of the scans, the exceptions to the shortcut, the initial weights, the order of images.
 """
 import argparse
@@ -51,7 +54,7 @@ def table(rows: list[dict]) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", default="0-9", help="first-last")
+    parser.add_argument("--seeds", default="10-19", help="first-last")
     parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
     parser.add_argument("--out", type=Path, help="write the figures here as JSON")
     options = parser.parse_args()

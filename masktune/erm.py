@@ -279,14 +279,15 @@ def make_schedule(
     name:str="constant",              # constant, multistep or cosine
     *,
     epochs:int,                       # length of the training
-    milestones:Sequence[int]=(),      # multistep: epochs after which the rate drops
+    milestones:Sequence[int]=(),      # multistep: epochs after which the rate drops; none given: every quarter (the paper's)
     gamma:float=0.5,                  # multistep: what it is multiplied by
 )->torch.optim.lr_scheduler.LRScheduler:
     "Build a schedule that is stepped once an epoch"
     look_up("schedule", name, ("constant", "multistep", "cosine"))
     schedulers = torch.optim.lr_scheduler
-    if name == "multistep" and not milestones: raise ValueError("schedule 'multistep' needs milestones, such as [25, 50, 75]")
-    if name == "multistep": return schedulers.MultiStepLR(optimizer, list(milestones), gamma)
+    if name == "multistep":
+        quarters = sorted({round(epochs * share) for share in (0.25, 0.5, 0.75)} - {0, epochs})
+        return schedulers.MultiStepLR(optimizer, list(milestones) or quarters, gamma)
     if name == "cosine": return schedulers.CosineAnnealingLR(optimizer, epochs)
     return schedulers.ConstantLR(optimizer, factor=1., total_iters=0)
 
@@ -334,7 +335,7 @@ def fit(
     weight_decay:float=1e-4,                            # L2 penalty
     batch_size:int=32,                                  # images per step and process
     schedule:str="constant",                            # constant, multistep or cosine, stepped once an epoch
-    milestones:Sequence[int]=(),                        # multistep: epochs after which the rate drops
+    milestones:Sequence[int]=(),                        # multistep: epochs after which the rate drops; none given: every quarter
     gamma:float=0.5,                                    # multistep: what it is multiplied by
     augment:Callable[[Tensor], Tensor]|None=None,       # random transform of one (3, H, W) uint8 image, after masking
     batch_transform:Callable[[Tensor], Tensor]|None=None,  # on the device, (B, 3, H, W) uint8 -> the same: `MaskBatch`

@@ -48,19 +48,19 @@ def finetune(
         maps = compute_saliency(model, dataset, layer, **shared)
     return fit(model, MaskedDataset(dataset, maps, rule, fill), epochs=epochs, lr=lr, **options)
 
-# %% ../nbs/api/05_finetune.ipynb #579342cc
+# %% ../nbs/api/05_finetune.ipynb #01c7ba51
 @dataclass(kw_only=True)
 class Settings:
     "How to train, mask and finetune; raises `ValueError` that names the setting, its value and what is allowed"
     # the plain model
-    epochs:int=15                    # ERM epochs; 0 takes the model as already trained
+    epochs:int=16                    # ERM epochs; 0 takes the model as already trained
     lr:float=0.01                    # ERM learning rate
     optimizer:str="sgd"              # sgd or adam
     momentum:float=0.9               # sgd only
     weight_decay:float=1e-4          # L2 penalty
     batch_size:int=32                # images per step and process
-    schedule:str="constant"          # constant (the official code), multistep (the paper) or cosine
-    milestones:tuple[int, ...]=()    # multistep: epochs after which the rate drops
+    schedule:str="multistep"         # multistep (the paper), constant (the official code) or cosine
+    milestones:tuple[int, ...]=()    # multistep: epochs after which the rate drops; none given: every quarter
     gamma:float=0.5                  # multistep: what it is multiplied by
     select:str="average"             # best epoch by val accuracy: average, worst_class, or simply last
     augment:str|Callable[[Tensor], Tensor]="none"  # none, flip, crop-flip, or a function of one (3, H, W) uint8 image
