@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['finetune', 'Settings', 'Round', 'MaskTune', 'versions', 'save_state', 'load_state']
 
-# %% ../nbs/api/05_finetune.ipynb #16eeb519
+# %% ../nbs/api/05_finetune.ipynb #047d8b7f
 import copy
 import os
 import platform
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from .data import AUGMENTATIONS, ImageDataset, look_up, make_augmentation
 from .erm import Evaluation, FitResult, atomic_path, evaluate, fit, load_weights, read_json, save_weights, write_json
-from .masking import FILLS, MaskBatch, MaskedDataset, RandomMask, Threshold
+from .masking import FILLS, MaskBatch, MaskedDataset, RandomMask, SwappedDataset, Threshold
 from .models import Classifier, as_classifier
 from .xgradcam import SaliencyMaps, compute_saliency
 
@@ -48,7 +48,7 @@ def finetune(
         maps = compute_saliency(model, dataset, layer, **shared)
     return fit(model, MaskedDataset(dataset, maps, rule, fill), epochs=epochs, lr=lr, **options)
 
-# %% ../nbs/api/05_finetune.ipynb #01c7ba51
+# %% ../nbs/api/05_finetune.ipynb #87e3b36d
 @dataclass(kw_only=True)
 class Settings:
     "How to train, mask and finetune; raises `ValueError` that names the setting, its value and what is allowed"
@@ -75,6 +75,7 @@ class Settings:
     # the finetuning
     finetune_epochs:int=1            # the paper's one
     finetune_lr:float|None=None      # None: the last rate of ERM, as in the paper
+    finetune_batch_size:int|None=None  # images per finetuning step; None: as in ERM
     start_from:str="last"            # ERM checkpoint that is finetuned: last (the official code) or best
     keep_optimizer:bool=True         # go on with ERM's momentum; it belongs to the last checkpoint
     freeze_batchnorm:bool=False      # keep batch normalisation's running statistics; the official code updates them
@@ -98,6 +99,7 @@ class Settings:
         for name, least in (("epochs", 0), ("finetune_epochs", 1), ("rounds", 1), ("batch_size", 2), ("num_workers", 0), ("seed", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or value < least: raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+        if self.finetune_batch_size is not None and self.finetune_batch_size < 2: raise ValueError(f"finetune_batch_size must be at least 2, got {self.finetune_batch_size}")
         for name in ("lr", "finetune_lr"):
             value = getattr(self, name)
             if value is not None and not value > 0: raise ValueError(f"{name} must be above 0, got {value!r}")
@@ -119,7 +121,7 @@ def _with_weights(model:Classifier, state:Mapping[str, Tensor])->Classifier:
     model.network.load_state_dict(state)
     return model
 
-# %% ../nbs/api/05_finetune.ipynb #08ebaaa0
+# %% ../nbs/api/05_finetune.ipynb #4104662e
 @dataclass
 class MaskTune(Settings):
     """MaskTune from the plain model to the finetuned one ([Asgari Taghanaki et al., 2022](https://arxiv.org/abs/2210.00055)).
@@ -136,6 +138,12 @@ class MaskTune(Settings):
         self.rounds_:list[Round] = []
         self.history_:dict[str, list[dict[str, float]]] = {}
         self.metrics_:dict[str, dict[str, Evaluation]] = {}
+
+    @property
+    def settings(self)->dict[str, Any]:
+        "Every setting by name; an augmentation that is a function is named `none`, since a file cannot hold it"
+        values = {f.name: getattr(self, f.name) for f in fields(Settings)}
+        return values | {"milestones": list(self.milestones), "augment": self.augment if isinstance(self.augment, str) else "none"}
 
     @property
     def model_(self)->Classifier:
@@ -193,6 +201,13 @@ class MaskTune(Settings):
             if r.maps is None: raise ValueError("this run makes its masks on the device and stores no maps")
             train = MaskedDataset(train, r.maps, Threshold.parse(self.rule), self.fill)
         return train
+
+    def swapped(self,
+        val:ImageDataset,  # images that were not trained on
+    )->SwappedDataset:
+        "A test set that asks, without group labels, whether the plain model's evidence is still followed"
+        maps = compute_saliency(self._explained(1), val, self.layer, self.source, target=self.target, progress=self.progress, **self._machine())
+        return SwappedDataset(val, maps, Threshold.parse(self.rule), self.fill, self.seed)
 
     def finetune_round(self,
         train:ImageDataset,  # the images trained on
@@ -261,7 +276,8 @@ class MaskTune(Settings):
         lr = self.finetune_lr
         if lr is None: lr = self.optimizer_state_["param_groups"][0]["lr"]
         return model, fit(model, data, epochs=self.finetune_epochs, lr=lr, optimizer_state=state, batch_transform=transform, augment=self._augmentation(data),
-                          freeze_batchnorm=self.freeze_batchnorm, seed=self.seed + number, on_epoch=on_epoch, **self._training())
+                          freeze_batchnorm=self.freeze_batchnorm, seed=self.seed + number, on_epoch=on_epoch,
+                          **self._training() | {"batch_size": self.finetune_batch_size or self.batch_size})
 
     def report(self,
         path:str|os.PathLike,                               # the HTML page to write
@@ -285,13 +301,16 @@ class MaskTune(Settings):
             save_weights(folder / "erm" / "last.safetensors", _with_weights(self.erm_, self.erm_last_))
             save_state(folder / "erm" / "state.pt", {"optimizer": self.optimizer_state_, "history": self.history_["erm"]})
         for number in range(1, len(self.rounds_) + 1): self.save_round(folder, number)
-        if self.metrics_: write_json(folder / "metrics.json", {name: {test: e.to_dict() for test, e in tests.items()} for name, tests in self.metrics_.items()})
+        if self.metrics_: self.save_metrics(folder)
         return folder
+
+    def save_metrics(self, folder:str|os.PathLike)->None:
+        "Write `metrics.json` alone: by model, then by test set"
+        write_json(Path(folder) / "metrics.json", {name: {test: e.to_dict() for test, e in tests.items()} for name, tests in self.metrics_.items()})
 
     def save_config(self, folder:str|os.PathLike, about:Mapping[str, Any]|None=None)->Path:
         "Write `config.json` alone: every setting, the versions, and what `about` says"
-        config = {"settings": {f.name: getattr(self, f.name) for f in fields(Settings)}, "versions": versions()} | dict(about or {})
-        if callable(self.augment): config["settings"]["augment"] = getattr(self.augment, "__qualname__", type(self.augment).__name__)
+        config = {"settings": self.settings, "versions": versions()} | dict(about or {})
         if self.erm_ is not None: config["normalisation"] = {"mean": self.erm_.mean.flatten().tolist(), "std": self.erm_.std.flatten().tolist()}
         write_json(Path(folder) / "config.json", config)
         return Path(folder) / "config.json"

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['FILLS', 'normalize', 'mean_std_threshold', 'quantile_threshold', 'fixed_threshold', 'otsu_threshold', 'Threshold',
-           'mean_std', 'quantile', 'fixed', 'otsu', 'hide', 'MaskedDataset', 'MaskBatch', 'random_square_mask',
-           'RandomMask']
+           'mean_std', 'quantile', 'fixed', 'otsu', 'hide', 'MaskedDataset', 'SwappedDataset', 'MaskBatch',
+           'random_square_mask', 'RandomMask']
 
-# %% ../nbs/api/04_masking.ipynb #5bc81216
+# %% ../nbs/api/04_masking.ipynb #7d8ab320
 import ast
 import copy
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .data import ImageDataset, Sample, look_up
+from .data import ArrayDataset, ImageDataset, Sample, look_up
 from .models import Classifier, TargetLayer, named_layer
 from .xgradcam import LayerXGradCam, SaliencyMaps
 
@@ -244,6 +244,41 @@ class MaskedDataset(ImageDataset):
         "Only the samples at `index`, renumbered from 0"
         part = self.dataset.subset(index)
         return MaskedDataset(part, self.maps.subset(index, part), self.rule, self.fill)
+
+# %% ../nbs/api/04_masking.ipynb #8141be08
+class SwappedDataset(MaskedDataset):
+    "A data set in which each image's own evidence is hidden and that of an image of another class, drawn by `seed`, is pasted in"
+    def __init__(self,
+        dataset:ImageDataset,              # N images
+        maps:SaliencyMaps,                 # theirs
+        rule:Threshold=Threshold("mean_std", 2.0),  # from map to mask
+        fill:str="zero",                   # what hidden pixels become: zero, mean, blur or noise
+        seed:int=0,                        # which image lends its evidence to which
+    ):
+        super().__init__(dataset, maps, rule, fill)
+        if len(self.labels.unique()) < 2: raise ValueError(f"{dataset} has one class only: there is no other to swap evidence with")
+        generator = torch.Generator().manual_seed(seed)
+        self.partners = torch.empty(len(dataset), dtype=torch.int64)
+        for label in self.labels.unique():
+            mine, others = (self.labels == label).nonzero().flatten(), (self.labels != label).nonzero().flatten()
+            self.partners[mine] = others[torch.randint(len(others), (len(mine),), generator=generator)]
+        self.seed = seed
+
+    def __getitems__(self, indices:Sequence[int])->list[Sample]:
+        samples = super().__getitems__(indices)
+        partners = self.partners[torch.tensor([sample.index for sample in samples])].tolist()
+        lent = torch.stack([self.dataset[i].image for i in partners])
+        masks = self.masks(partners, tuple(lent.shape[-2:]))
+        return [sample._replace(image=torch.where(mask, image, sample.image)) for sample, image, mask in zip(samples, lent, masks, strict=True)]
+
+    def _pixel_digest(self, sha):
+        super()._pixel_digest(sha)
+        sha.update(f"swapped:{self.seed}".encode())
+
+    def subset(self, index)->ArrayDataset:
+        "Only the samples at `index`, renumbered from 0; partners stay who they are"
+        index = torch.as_tensor(index, dtype=torch.int64)
+        return ArrayDataset(torch.stack([s.image for s in self.__getitems__(index.tolist())]), self.labels[index], **self._meta(index))
 
 # %% ../nbs/api/04_masking.ipynb #1eea4f19
 class MaskBatch:

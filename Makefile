@@ -1,0 +1,46 @@
+# Every target makes .venv first when it is missing or older than the requirement lists.
+PYTHON ?= python3
+BIN := .venv/bin
+LISTS := settings.ini setup.py pyproject.toml
+
+.PHONY: help demo test lab bench readme clean
+
+help:
+	@echo "make demo    MaskTune on scans of handwritten digits: table, pictures, report, in under a minute"
+	@echo "make test    every test: notebooks, package, command"
+	@echo "make lab     JupyterLab on the notebooks"
+	@echo "make bench   the benchmarks, in their quick forms"
+	@echo "make readme  README.md from nbs/index.ipynb"
+
+demo: .venv/base
+	$(BIN)/masktune demo
+
+test: .venv/dev
+	$(BIN)/python -m pytest
+
+lab: .venv/dev
+	$(BIN)/jupyter lab --notebook-dir nbs
+
+bench: .venv/dev
+	$(BIN)/python benchmarks/saliency.py --quick
+
+readme: .venv/dev
+	$(BIN)/python scripts/readme.py
+
+clean:
+	rm -rf .venv build dist *.egg-info
+
+.venv/bin/python:
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: install Python 3.10 or newer, or name one with make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "$$($(PYTHON) --version) is too old: install Python 3.10 or newer, or name one with make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "python3 -m venv is missing: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
+	@echo "setting up .venv (PyTorch is large: a few minutes the first time)"
+	$(PYTHON) -m venv .venv
+
+.venv/base: $(LISTS) | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+.venv/dev: $(LISTS) | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch .venv/base $@
