@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['COMMANDS', 'open_run', 'main']
 
-# %% ../nbs/api/10_cli.ipynb #622276b1
+# %% ../nbs/api/10_cli.ipynb #62375712
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 
 # %% ../nbs/api/10_cli.ipynb #7316c165
@@ -49,12 +50,12 @@ _MACHINE = ("device", "mixed_precision", "num_workers", "batch_size")
 _MASKS = ("layer", "source", "target", "maps_from", "on_device")
 _FINETUNING = ("rule", "fill", "finetune_epochs", "finetune_lr", "finetune_batch_size", "start_from", "keep_optimizer", "freeze_batchnorm", "augment", "seed")
 
-# %% ../nbs/api/10_cli.ipynb #76aa757b
+# %% ../nbs/api/10_cli.ipynb #acbbc0c5
 def _parser(command:str|None)->argparse.ArgumentParser:
     "The parser of one command, or of them all without their options"
     parser = argparse.ArgumentParser(prog="masktune", description="Find the shortcuts an image classifier takes, mask them, and finetune it to explore the rest.",
                                      epilog="masktune COMMAND --help says more.", allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=_Version())
+    parser.add_argument("--version", action="version", version=f"masktune {version('masktune')}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, text in COMMANDS.items():
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
@@ -78,14 +79,6 @@ def _parser(command:str|None)->argparse.ArgumentParser:
                 sub.add_argument("--overwrite", action="store_true", help="replace what the folder already holds of this step")
             _add_settings(sub, "settings to change from here on (default: the run's)", _MACHINE + {"saliency": _MASKS, "finetune": _FINETUNING}.get(name, ()))
     return parser
-
-# %% ../nbs/api/10_cli.ipynb #ee7f633f
-class _Version(str):
-    "Looked up only when it is printed"
-    def __mod__(self, _): return str(self)
-    def __str__(self):
-        from importlib.metadata import version
-        return f"masktune {version('masktune')}"
 
 # %% ../nbs/api/10_cli.ipynb #e02addec
 def _options(pairs:Sequence[str])->dict[str, Any]:
@@ -165,10 +158,11 @@ def _start(out, data, root, options, model_name, pretrained, weights, settings, 
     run.save_config(out, about)
     return run, splits, about
 
-# %% ../nbs/api/10_cli.ipynb #c88cf350
+# %% ../nbs/api/10_cli.ipynb #256d3eda
 def _erm(out:str, data:str, root:str|None=None, option:Sequence[str]=(), model:str|None=None, pretrained:bool|None=None, weights:str|None=None, overwrite:bool=False, **settings):
+    from masktune.models import default_device
     run, splits, about = _start(out, data, root, _options(option), model, pretrained, weights, settings, overwrite, {})
-    print(f"{splits['train']}, {len(splits['val']):,} for validation; {about['model']['name']} on {run.device or 'the best device there is'}")
+    print(f"{splits['train']}, {len(splits['val']):,} for validation; {about['model']['name']} on {run.device or default_device()}")
     run.fit_erm(splits["train"], splits["val"], _log(out)).save(out, about)
     best = max((row.get("val_accuracy", 0.) for row in run.history_["erm"]), default=None)
     print(f"{out}/erm: " + ("weights taken as they are" if best is None else f"best validation accuracy {best:.1%}") + f". Next: masktune saliency {out}")

@@ -245,7 +245,7 @@ class MaskedDataset(ImageDataset):
         part = self.dataset.subset(index)
         return MaskedDataset(part, self.maps.subset(index, part), self.rule, self.fill)
 
-# %% ../nbs/api/04_masking.ipynb #8141be08
+# %% ../nbs/api/04_masking.ipynb #15c9547e
 class SwappedDataset(MaskedDataset):
     "A data set in which each image's own evidence is hidden and that of an image of another class, drawn by `seed`, is pasted in"
     def __init__(self,
@@ -256,6 +256,7 @@ class SwappedDataset(MaskedDataset):
         seed:int=0,                        # which image lends its evidence to which
     ):
         super().__init__(dataset, maps, rule, fill)
+        self.groups, self.group_names = torch.full_like(self.labels, -1), []    # a group no longer describes these images
         if len(self.labels.unique()) < 2: raise ValueError(f"{dataset} has one class only: there is no other to swap evidence with")
         generator = torch.Generator().manual_seed(seed)
         self.partners = torch.empty(len(dataset), dtype=torch.int64)

@@ -54,7 +54,7 @@ class GroupRow(NamedTuple):
     interval:tuple[float, float]   # 95 %
     worst:bool=False               # the lowest accuracy after
 
-# %% ../nbs/api/07_report.ipynb #0e2dff92
+# %% ../nbs/api/07_report.ipynb #1f97afee
 def group_table(
     before:Evaluation,       # of the plain model
     after:Evaluation,        # of the finetuned model
@@ -62,8 +62,9 @@ def group_table(
 )->list[GroupRow]:           # average, then every group, or every class where groups are unknown
     "Compare two models on the same images, group by group"
     if not len(before.correct) == len(after.correct) == len(dataset): raise ValueError(f"the evaluations are not of {dataset}")
-    named, codes, names = (before.groups, dataset.groups, dataset.group_names) if before.groups else (before.classes, dataset.labels, dataset.classes)
-    after_named = after.groups if before.groups else after.classes
+    grouped = bool(before.groups and dataset.group_names)
+    codes, names = (dataset.groups, dataset.group_names) if grouped else (dataset.labels, dataset.classes)
+    named, after_named = (before.groups, after.groups) if grouped else (before.classes, after.classes)
     worst = min(after_named, key=lambda name: after_named[name].accuracy)
     def row(name, chosen, a, b):
         change, low, high = change_interval(before.correct[chosen], after.correct[chosen])
