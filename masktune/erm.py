@@ -108,14 +108,19 @@ def _accelerator(device:str|torch.device|None=None, mixed_precision:str="no"):
     return accelerator
 
 # %% ../nbs/api/02_erm.ipynb #8862dd20
+def _is_watched()->bool:
+    "Whether what is written to stderr appears on a terminal or under a notebook's cell"
+    return sys.stderr.isatty() or type(sys.stderr).__module__.startswith("ipykernel")
+
+# %% ../nbs/api/02_erm.ipynb #9b1c77aa
 def progress_bar(
     iterable,                    # what to go through
     description:str,             # what is being done
-    progress:bool|None=None,     # True, False, or None: a bar on a terminal and in a notebook
+    progress:bool|None=None,     # True, False, or None: a bar on a terminal and in a notebook, unless TQDM_DISABLE is set
     **options,                   # passed to tqdm
 ):
     "Wrap an iterable in a tqdm bar with rate and time left, where somebody is there to see it"
-    if progress is None: progress = sys.stderr.isatty() or "ipykernel" in sys.modules
+    if progress is None: progress = _is_watched() and not os.environ.get("TQDM_DISABLE")
     return tqdm(iterable, desc=description, disable=not progress, leave=False, **options)
 
 # %% ../nbs/api/02_erm.ipynb #fea6c0eb
@@ -420,6 +425,6 @@ def _plain_state(optimizer)->dict[str, Any]:
 # %% ../nbs/api/02_erm.ipynb #825dd7cc
 def _say(row, epochs, progress, main)->None:
     "One plain line per epoch where there is no terminal for a bar"
-    if progress is False or not main or sys.stderr.isatty() or "ipykernel" in sys.modules: return
+    if progress is False or not main or _is_watched(): return
     val = f"  val accuracy {row['val_accuracy']:.4f}" if "val_accuracy" in row else ""
     print(f"epoch {row['epoch']}/{epochs}  loss {row['loss']:.4f}  accuracy {row['accuracy']:.4f}{val}  {row['seconds']:.1f} s", file=sys.stderr, flush=True)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ERM_COLOR', 'MASKTUNE_COLOR', 'CONTROL_COLOR', 'MASK_COLOR', 'MAP_COLORS', 'change_interval', 'GroupRow',
-           'group_table', 'format_table', 'figure_style', 'plot_groups', 'plot_training', 'pick_examples', 'overlay',
-           'plot_examples', 'plot_maps', 'mean_maps', 'plot_mean_maps', 'write_report']
+           'group_table', 'format_table', 'figure_style', 'ReportFigure', 'plot_groups', 'plot_training',
+           'pick_examples', 'overlay', 'plot_examples', 'plot_maps', 'mean_maps', 'plot_mean_maps', 'write_report']
 
 # %% ../nbs/api/07_report.ipynb #14a121b6
 import base64
@@ -97,20 +97,31 @@ def figure_style():
                                 "axes.grid": False, "legend.frameon": False, "figure.dpi": 110, "savefig.dpi": 170, "figure.constrained_layout.use": True,
                                 "svg.fonttype": "none", "font.family": "sans-serif"}): yield
 
+# %% ../nbs/api/07_report.ipynb #d1c796d3
+class ReportFigure(Figure):
+    "A matplotlib figure that shows itself in a notebook, whether pyplot is loaded or not"
+    def png(self)->bytes:
+        "The figure as the bytes of a PNG file"
+        buffer = io.BytesIO()
+        with figure_style(): self.savefig(buffer, format="png", facecolor="white", metadata={"Software": "masktune"})
+        return buffer.getvalue()
+
+    def _repr_png_(self)->bytes: return self.png()
+
 # %% ../nbs/api/07_report.ipynb #69560eb2
 _MODELS = {"erm": ("ERM", ERM_COLOR, "o"), "random_mask": ("random masks", CONTROL_COLOR, "x"), "masktune": ("MaskTune", MASKTUNE_COLOR, "D")}
 
-# %% ../nbs/api/07_report.ipynb #e7c319cf
+# %% ../nbs/api/07_report.ipynb #104b27ab
 def plot_groups(
     metrics:Mapping[str, Mapping[str, Evaluation]],  # by model, then by test set, as `MaskTune.evaluate` gives them
     test:str,                                        # which test set
-)->Figure:
+)->ReportFigure:
     "Draw every group's accuracy for every model, with 95 % Wilson intervals"
     models = [name for name in ("erm", "random_mask", "masktune") if test in metrics.get(name, {})]
     first = metrics[models[0]][test]
     names = ["average", *(first.groups or first.classes)]
     with figure_style():
-        figure = Figure(figsize=(7, 1.1 + 0.52 * len(names)))
+        figure = ReportFigure(figsize=(7, 1.1 + 0.52 * len(names)))
         axes = figure.add_subplot()
         axes.set_axisbelow(True); axes.grid(axis="x", color="#E3E3E3", linewidth=0.8)
         for place, model in enumerate(models):
@@ -129,16 +140,16 @@ def plot_groups(
         figure.legend(loc="outside upper right", ncols=len(models))
     return figure
 
-# %% ../nbs/api/07_report.ipynb #abc489b4
+# %% ../nbs/api/07_report.ipynb #e2d93de1
 def plot_training(
     history:Mapping[str, Sequence[Mapping[str, float]]],  # by phase (erm, round-1 ...), a row per epoch: `MaskTune.history_`
-)->Figure:
+)->ReportFigure:
     "Draw loss and accuracy over the epochs of ERM and of each finetuning round"
     rows = [(phase, row) for phase, rows in history.items() for row in rows]
     if not rows: raise ValueError("there is nothing to draw: no epoch has been trained")
     epochs = {phase: [i + 1 for i, (p, _) in enumerate(rows) if p == phase] for phase in history}
     with figure_style():
-        figure = Figure(figsize=(7.4, 2.7))
+        figure = ReportFigure(figsize=(7.4, 2.7))
         axes = figure.subplots(1, 2)
         for phase, places in epochs.items():
             if not places: continue
@@ -149,7 +160,7 @@ def plot_training(
                 if key in found[0]:
                     scale = 100 if "accuracy" in key else 1
                     panel.plot(places, [scale * row[key] for row in found], line, color=color, marker=marker, markersize=3.5 if plain else 6,
-                               markerfacecolor=color if line == "-" else "white", linewidth=1.4, label=f"{'ERM' if plain else phase.replace('-', ' ')}, {label}")
+                               markerfacecolor=color if line == "-" else "white", linewidth=1.4, label=f"{'ERM' if plain else phase.replace('-', ' ') + ', masked'}, {label}")
             if not plain:
                 for panel in axes: panel.axvline(places[0] - 0.5, color="#BBBBBB", linewidth=1, zorder=0)
         for panel, title in zip(axes, ("cross-entropy", "accuracy, %"), strict=True):
@@ -158,7 +169,7 @@ def plot_training(
         figure.legend(*axes[1].get_legend_handles_labels(), loc="outside right center")
     return figure
 
-# %% ../nbs/api/07_report.ipynb #20e796f9
+# %% ../nbs/api/07_report.ipynb #17231f9b
 def pick_examples(
     labels,              # (N,) class indices
     per_class:int=4,     # how many of each class
@@ -169,7 +180,7 @@ def pick_examples(
     labels = torch.as_tensor(labels)
     present = labels.unique().tolist()[:columns]
     share = max(min(per_class, columns // max(len(present), 1)), 1)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(20231 + seed)   # not the stream that a data set of the same seed was made with
     chosen = []
     for label in present:
         places = (labels == label).nonzero().flatten()
@@ -187,13 +198,13 @@ def overlay(
     colors = torch.from_numpy(matplotlib.colormaps[MAP_COLORS](saliency.cpu().numpy())[..., :3]).float()
     return (1 - strength) * grey.cpu()[..., None] + strength * colors
 
-# %% ../nbs/api/07_report.ipynb #bfb85242
-def _tiles(rows:Sequence[tuple[str, Sequence]], titles:Sequence[str], captions:Mapping[int, Sequence[tuple[str, str]]]|None=None, outlines:Mapping[int, Tensor]|None=None)->Figure:
+# %% ../nbs/api/07_report.ipynb #0833d43d
+def _tiles(rows:Sequence[tuple[str, Sequence]], titles:Sequence[str], captions:Mapping[int, Sequence[tuple[str, str]]]|None=None, outlines:Mapping[int, Tensor]|None=None)->ReportFigure:
     "A table of pictures: a labelled row for each way of looking, a column per image, the class above its first column"
     captions, outlines = captions or {}, outlines or {}
     columns = len(titles)
     with figure_style():
-        figure = Figure(figsize=(1.15 + 0.98 * columns, 0.35 + sum(1.2 if r in captions else 0.98 for r in range(len(rows)))))
+        figure = ReportFigure(figsize=(1.15 + 0.98 * columns, 0.35 + sum(1.2 if r in captions else 0.98 for r in range(len(rows)))))
         axes = figure.subplots(len(rows), columns, squeeze=False)
         figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
         for r, (name, pictures) in enumerate(rows):
@@ -217,14 +228,14 @@ def _short(text:str, longest:int)->str:
     text = text if len(text) <= longest else text[:longest - 1] + "…"
     return text.replace("$", r"\$")
 
-# %% ../nbs/api/07_report.ipynb #ed742a76
+# %% ../nbs/api/07_report.ipynb #eb70794a
 def plot_examples(
     dataset:ImageDataset,                       # the images
     maps:SaliencyMaps,                          # theirs
     rule:Threshold=Threshold("mean_std", 2.0),  # from map to mask
     fill:str="zero",                            # what hidden pixels become
     index:Sequence[int]|None=None,              # which images; None picks some of each class at random
-)->Figure:
+)->ReportFigure:
     "Draw original, map, mask and masked image, a column per image"
     maps.check(dataset)
     index = pick_examples(dataset.labels) if index is None else list(index)
@@ -240,13 +251,13 @@ def plot_examples(
     return _tiles([("image", images.permute(0, 2, 3, 1)), ("saliency", overlay(images, normalize(found, size))), ("mask", veil), ("masked", masked.permute(0, 2, 3, 1))],
                   [dataset.classes[s.label] for s in samples])
 
-# %% ../nbs/api/07_report.ipynb #9a8ca2a9
+# %% ../nbs/api/07_report.ipynb #826975b5
 def plot_maps(
     dataset:ImageDataset,           # the images
     before:SaliencyMaps,            # of the plain model
     after:SaliencyMaps,             # of the finetuned model
     index:Sequence[int]|None=None,  # which images; None picks some of each class at random
-)->Figure:
+)->ReportFigure:
     "Draw the maps of two models side by side on the same images, with what each model says"
     before.check(dataset); after.check(dataset)
     index = pick_examples(dataset.labels) if index is None else list(index)
@@ -269,12 +280,12 @@ def mean_maps(
     found = torch.stack([maps.maps[labels == c].float().mean(0) if (labels == c).any() else torch.zeros(maps.maps.shape[1:]) for c in range(num_classes)])
     return found / found.amax((1, 2), keepdim=True).clamp(min=1e-7)
 
-# %% ../nbs/api/07_report.ipynb #d96069e8
+# %% ../nbs/api/07_report.ipynb #a677fd3f
 def plot_mean_maps(
     dataset:ImageDataset,     # the images
     before:SaliencyMaps,      # of the plain model
     after:SaliencyMaps,       # of the finetuned model
-)->Figure:
+)->ReportFigure:
     "Draw each class's mean map for two models: where the evidence lies, on the whole"
     before.check(dataset); after.check(dataset)
     classes = dataset.labels.unique().tolist()[:8]
@@ -323,18 +334,12 @@ def _share_html(share:Share):
     from markupsafe import Markup
     return Markup("{:.1f} <small>[{:.1f}, {:.1f}]</small>").format(100 * share.accuracy, *(100 * bound for bound in share.interval))
 
-# %% ../nbs/api/07_report.ipynb #585f307b
-def _png(figure:Figure)->bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", facecolor="white", metadata={"Software": "masktune"})
-    return buffer.getvalue()
-
 # %% ../nbs/api/07_report.ipynb #958ac11d
 _TEST_NOTES = {"biased-test": "The shortcut turned round: what pointed to one class in training now points to the other.",
                "swapped-val": "No group labels needed: in every validation image, what the plain model looked at is hidden, and what it looked at in an image of "
                               "another class is pasted in. A model that goes by the old evidence is led astray."}
 
-# %% ../nbs/api/07_report.ipynb #cd786dc9
+# %% ../nbs/api/07_report.ipynb #f4bb8ffe
 def write_report(
     run:MaskTune,                                       # finetuned and evaluated
     path:str|os.PathLike,                               # the HTML page to write; figures go to `figures/` beside it
@@ -364,7 +369,7 @@ def write_report(
     folder = Path(path).parent / "figures"
     shown = []
     for name, heading, text, alt, figure in figures:
-        png = _png(figure)
+        png = figure.png()
         with atomic_path(folder / f"{name}.png") as temporary: temporary.write_bytes(png)
         shown.append({"title": heading, "text": text, "alt": alt, "data": base64.b64encode(png).decode()})
     settings = [*run.settings.items(), *versions().items(), ("training images", str(train)), ("training images, fingerprint", train.fingerprint)]
@@ -374,8 +379,8 @@ def write_report(
     with atomic_path(path) as temporary: temporary.write_text(page, encoding="utf-8")
     return Path(path)
 
-# %% ../nbs/api/07_report.ipynb #a58aadde
-def _report_figures(run:MaskTune, train:ImageDataset, datasets:Mapping[str, ImageDataset], progress)->list[tuple[str, str, str, str, Figure]]:
+# %% ../nbs/api/07_report.ipynb #f67b91bb
+def _report_figures(run:MaskTune, train:ImageDataset, datasets:Mapping[str, ImageDataset], progress)->list[tuple[str, str, str, str, ReportFigure]]:
     "File name, heading, text, alternative text and figure of everything a report shows"
     hardest = min(datasets, key=lambda name: run.metrics_["erm"][name].average.accuracy if "swapped" not in name else 2.)
     options = dict(progress=progress, **run._machine())
