@@ -21,7 +21,7 @@ from .data import ArrayDataset, ImageDataset, Sample, look_up
 from .models import Classifier, TargetLayer, named_layer
 from .xgradcam import LayerXGradCam, SaliencyMaps
 
-# %% ../nbs/api/04_masking.ipynb #bf5fd63b
+# %% ../nbs/api/04_masking.ipynb #b8396a1b
 def normalize(
     maps:Tensor,             # (B, h, w) float, any scale
     size:tuple[int, int],    # (H, W) of the images
@@ -31,7 +31,7 @@ def normalize(
     saliency = F.interpolate(maps.float()[:, None], size=tuple(size), mode="bilinear", align_corners=False)[:, 0]
     low, high = saliency.amin((1, 2), keepdim=True), saliency.amax((1, 2), keepdim=True)
     constant = high - low <= 1e-6 * high.abs()                     # what differs is rounding
-    return ((saliency - low) / (high - low + 1e-7)).masked_fill(constant, 0.)
+    return ((saliency - low) / (high - low).clamp(min=torch.finfo(torch.float32).tiny)).masked_fill(constant, 0.)
 
 # %% ../nbs/api/04_masking.ipynb #b1394de0
 def mean_std_threshold(

@@ -295,7 +295,7 @@ def plot_mean_maps(
         rows.append((name, colored[classes]))
     return _tiles(rows, [dataset.classes[c] for c in classes])
 
-# %% ../nbs/api/07_report.ipynb #fd6ad889
+# %% ../nbs/api/07_report.ipynb #ae449d58
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{ title }}</title>
@@ -314,7 +314,7 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.25rem;
 </style></head><body><main>
 <h1>{{ title }}</h1>
 <p class="soft">{{ subtitle }}</p>
-<div class="headline">{% for h in headline %}<div><span class="soft">{{ h.name }}</span><b>{{ h.before }} → {{ h.after }}</b><span class="soft">{{ h.note }}</span></div>{% endfor %}</div>
+<div class="headline">{% for h in headline %}<div><span class="soft">{{ h.name }}, average</span><b>{{ h.before }} → {{ h.after }}</b><span class="soft">{{ h.note }}</span></div>{% endfor %}</div>
 <h2>Who gained, who lost</h2>
 <p>Accuracy of the plain model (ERM) and after MaskTune, with 95 % Wilson intervals; the change has its own paired interval (Agresti and Min). Group labels, where there are any, were used for these tables alone.</p>
 {% for t in tables %}<h3>{{ t.name }}</h3>{% if t.note %}<p class="soft">{{ t.note }}</p>{% endif %}
@@ -322,7 +322,7 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.25rem;
 {% for r in t.rows %}<tr class="{{ 'average' if r.name == 'average' else 'worst' if r.worst else '' }}"><td>{{ r.name }}</td><td>{{ "{:,}".format(r.count) }}</td><td>{{ share(r.before) }}</td>{% if t.control %}<td>{{ share(t.control[loop.index0]) }}</td>{% endif %}<td>{{ share(r.after) }}</td><td><span class="{{ 'gain' if r.interval[0] > 0 else 'loss' if r.interval[1] < 0 else '' }}">{{ "{:+.1f}".format(100 * r.change) }}</span> <small>[{{ "{:+.1f}".format(100 * r.interval[0]) }}, {{ "{:+.1f}".format(100 * r.interval[1]) }}]</small></td></tr>
 {% endfor %}</tbody></table></div>
 {% endfor %}
-{% for f in figures %}<h2>{{ f.title }}</h2><p>{{ f.text }}</p><figure><img alt="{{ f.alt }}" src="data:image/png;base64,{{ f.data }}"></figure>
+{% for f in figures %}<h2>{{ f.title }}</h2><p>{{ f.text }}</p><figure><img alt="{{ f.alt }}" width="{{ f.width }}" src="data:image/png;base64,{{ f.data }}"></figure>
 {% endfor %}
 <h2>How this was made</h2>
 <dl>{% for name, value in settings %}<dt>{{ name }}</dt><dd><code>{{ value }}</code></dd>{% endfor %}</dl>
@@ -339,7 +339,7 @@ _TEST_NOTES = {"biased-test": "The shortcut turned round: what pointed to one cl
                "swapped-val": "No group labels needed: in every validation image, what the plain model looked at is hidden, and what it looked at in an image of "
                               "another class is pasted in. A model that goes by the old evidence is led astray."}
 
-# %% ../nbs/api/07_report.ipynb #f4bb8ffe
+# %% ../nbs/api/07_report.ipynb #2a3043d9
 def write_report(
     run:MaskTune,                                       # finetuned and evaluated
     path:str|os.PathLike,                               # the HTML page to write; figures go to `figures/` beside it
@@ -371,7 +371,7 @@ def write_report(
     for name, heading, text, alt, figure in figures:
         png = figure.png()
         with atomic_path(folder / f"{name}.png") as temporary: temporary.write_bytes(png)
-        shown.append({"title": heading, "text": text, "alt": alt, "data": base64.b64encode(png).decode()})
+        shown.append({"title": heading, "text": text, "alt": alt, "width": round(100 * figure.get_figwidth()), "data": base64.b64encode(png).decode()})
     settings = [*run.settings.items(), *versions().items(), ("training images", str(train)), ("training images, fingerprint", train.fingerprint)]
     template = Environment(autoescape=True).from_string(_PAGE)
     page = template.render(title=title or f"MaskTune on {train.name}", subtitle=f"{train}. Written {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC.",

@@ -1,0 +1,30 @@
+import os
+
+import pytest
+import torch
+from masktune.data import load_dataset
+
+os.environ["TQDM_DISABLE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def digits():
+    "Small parts of biased-digits, enough to train on for a second"
+    train = load_dataset("biased-digits", "train")
+    return {"train": train.subset(torch.arange(0, len(train), 4)), "val": load_dataset("biased-digits", "val"), "test": load_dataset("biased-digits", "test")}
+
+
+@pytest.fixture
+def pets(tmp_path):
+    "A folder of someone's own images: two classes of odd-sized photographs, told apart by colour and by a stripe"
+    from PIL import Image, ImageDraw
+
+    generator = torch.Generator().manual_seed(0)
+    for label, colour in (("cat", (200, 120, 40)), ("dog", (60, 90, 160))):
+        (tmp_path / "pets" / label).mkdir(parents=True)
+        for i in range(20):
+            width, height = (int(v) for v in torch.randint(70, 140, (2,), generator=generator))
+            image = Image.new("RGB", (width, height), colour)
+            ImageDraw.Draw(image).rectangle((i, 10, i + 30, 20 if label == "cat" else 60), fill="white")
+            image.save(tmp_path / "pets" / label / f"{i}.jpg")
+    return tmp_path / "pets"

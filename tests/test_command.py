@@ -1,0 +1,118 @@
+"The `masktune` command as a shell sees it: on somebody's own images, and when something is wrong."
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+def masktune(*words, cwd=None):
+    return subprocess.run([sys.executable, "-m", "masktune", *map(str, words)], capture_output=True, text=True, cwd=cwd)
+
+
+def test_help_and_import_do_not_load_pytorch():
+    code = "import sys, masktune.cli, masktune\ntry: masktune.cli.main(['--help'])\nexcept SystemExit: pass\nprint(sorted({'torch', 'matplotlib', 'captum', 'numpy'} & set(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert run.stdout.splitlines()[-1] == "[]" and "finetune" in run.stdout
+
+
+def test_every_public_name_loads():
+    import masktune
+
+    for name in masktune.__all__:
+        assert getattr(masktune, name).__module__.startswith("masktune."), name
+    assert masktune.__version__.count(".") == 2
+    with pytest.raises(AttributeError, match="masktuna"):
+        masktune.masktuna  # noqa: B018
+
+
+def test_demo_shows_the_effect_and_keeps_everything(tmp_path):
+    run = masktune("demo", "--out", "runs/demo", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    folder = tmp_path / "runs" / "demo"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    accuracy = {name: metrics[name]["biased-test"]["average"] for name in ("erm", "random_mask", "masktune")}
+    assert accuracy["erm"] < 0.5 < 0.85 < accuracy["masktune"] and accuracy["random_mask"] < accuracy["masktune"]
+    assert f"MaskTune {accuracy['masktune']:.1%}" in run.stdout
+    assert {p.name for p in folder.iterdir()} == {"config.json", "erm", "round-1", "metrics.json", "log.jsonl", "report.html", "figures"}
+    assert metrics["erm"]["test"]["groups"]["0-4, no square"]["count"] == 180
+    again = masktune("demo", "--out", "runs/demo", cwd=tmp_path)
+    assert again.returncode == 0 and json.loads((folder / "metrics.json").read_text()) == metrics  # the same to the last digit
+    assert masktune("evaluate", folder).returncode == 0
+    evaluated = json.loads((folder / "metrics.json").read_text())
+    assert {name: evaluated[name] for name in ("erm", "masktune")} == {name: metrics[name] for name in ("erm", "masktune")}
+
+
+def test_own_images_step_by_step(pets, tmp_path):
+    out = tmp_path / "run"
+    shared = ("--device", "cpu", "--batch-size", "8")
+    steps = [("erm", "--data", "folder", "--root", pets, "--option", "size=64", "--out", out, "--model", "resnet18", "--epochs", "2", "--lr", "0.01", *shared),
+             ("saliency", out), ("finetune", out, "--rule", "quantile(0.8)", "--fill", "mean", "--finetune-lr", "0.001"), ("evaluate", out), ("report", out)]
+    for step in steps:
+        run = masktune(*step)
+        assert run.returncode == 0, (step, run.stderr)
+    config = json.loads((out / "config.json").read_text())
+    assert (config["settings"]["rule"], config["settings"]["fill"], config["data"]["options"]) == ("quantile(q=0.8)", "mean", {"size": 64})
+    metrics = json.loads((out / "metrics.json").read_text())["masktune"]
+    assert metrics["test"]["groups"] == {} and set(metrics["test"]["classes"]) == {"cat", "dog"} and set(metrics) == {"test", "swapped-val"}
+    html = (out / "report.html").read_text()
+    assert "cat" in html and html.count("<img") == 5
+    refused = masktune("saliency", out)
+    assert refused.returncode == 2 and "--overwrite" in refused.stderr
+    (pets / "cat" / "1.jpg").unlink()
+    changed = masktune("evaluate", out)
+    assert changed.returncode == 2 and "are not those this run was trained on" in changed.stderr
+
+
+def test_a_trained_model_is_taken_as_it_is(pets, tmp_path):
+    from masktune.erm import save_weights
+    from masktune.models import build_model
+
+    mine = tmp_path / "mine.safetensors"
+    save_weights(mine, build_model("resnet18", 2))
+    start = ("erm", "--data", "folder", "--root", pets, "--option", "size=64", "--model", "resnet18", "--weights", mine, "--epochs", "0")
+    run = masktune(*start, "--out", tmp_path / "run", "--finetune-lr", "0.001")
+    assert run.returncode == 0 and "taken as they are" in run.stdout, run.stderr
+    from safetensors.torch import load_file
+    kept = load_file(tmp_path / "run" / "erm" / "best.safetensors")
+    assert all((kept[name] == value).all() for name, value in load_file(mine).items())
+    wrong = masktune(*start[:-4], "--model", "resnet34", "--weights", mine, "--epochs", "0", "--finetune-lr", "0.001", "--out", tmp_path / "other")
+    assert wrong.returncode == 2 and "does not fit ResNet" in wrong.stderr and not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("words, says", [
+    (("erm", "--data", "biased-digit", "--out", "x"), "did you mean 'biased-digits'?"),
+    (("erm", "--data", "folder", "--out", "x"), "root is missing"),
+    (("erm", "--data", "biased-digits", "--out", "x", "--rule", "mean_sdt(2)"), "did you mean 'mean_std'?"),
+    (("erm", "--data", "biased-digits", "--out", "x", "--model", "resnet51"), "did you mean"),
+    (("erm", "--data", "biased-digits", "--out", "x", "--epochs", "0"), "--weights"),
+    (("erm", "--data", "biased-digits", "--out", "x", "--option", "seed"), "KEY=VALUE"),
+    (("evaluate", "x"), "there is no run folder x"),
+])
+def test_errors_end_in_one_line(words, says, tmp_path):
+    run = masktune(*words, cwd=tmp_path)
+    assert run.returncode == 2 and says in run.stderr and "Traceback" not in run.stderr
+    assert run.stderr.count("\n") == 1 and run.stderr.startswith("masktune: ")
+    assert not list(tmp_path.iterdir())
+
+
+def test_many_problems_are_listed_and_end_in_one_line(pets, tmp_path):
+    for name in ("1.jpg", "2.jpg"):
+        (pets / "cat" / name).write_bytes(b"broken")
+    run = masktune("erm", "--data", "folder", "--root", pets, "--out", tmp_path / "run")
+    lines = run.stderr.splitlines()
+    assert run.returncode == 2 and len(lines) == 3 and str(pets / "cat" / "1.jpg") in lines[0]
+    assert lines[-1].startswith("masktune: ") and "2 problems, listed above" in lines[-1]
+
+
+@pytest.mark.parametrize("name, content, says", [
+    ("config.json", b"{", "is not valid JSON"), ("erm/best.safetensors", b"x" * 50, "no intact safetensors"), ("erm/state.pt", b"\x80\x02c", "no intact training state"),
+    ("round-1/maps.safetensors", b"", "no intact safetensors"),
+])
+def test_broken_files_of_a_run_are_named(tmp_path, name, content, says):
+    out = tmp_path / "run"
+    assert masktune("erm", "--data", "biased-digits", "--out", out, "--epochs", "1").returncode == 0
+    assert masktune("saliency", out).returncode == 0
+    (out / name).write_bytes(content)
+    run = masktune("finetune", out)
+    assert run.returncode == 2 and says in run.stderr and name in run.stderr and run.stderr.count("\n") == 1

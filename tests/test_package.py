@@ -1,0 +1,65 @@
+"The package as pip users get it: built, checked, installed away from the repository."
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    "sdist and wheel, made from what git would hand to a stranger"
+    source, out = tmp_path_factory.mktemp("source") / "masktune", tmp_path_factory.mktemp("dist")
+    names = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\n")
+    for name in filter(None, names):
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, source / name)
+    run = subprocess.run([sys.executable, "-m", "build", "--outdir", out, source], capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    return out
+
+
+def test_distributions_pass_twine(built):
+    files = sorted(built.iterdir())
+    assert [f.suffix for f in files] == [".whl", ".gz"] or [f.suffix for f in files] == [".gz", ".whl"]
+    run = subprocess.run([sys.executable, "-m", "twine", "check", "--strict", *files], capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout
+
+
+def test_metadata_come_from_settings(built):
+    import configparser
+    from zipfile import ZipFile
+
+    settings = configparser.ConfigParser(delimiters=["="], interpolation=None)
+    settings.read(ROOT / "settings.ini")
+    with ZipFile(next(built.glob("*.whl"))) as wheel:
+        names = wheel.namelist()
+        metadata = wheel.read(next(n for n in names if n.endswith("/METADATA"))).decode()
+    assert f"Version: {settings['DEFAULT']['version']}\n" in metadata
+    for requirement in settings["DEFAULT"]["requirements"].split():
+        assert f"Requires-Dist: {requirement}\n" in metadata
+    assert all(extra in metadata for extra in ("Provides-Extra: lab", "Provides-Extra: dev", "Provides-Extra: docs"))
+    assert "masktune/py.typed" in names and not any(n.startswith(("tests/", "nbs/", "benchmarks/")) for n in names)
+
+
+def test_the_wheel_runs_away_from_the_repository(built, tmp_path):
+    "Installed alone; what it requires is borrowed from here, since a second PyTorch would take minutes"
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", next(built.glob("*.whl"))], check=True)
+    site = Path(subprocess.run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], check=True, capture_output=True, text=True).stdout.strip())
+    here = Path(sysconfig.get_path("purelib"))
+    (site / "borrowed.pth").write_text(f"{here}\n")
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    where = subprocess.run([python, "-c", "import masktune; print(masktune.__file__)"], cwd=tmp_path, env=environment, check=True, capture_output=True, text=True).stdout
+    assert str(site) in where
+    run = subprocess.run([tmp_path / "venv" / "bin" / "masktune", "demo"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "runs" / "demo" / "report.html").stat().st_size > 100_000

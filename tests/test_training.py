@@ -1,0 +1,84 @@
+"Training: the same seed gives the same weights, groups are never seen, nothing trains what it should not."
+import pytest
+import torch
+from masktune.data import ArrayDataset
+from masktune.erm import fit
+from masktune.finetune import MaskTune
+from masktune.models import build_model, model_fingerprint, seed_everything
+
+SHORT = dict(epochs=2, device="cpu", progress=False)
+
+
+def with_groups(data, groups, names):
+    return ArrayDataset(data.images, data.labels, data.classes, groups=groups, group_names=names, name=data.name, split=data.split)
+
+
+def trained(data, val, **settings):
+    seed_everything(0)
+    return MaskTune(build_model("small-cnn", 2), **SHORT | settings).fit(data, val)
+
+
+def fingerprints(run):
+    return model_fingerprint(run.erm_), model_fingerprint(run.model_), run.erm_last_["features.0.weight"].sum().item()
+
+
+@pytest.mark.parametrize("settings", [{}, {"on_device": True}, {"rounds": 2}, {"augment": "crop-flip"}, {"optimizer": "adam", "lr": 1e-3}, {"fill": "noise"}])
+def test_the_same_seed_gives_the_same_weights(digits, settings):
+    first, second = (trained(digits["train"], digits["val"], **settings) for _ in range(2))
+    assert fingerprints(first) == fingerprints(second)
+    assert fingerprints(first) != fingerprints(trained(digits["train"], digits["val"], seed=1, **settings))
+
+
+def test_shuffled_groups_leave_training_bit_identical(digits):
+    train, val = digits["train"], digits["val"]
+    shuffled = [with_groups(d, d.groups[torch.randperm(len(d), generator=torch.Generator().manual_seed(3))], d.group_names) for d in (train, val)]
+    unknown = [with_groups(d, None, []) for d in (train, val)]
+    expected = fingerprints(trained(train, val, select="worst_class"))
+    assert fingerprints(trained(*shuffled, select="worst_class")) == expected
+    assert fingerprints(trained(*unknown, select="worst_class")) == expected
+
+
+def test_the_model_given_is_not_trained(digits):
+    model = build_model("small-cnn", 2)
+    before = model_fingerprint(model)
+    MaskTune(model, **SHORT).fit(digits["train"], digits["val"])
+    assert model_fingerprint(model) == before
+
+
+def test_finetuning_starts_from_the_last_weights_and_explains_the_best(digits):
+    run = trained(digits["train"], digits["val"], epochs=3)
+    assert run.rounds_[0].maps.model == model_fingerprint(run.erm_)
+    last = build_model("small-cnn", 2)
+    last.load_state_dict(run.erm_last_)
+    fit(last, run.masked(digits["train"], 1), epochs=1, optimizer_state=run.optimizer_state_, lr=run.history_["erm"][-1]["lr"], seed=1, device="cpu", progress=False)
+    assert model_fingerprint(last) == model_fingerprint(run.model_)
+
+
+def test_stored_and_on_device_masks_train_alike(digits):
+    stored, on_device = (trained(digits["train"], digits["val"], on_device=flag) for flag in (False, True))
+    for a, b in zip(stored.model_.state_dict().values(), on_device.model_.state_dict().values(), strict=True):
+        torch.testing.assert_close(a.float(), b.float(), atol=5e-3, rtol=0)  # half-precision maps tip a pixel here and there
+
+
+def test_batchnorm_can_be_kept_still(digits):
+    run = trained(digits["train"], digits["val"], freeze_batchnorm=True, finetune_lr=1e-4)
+    for name, value in run.model_.network.state_dict().items():
+        if "running" in name:
+            assert torch.equal(value, run.erm_last_[name]), name
+
+
+def test_rounds_accumulate_masks(digits):
+    run = trained(digits["train"], digits["val"], rounds=2)
+    first, both = run.masked(digits["train"], 1), run.masked(digits["train"], 2)
+    black = [torch.stack([d[i].image for i in range(40)]).eq(0).all(1) for d in (first, both)]
+    assert (black[0] & ~black[1]).sum() == 0 and black[1].sum() > black[0].sum()
+    assert run.rounds_[1].maps.model == model_fingerprint(run.rounds_[0].model)
+
+
+@pytest.mark.parametrize("break_it, message", [
+    (lambda d: dict(train=d["train"], val=d["val"].subset([])), "is empty"),
+    (lambda d: dict(train=d["train"].subset([0]), val=None), "too few images"),
+])
+def test_what_cannot_work_is_said_before_training(digits, break_it, message):
+    with pytest.raises(ValueError, match=message):
+        MaskTune(build_model("small-cnn", 2), **SHORT).fit(**break_it(digits))
