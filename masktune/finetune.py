@@ -48,7 +48,7 @@ def finetune(
         maps = compute_saliency(model, dataset, layer, **shared)
     return fit(model, MaskedDataset(dataset, maps, rule, fill), epochs=epochs, lr=lr, **options)
 
-# %% ../nbs/api/05_finetune.ipynb #87e3b36d
+# %% ../nbs/api/05_finetune.ipynb #a62c643a
 @dataclass(kw_only=True)
 class Settings:
     "How to train, mask and finetune; raises `ValueError` that names the setting, its value and what is allowed"
@@ -88,8 +88,7 @@ class Settings:
     num_workers:int=0                # processes that decode images
 
     def __post_init__(self):
-        if isinstance(self.rule, Threshold): self.rule = repr(self.rule)
-        Threshold.parse(self.rule)
+        self.rule = repr(self.rule if isinstance(self.rule, Threshold) else Threshold.parse(self.rule))
         self.milestones = tuple(self.milestones)
         for name, options in (("fill", FILLS), ("maps_from", ("best", "last")), ("start_from", ("best", "last")), ("target", ("predicted", "label")),
                               ("select", ("average", "worst_class", "last")), ("schedule", ("constant", "multistep", "cosine")),

@@ -18,6 +18,7 @@ def readme() -> str:
             if cell.source.startswith("#| hide_input"):
                 cell.metadata["transient"] = {"remove_source": True}
             cell.source = re.sub(r"^#\| .*\n?", "", cell.source, flags=re.MULTILINE)
+    notebook.metadata["language_info"] = {"name": "python"}  # for the code fences
     text, resources = MarkdownExporter().from_notebook_node(notebook)
     if resources["outputs"]:
         raise SystemExit("nbs/index.ipynb draws pictures: save them under nbs/images and link them, a README cannot hold them")
