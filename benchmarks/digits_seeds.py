@@ -16,6 +16,7 @@ seeds seen before the choice, 0 to 19 and 100 to 107, are therefore not among th
 
 A seed sets everything: the split of the scans, the exceptions to the shortcut, the initial weights, the order of images.
 """
+
 import argparse
 import json
 import statistics
@@ -37,8 +38,13 @@ def run_seed(seed: int) -> dict:
     seed_everything(seed)
     run = MaskTune(build_model("small-cnn", 2), **get_recipe("biased-digits").settings, seed=seed, device="cpu", progress=False).fit(train, val)
     measured = run.evaluate({"test": test, "biased-test": biased_test}, others={"random_mask": run.fit_random_mask(train)})
-    return {"seed": seed, **{name: {where: {"average": e.average.accuracy, "worst_group": e.worst_group_accuracy} for where, e in tests.items()}
-                             for name, tests in measured.items()}}
+    return {
+        "seed": seed,
+        **{
+            name: {where: {"average": e.average.accuracy, "worst_group": e.worst_group_accuracy} for where, e in tests.items()}
+            for name, tests in measured.items()
+        },
+    }
 
 
 def table(rows: list[dict]) -> str:

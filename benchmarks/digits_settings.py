@@ -7,14 +7,20 @@ on validation images: as they are; with what the ERM model looks at hidden (mask
 an image of the other class pasted in (swapped). The last asks for both things a finetuned model should be: able to read the
 digit, and not led by the old evidence. The recipe takes the candidate that is best on it.
 """
+
 import argparse
 import copy
 import statistics
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-CANDIDATES = {"paper's last rate": (0.00125, 32), "0.0025, batch 16": (0.0025, 16), "0.0025, batch 8": (0.0025, 8), "0.005, batch 32": (0.005, 32),
-              "official constant": (0.01, 32)}
+CANDIDATES = {
+    "paper's last rate": (0.00125, 32),
+    "0.0025, batch 16": (0.0025, 16),
+    "0.0025, batch 8": (0.0025, 8),
+    "0.005, batch 32": (0.005, 32),
+    "official constant": (0.01, 32),
+}
 
 
 def run_seed(seed: int) -> dict[str, list[float]]:

@@ -6,6 +6,7 @@ Times are medians over repeats in which the three take turns, so that a slow mom
 ratios, with the lowest and highest pair in brackets. Memory is what a fresh process needs for one batch beyond model and images.
 Maps are compared as grad-cam gives them, scaled to 0..1 at the image's size.
 """
+
 import argparse
 import json
 import statistics
@@ -82,7 +83,10 @@ if __name__ == "__main__":
     if options.memory_of:
         print(measure_memory(options.memory_of[0], batch, options.memory_of[1]))
         raise SystemExit
-    print(f"{'network':10} {'images':>7} {'ms/image':>9} {'ours / forward':>24} {'grad-cam / ours':>24} {'MiB ours / forward':>20} {'MiB grad-cam':>13} {'difference':>11}")
+    print(
+        f"{'network':10} {'images':>7} {'ms/image':>9} {'ours / forward':>20} {'grad-cam / ours':>20} {'MiB ours / forward':>20}"
+        f" {'MiB grad-cam':>13} {'difference':>11}"
+    )
     for name in ("small-cnn", "resnet18") if options.quick else ("small-cnn", "resnet18", "resnet50"):
         made = make(name, batch)
         calls, taken = methods(*made), {"forward": [], "ours": [], "grad-cam": []}
@@ -99,5 +103,9 @@ if __name__ == "__main__":
 
         memory = {method: peak_memory(name, batch, method) for method in calls}
         images = made[2]
-        print(f"{name:10} {len(images):7} {1000 * statistics.median(taken['forward']) / len(images):9.2f} {ratio('ours', 'forward'):>24} {ratio('grad-cam', 'ours'):>24} "
-              f"{memory['ours'] / max(memory['forward'], 0.1):20.2f} {memory['grad-cam']:13.0f} {difference(*made):11.1e}", flush=True)
+        print(
+            f"{name:10} {len(images):7} {1000 * statistics.median(taken['forward']) / len(images):9.2f} {ratio('ours', 'forward'):>20}"
+            f" {ratio('grad-cam', 'ours'):>20} {memory['ours'] / max(memory['forward'], 0.1):20.2f} {memory['grad-cam']:13.0f}"
+            f" {difference(*made):11.1e}",
+            flush=True,
+        )

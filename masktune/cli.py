@@ -225,12 +225,12 @@ def _evaluate(run:str, **changes):
     opened.save_metrics(run)
     print(_tables(opened, tests) + f"\n\n{run}/metrics.json. Next: masktune report {run}")
 
-# %% ../nbs/api/10_cli.ipynb #fac069bc
+# %% ../nbs/api/10_cli.ipynb #f81904f5
 def _report(run:str, **changes):
     from pathlib import Path
     opened, splits = open_run(run, **changes)
     tests = _tests(opened, splits)
-    opened.model_  # says what to do where nothing has been finetuned
+    _ = opened.model_  # says what to do where nothing has been finetuned
     opened.evaluate(tests)
     opened.save_metrics(run)
     page = opened.report(Path(run) / "report.html", splits["train"], tests)
@@ -273,14 +273,13 @@ def _demo(out:str="runs/demo", seed:int=20):
     print(f"Square turned round (biased-test): ERM {biased['erm']:.1%}, random masks {biased['random_mask']:.1%}, MaskTune {biased['masktune']:.1%}. Seed {seed}.")
     print(f"Report: {page}   pictures: {out}/figures   figures in numbers: {out}/metrics.json")
 
-# %% ../nbs/api/10_cli.ipynb #305d2c48
+# %% ../nbs/api/10_cli.ipynb #082953c9
 def main(
     arguments:Sequence[str]|None=None,  # default: the command line's
 )->int:                                 # exit status: 0, 2 for what a user can mend, 130 when interrupted
     "Run the `masktune` command"
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     named = next((word for word in arguments if word in COMMANDS), None)
-    if sys.version_info < (3, 10): print("masktune: Python 3.10 or newer is needed", file=sys.stderr); return 2
     try:
         options = vars(_parser(named).parse_args(arguments))
         step = {"demo": _demo, "erm": _erm, "saliency": _saliency, "finetune": _finetune, "evaluate": _evaluate, "report": _report, "recipes": _recipes}[options.pop("command")]

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .data import IMAGENET_MEAN, IMAGENET_STD, look_up
+from .data import look_up
 
 # %% ../nbs/api/01_models.ipynb #ed773a6b
 class Classifier(nn.Module):

@@ -7,7 +7,7 @@ __all__ = ['ERM_COLOR', 'MASKTUNE_COLOR', 'CONTROL_COLOR', 'MASK_COLOR', 'MAP_CO
            'group_table', 'format_table', 'figure_style', 'ReportFigure', 'plot_groups', 'plot_training',
            'pick_examples', 'overlay', 'plot_examples', 'plot_maps', 'mean_maps', 'plot_mean_maps', 'write_report']
 
-# %% ../nbs/api/07_report.ipynb #14a121b6
+# %% ../nbs/api/07_report.ipynb #422b91d4
 import base64
 import io
 import os
@@ -15,12 +15,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import matplotlib
 import torch
 from matplotlib.figure import Figure
-from torch import Tensor, nn
+from torch import Tensor
 
 from .data import ImageDataset
 from .erm import Evaluation, Share, atomic_path

@@ -1,4 +1,5 @@
 """Write README.md from nbs/index.ipynb, the site's front page; with --check only say whether they are in step."""
+
 import re
 import sys
 from pathlib import Path

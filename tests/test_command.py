@@ -1,4 +1,5 @@
 "The `masktune` command as a shell sees it: on somebody's own images, and when something is wrong."
+
 import json
 import subprocess
 import sys
@@ -11,7 +12,8 @@ def masktune(*words, cwd=None):
 
 
 def test_help_and_import_do_not_load_pytorch():
-    code = "import sys, masktune.cli, masktune\ntry: masktune.cli.main(['--help'])\nexcept SystemExit: pass\nprint(sorted({'torch', 'matplotlib', 'captum', 'numpy'} & set(sys.modules)))"
+    heavy = "{'torch', 'matplotlib', 'captum', 'numpy'}"
+    code = f"import sys, masktune.cli\ntry: masktune.cli.main(['--help'])\nexcept SystemExit: pass\nprint(sorted({heavy} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.stdout.splitlines()[-1] == "[]" and "finetune" in run.stdout
 
@@ -46,8 +48,13 @@ def test_demo_shows_the_effect_and_keeps_everything(tmp_path):
 def test_own_images_step_by_step(pets, tmp_path):
     out = tmp_path / "run"
     shared = ("--device", "cpu", "--batch-size", "8")
-    steps = [("erm", "--data", "folder", "--root", pets, "--option", "size=64", "--out", out, "--model", "resnet18", "--epochs", "2", "--lr", "0.01", *shared),
-             ("saliency", out), ("finetune", out, "--rule", "quantile(0.8)", "--fill", "mean", "--finetune-lr", "0.001"), ("evaluate", out), ("report", out)]
+    steps = [
+        ("erm", "--data", "folder", "--root", pets, "--option", "size=64", "--out", out, "--model", "resnet18", "--epochs", "2", "--lr", "0.01", *shared),
+        ("saliency", out),
+        ("finetune", out, "--rule", "quantile(0.8)", "--fill", "mean", "--finetune-lr", "0.001"),
+        ("evaluate", out),
+        ("report", out),
+    ]
     for step in steps:
         run = masktune(*step)
         assert run.returncode == 0, (step, run.stderr)
@@ -74,21 +81,25 @@ def test_a_trained_model_is_taken_as_it_is(pets, tmp_path):
     run = masktune(*start, "--out", tmp_path / "run", "--finetune-lr", "0.001")
     assert run.returncode == 0 and "taken as they are" in run.stdout, run.stderr
     from safetensors.torch import load_file
+
     kept = load_file(tmp_path / "run" / "erm" / "best.safetensors")
     assert all((kept[name] == value).all() for name, value in load_file(mine).items())
     wrong = masktune(*start[:-4], "--model", "resnet34", "--weights", mine, "--epochs", "0", "--finetune-lr", "0.001", "--out", tmp_path / "other")
     assert wrong.returncode == 2 and "does not fit ResNet" in wrong.stderr and not (tmp_path / "other").exists()
 
 
-@pytest.mark.parametrize("words, says", [
-    (("erm", "--data", "biased-digit", "--out", "x"), "did you mean 'biased-digits'?"),
-    (("erm", "--data", "folder", "--out", "x"), "root is missing"),
-    (("erm", "--data", "biased-digits", "--out", "x", "--rule", "mean_sdt(2)"), "did you mean 'mean_std'?"),
-    (("erm", "--data", "biased-digits", "--out", "x", "--model", "resnet51"), "did you mean"),
-    (("erm", "--data", "biased-digits", "--out", "x", "--epochs", "0"), "--weights"),
-    (("erm", "--data", "biased-digits", "--out", "x", "--option", "seed"), "KEY=VALUE"),
-    (("evaluate", "x"), "there is no run folder x"),
-])
+@pytest.mark.parametrize(
+    "words, says",
+    [
+        (("erm", "--data", "biased-digit", "--out", "x"), "did you mean 'biased-digits'?"),
+        (("erm", "--data", "folder", "--out", "x"), "root is missing"),
+        (("erm", "--data", "biased-digits", "--out", "x", "--rule", "mean_sdt(2)"), "did you mean 'mean_std'?"),
+        (("erm", "--data", "biased-digits", "--out", "x", "--model", "resnet51"), "did you mean"),
+        (("erm", "--data", "biased-digits", "--out", "x", "--epochs", "0"), "--weights"),
+        (("erm", "--data", "biased-digits", "--out", "x", "--option", "seed"), "KEY=VALUE"),
+        (("evaluate", "x"), "there is no run folder x"),
+    ],
+)
 def test_errors_end_in_one_line(words, says, tmp_path):
     run = masktune(*words, cwd=tmp_path)
     assert run.returncode == 2 and says in run.stderr and "Traceback" not in run.stderr
@@ -105,10 +116,15 @@ def test_many_problems_are_listed_and_end_in_one_line(pets, tmp_path):
     assert lines[-1].startswith("masktune: ") and "2 problems, listed above" in lines[-1]
 
 
-@pytest.mark.parametrize("name, content, says", [
-    ("config.json", b"{", "is not valid JSON"), ("erm/best.safetensors", b"x" * 50, "no intact safetensors"), ("erm/state.pt", b"\x80\x02c", "no intact training state"),
-    ("round-1/maps.safetensors", b"", "no intact safetensors"),
-])
+@pytest.mark.parametrize(
+    "name, content, says",
+    [
+        ("config.json", b"{", "is not valid JSON"),
+        ("erm/best.safetensors", b"x" * 50, "no intact safetensors"),
+        ("erm/state.pt", b"\x80\x02c", "no intact training state"),
+        ("round-1/maps.safetensors", b"", "no intact safetensors"),
+    ],
+)
 def test_broken_files_of_a_run_are_named(tmp_path, name, content, says):
     out = tmp_path / "run"
     assert masktune("erm", "--data", "biased-digits", "--out", out, "--epochs", "1").returncode == 0

@@ -1,10 +1,12 @@
 "Data sets: the paper's construction on MNIST's own file format, and a user's images with everything that can be wrong with them."
+
 import struct
 
 import pytest
 import torch
-from masktune.data import DatasetError, load_dataset
 from PIL import Image
+
+from masktune.data import DatasetError, load_dataset
 
 
 @pytest.fixture

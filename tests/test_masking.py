@@ -1,7 +1,9 @@
 "Properties that every mask and every fill must have, tried on whatever hypothesis thinks of."
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from masktune.data import ArrayDataset
 from masktune.masking import FILLS, MaskedDataset, SwappedDataset, Threshold, fixed, hide, mean_std, normalize, otsu, quantile, random_square_mask
 from masktune.xgradcam import SaliencyMaps

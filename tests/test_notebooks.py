@@ -1,4 +1,5 @@
 "Every notebook runs from top to bottom."
+
 import os
 import subprocess
 import sys
@@ -11,8 +12,13 @@ NOTEBOOKS = sorted(p for p in (Path(__file__).parent.parent / "nbs").rglob("*.ip
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)
 def test_notebook_runs(notebook):
-    run = subprocess.run([Path(sys.executable).with_name("nbdev-test"), "--path", notebook, "--n_workers", "0"], capture_output=True, text=True,
-                         cwd=notebook.parent, env=os.environ | {"TQDM_DISABLE": "1", "MPLBACKEND": "agg"})
+    run = subprocess.run(
+        [Path(sys.executable).with_name("nbdev-test"), "--path", notebook, "--n_workers", "0"],
+        capture_output=True,
+        text=True,
+        cwd=notebook.parent,
+        env=os.environ | {"TQDM_DISABLE": "1", "MPLBACKEND": "agg"},
+    )
     assert run.returncode == 0, run.stdout[-6000:] + run.stderr[-6000:]
 
 

@@ -1,4 +1,5 @@
 "The package as pip users get it: built, checked, installed away from the repository."
+
 import os
 import shutil
 import subprocess
@@ -16,7 +17,9 @@ ROOT = Path(__file__).parent.parent
 def built(tmp_path_factory):
     "sdist and wheel, made from what git would hand to a stranger"
     source, out = tmp_path_factory.mktemp("source") / "masktune", tmp_path_factory.mktemp("dist")
-    names = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split("\n")
+    names = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout.split("\n")
     for name in filter(None, names):
         if (ROOT / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
@@ -54,11 +57,15 @@ def test_the_wheel_runs_away_from_the_repository(built, tmp_path):
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", next(built.glob("*.whl"))], check=True)
-    site = Path(subprocess.run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], check=True, capture_output=True, text=True).stdout.strip())
+    site = Path(
+        subprocess.run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], check=True, capture_output=True, text=True).stdout.strip()
+    )
     here = Path(sysconfig.get_path("purelib"))
     (site / "borrowed.pth").write_text(f"{here}\n")
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    where = subprocess.run([python, "-c", "import masktune; print(masktune.__file__)"], cwd=tmp_path, env=environment, check=True, capture_output=True, text=True).stdout
+    where = subprocess.run(
+        [python, "-c", "import masktune; print(masktune.__file__)"], cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
+    ).stdout
     assert str(site) in where
     run = subprocess.run([tmp_path / "venv" / "bin" / "masktune", "demo"], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr

@@ -1,4 +1,5 @@
 "What the README says holds: its code runs, its figures come out of its commands."
+
 import re
 import subprocess
 import sys
@@ -17,7 +18,8 @@ def test_ten_lines_on_a_folder_of_images(pets, tmp_path, monkeypatch):
     first, second = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert len([line for line in first.splitlines() if line.strip()]) <= 10
     # the same lines on a small network, without a download, for two epochs
-    for old, new in (('"my-images"', repr(str(pets)) + ", size=64"), ("resnet50", "resnet18"), ("pretrained=True", "pretrained=False"), ("epochs=10", 'epochs=2, device="cpu", batch_size=8')):
+    smaller = {'"my-images"': repr(str(pets)) + ", size=64", "resnet50": "resnet18", "pretrained=True": "pretrained=False"}
+    for old, new in (smaller | {"epochs=10": 'epochs=2, device="cpu", batch_size=8'}).items():
         assert old in first
         first = first.replace(old, new)
     monkeypatch.chdir(tmp_path)
@@ -29,7 +31,8 @@ def test_ten_lines_on_a_folder_of_images(pets, tmp_path, monkeypatch):
 
 
 def test_demo_figures_are_the_demos(tmp_path):
-    said = [float(value) for value in re.search(r"right ([\d.]+) % of the time on validation.*?right ([\d.]+) % of the time\..*?: ([\d.]+) %\.", README, re.DOTALL).groups()]
+    pattern = r"right ([\d.]+) % of the time on validation.*?right ([\d.]+) % of the time\..*?: ([\d.]+) %\."
+    said = [float(value) for value in re.search(pattern, README, re.DOTALL).groups()]
     run = subprocess.run([sys.executable, "-m", "masktune", "demo"], capture_output=True, text=True, cwd=tmp_path)
     validation = float(re.search(r"validation accuracy ([\d.]+)%", run.stdout).group(1))
     erm, masktune = (float(value) for value in re.search(r"ERM ([\d.]+)%, random masks [\d.]+%, MaskTune ([\d.]+)%", run.stdout).groups())

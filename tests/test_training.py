@@ -1,6 +1,8 @@
 "Training: the same seed gives the same weights, groups are never seen, nothing trains what it should not."
+
 import pytest
 import torch
+
 from masktune.data import ArrayDataset
 from masktune.erm import fit
 from masktune.finetune import MaskTune
@@ -50,7 +52,16 @@ def test_finetuning_starts_from_the_last_weights_and_explains_the_best(digits):
     assert run.rounds_[0].maps.model == model_fingerprint(run.erm_)
     last = build_model("small-cnn", 2)
     last.load_state_dict(run.erm_last_)
-    fit(last, run.masked(digits["train"], 1), epochs=1, optimizer_state=run.optimizer_state_, lr=run.history_["erm"][-1]["lr"], seed=1, device="cpu", progress=False)
+    fit(
+        last,
+        run.masked(digits["train"], 1),
+        epochs=1,
+        optimizer_state=run.optimizer_state_,
+        lr=run.history_["erm"][-1]["lr"],
+        seed=1,
+        device="cpu",
+        progress=False,
+    )
     assert model_fingerprint(last) == model_fingerprint(run.model_)
 
 
@@ -75,10 +86,13 @@ def test_rounds_accumulate_masks(digits):
     assert run.rounds_[1].maps.model == model_fingerprint(run.rounds_[0].model)
 
 
-@pytest.mark.parametrize("break_it, message", [
-    (lambda d: dict(train=d["train"], val=d["val"].subset([])), "is empty"),
-    (lambda d: dict(train=d["train"].subset([0]), val=None), "too few images"),
-])
+@pytest.mark.parametrize(
+    "break_it, message",
+    [
+        (lambda d: dict(train=d["train"], val=d["val"].subset([])), "is empty"),
+        (lambda d: dict(train=d["train"].subset([0]), val=None), "too few images"),
+    ],
+)
 def test_what_cannot_work_is_said_before_training(digits, break_it, message):
     with pytest.raises(ValueError, match=message):
         MaskTune(build_model("small-cnn", 2), **SHORT).fit(**break_it(digits))

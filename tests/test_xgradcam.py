@@ -1,14 +1,16 @@
 "What `LayerXGradCam` promises: the reference's maps, by hand and on every network, and a model left as it was."
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from captum.attr import LayerAttribution
+from torch import nn
+
 from masktune.data import ArrayDataset
 from masktune.masking import normalize
 from masktune.models import Classifier, build_model, find_target_layer
 from masktune.xgradcam import LayerXGradCam, compute_saliency
-from torch import nn
 
 CNNS = ["small-cnn", "resnet18", "resnet50", "vgg16_bn", "densenet121", "mobilenet_v3_large", "efficientnet_b0", "convnext_tiny"]
 TRANSFORMERS = ["vit_b_16", "swin_t"]
@@ -71,7 +73,7 @@ def test_equals_a_hand_computation_in_double_precision():
     W, b, V = (p.detach().numpy() for p in (model.conv.weight, model.conv.bias, model.head.weight))
     maps = []
     for image in x.numpy():
-        A = np.array([[[(W[k] * image[:, i:i + 3, j:j + 3]).sum() + b[k] for j in range(3)] for i in range(3)] for k in range(4)])
+        A = np.array([[[(W[k] * image[:, i : i + 3, j : j + 3]).sum() + b[k] for j in range(3)] for i in range(3)] for k in range(4)])
         scores = V @ np.maximum(A, 0).ravel() + model.head.bias.detach().numpy()
         gradient = V[scores.argmax()].reshape(4, 3, 3) * (A > 0)
         weights = (gradient * A).sum((1, 2)) / (A.sum((1, 2)) + 1e-7)
@@ -87,7 +89,7 @@ def test_targets_none_int_and_tensor_agree(batch):
     cam, predicted = LayerXGradCam(model, model.conv), model(x).argmax(1)
     maps = cam.attribute(x)
     torch.testing.assert_close(cam.attribute(x, target=predicted), maps)
-    torch.testing.assert_close(torch.cat([cam.attribute(x[i:i + 1], target=int(p)) for i, p in enumerate(predicted)]), maps)
+    torch.testing.assert_close(torch.cat([cam.attribute(x[i : i + 1], target=int(p)) for i, p in enumerate(predicted)]), maps)
     other = cam.attribute(x, target=(predicted + 1) % 3, relu_attributions=False)
     assert not torch.allclose(other, cam.attribute(x, relu_attributions=False))
 
@@ -140,10 +142,17 @@ def test_no_graph_is_kept_below_the_layer():
     assert seen == [False, False]
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "vgg16_bn", "densenet121", "mobilenet_v3_large", "efficientnet_b0", "convnext_tiny", "vit_b_16", "swin_t"])
+@pytest.mark.parametrize("name", [*CNNS[1:], *TRANSFORMERS])
 def test_target_layer_is_the_last_grid(name):
-    expected = {"resnet18": "layer4.1", "resnet50": "layer4.2", "vgg16_bn": "features.42", "densenet121": "features.norm5", "mobilenet_v3_large": "features.16.2",
-                "efficientnet_b0": "features.8.2", "convnext_tiny": "features.7.2"}
+    expected = {
+        "resnet18": "layer4.1",
+        "resnet50": "layer4.2",
+        "vgg16_bn": "features.42",
+        "densenet121": "features.norm5",
+        "mobilenet_v3_large": "features.16.2",
+        "efficientnet_b0": "features.8.2",
+        "convnext_tiny": "features.7.2",
+    }
     torch.manual_seed(0)
     model, images = build_model(name, 5), torch.rand(1, 3, 224, 224)
     layer = find_target_layer(model, images)
