@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['wilson_interval', 'Share', 'Evaluation', 'progress_bar', 'batches', 'predict', 'evaluate', 'score_predictions',
            'atomic_path', 'write_json', 'read_json', 'save_weights', 'load_weights', 'make_optimizer', 'make_schedule',
-           'FitResult', 'fit']
+           'FitResult', 'Step', 'TrainingStopped', 'fit']
 
 # %% ../nbs/api/02_erm.ipynb #ee37dfe9
 import copy
@@ -14,6 +14,7 @@ import math
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm.auto import tqdm
 
 from .data import ImageDataset, look_up
@@ -250,18 +251,28 @@ def load_weights(
     return model
 
 # %% ../nbs/api/02_erm.ipynb #5025917c
+class _Order(Sampler):
+    "The positions of an epoch, shuffled by seed and epoch alone; each is told the epoch as `epoch * count + position`"
+    def __init__(self, count:int, seed:int): self.count, self.seed, self.epoch = count, seed, 0
+    def __len__(self): return self.count
+    def __iter__(self):
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        return iter((torch.randperm(self.count, generator=generator) + self.epoch * self.count).tolist())
+
+# %% ../nbs/api/02_erm.ipynb #c5d1a001
 class _Pairs(Dataset):
-    "What training sees of a data set: (image, label). Groups end here."
-    def __init__(self, dataset:Dataset, augment:Callable[[Tensor], Tensor]|None=None):
-        self.dataset, self.augment = dataset, augment
+    "What training sees of a data set: (image, label). Groups end here. What is random in a batch depends on seed, epoch and batch alone."
+    def __init__(self, dataset:Dataset, augment:Callable[[Tensor], Tensor]|None=None, seed:int=0):
+        self.dataset, self.augment, self.seed = dataset, augment, seed
     def __len__(self): return len(self.dataset)
-    def __getitem__(self, index):
-        sample = self.dataset[index]
-        return (sample.image if self.augment is None else self.augment(sample.image)), sample.label
-    def __getitems__(self, indices):  # a batch at once, where the data set can (`MaskedDataset` masks it in one go)
-        if not hasattr(self.dataset, "__getitems__"): return [self[index] for index in indices]
-        samples = self.dataset.__getitems__(indices)
-        return [((s.image if self.augment is None else self.augment(s.image)), s.label) for s in samples]
+    def __getitem__(self, code): return self.__getitems__([code])[0]
+    def __getitems__(self, codes):
+        indices = [code % len(self.dataset) for code in codes]
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(self.seed * 1_000_003 + codes[0])
+            # a batch at once, where the data set can (`MaskedDataset` masks it in one go)
+            samples = self.dataset.__getitems__(indices) if hasattr(self.dataset, "__getitems__") else [self.dataset[i] for i in indices]
+            return [((s.image if self.augment is None else self.augment(s.image)), s.label) for s in samples]
 
 # %% ../nbs/api/02_erm.ipynb #78382c03
 def make_optimizer(
@@ -327,6 +338,28 @@ def _check_fit(model:Classifier, dataset, val, epochs, batch_size, select):
         raise ValueError(f"the model gives scores of shape {tuple(scores.shape)} for one image, {dataset} has {len(dataset.classes)} classes: "
                          f"replace the head, as build_model(name, num_classes={len(dataset.classes)}) does")
 
+# %% ../nbs/api/02_erm.ipynb #c5d1a003
+class Step(NamedTuple):
+    "Where a training stands after a step"
+    epoch:int                               # from 1
+    epochs:int                              # of how many
+    step:int                                # from 1, within the epoch
+    steps:int                               # of how many
+    totals:Tensor                           # (3,) sums over the epoch so far, in this process: loss, correct, images
+    state:Callable[[], dict[str, Any]]      # makes what `fit(resume=...)` takes: plain values and tensors on the CPU
+
+    @property
+    def loss(self)->float: "Mean cross-entropy of the epoch so far"; return float(self.totals[0] / self.totals[2])
+    @property
+    def accuracy(self)->float: "Accuracy of the epoch so far"; return float(self.totals[1] / self.totals[2])
+
+# %% ../nbs/api/02_erm.ipynb #c5d1a004
+class TrainingStopped(Exception):
+    "Raised by `fit` when `on_step` asked it to stop; `state` is what `fit(resume=...)` takes to go on"
+    def __init__(self, state:dict[str, Any]):
+        self.state = state
+        super().__init__(f"training was stopped in epoch {state['epoch']} after step {state['step']}")
+
 # %% ../nbs/api/02_erm.ipynb #15219eb5
 def fit(
     model:nn.Module,                                    # trained in place; a plain network is normalised for as `dataset` says
@@ -352,6 +385,8 @@ def fit(
     mixed_precision:str="no",                           # no, bf16 or fp16
     num_workers:int=0,                                  # processes that decode images
     on_epoch:Callable[[dict[str, float]], None]|None=None,  # called with each epoch's row
+    on_step:Callable[[Step], bool|None]|None=None,      # called after each step; True stops the training (`TrainingStopped`)
+    resume:Mapping[str, Any]|None=None,                 # go on from here: a `TrainingStopped`'s or `Step`'s state
     progress:bool|None=None,                            # see `progress_bar`
 )->FitResult:
     """Train `model` with cross-entropy; with a seed, two runs on the CPU end bit for bit alike.
@@ -370,22 +405,35 @@ def fit(
             group.pop("initial_lr", None)
             if lr is not None: group["lr"] = lr
     scheduler = make_schedule(stepper, schedule, epochs=epochs, milestones=milestones, gamma=gamma)
-    pairs = _Pairs(dataset, None if batch_transform is not None else augment)
-    loader = DataLoader(pairs, batch_size=batch_size, shuffle=True, generator=torch.Generator().manual_seed(seed), num_workers=num_workers,
+    order = _Order(len(dataset), seed)
+    loader = DataLoader(_Pairs(dataset, None if batch_transform is not None else augment, seed), batch_size=batch_size, sampler=order,
+                        generator=torch.Generator(), num_workers=num_workers,  # its own, so that starting it leaves the training's alone
                         drop_last=len(dataset) % batch_size == 1,  # batch normalisation cannot learn from a batch of one
                         pin_memory=accelerator.device.type == "cuda", persistent_workers=num_workers > 0)
     trained, stepper, loader = accelerator.prepare(model, stepper, loader)
-    history, best_score, best_state, best_epoch = [], -math.inf, None, 0
+    plan = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "images": len(dataset), "optimizer": optimizer, "schedule": schedule}
+    history, best_score, best_state, best_epoch, totals = [], -math.inf, None, 0, torch.zeros(3)
+    first, done = 1, 0
     with torch.random.fork_rng():
         torch.manual_seed(seed + accelerator.process_index)
-        for epoch in range(1, epochs + 1):
-            started = time.perf_counter()
+        if resume is not None:
+            first, done = _check_resume(resume, plan), resume["step"]
+            history, best_score, best_epoch, best_state, totals = list(resume["history"]), resume["best_score"], resume["best_epoch"], resume["best_state"], resume["totals"]
+            model.network.load_state_dict(resume["network"])
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the schedule moves before the optimiser's first step
+                for _ in range(first - 1): scheduler.step()
+            stepper.load_state_dict(copy.deepcopy(resume["optimizer"]))
+            torch.set_rng_state(resume["rng"])
+        for epoch in range(first, epochs + 1):
+            started, order.epoch = time.perf_counter(), epoch
             trained.train()
             if freeze_batchnorm:
                 for module in trained.modules():
                     if isinstance(module, nn.modules.batchnorm._BatchNorm): module.eval()
-            totals = torch.zeros(3, device=accelerator.device)  # loss, correct, images
-            for images, labels in progress_bar(loader, f"epoch {epoch}/{epochs}", progress):
+            totals = totals.to(accelerator.device) if done else torch.zeros(3, device=accelerator.device)  # loss, correct, images
+            left = accelerator.skip_first_batches(loader, done) if done else loader
+            for step, (images, labels) in enumerate(progress_bar(left, f"epoch {epoch}/{epochs}", progress, initial=done, total=len(loader)), done + 1):
                 if batch_transform is not None:
                     images = batch_transform(images)
                     if augment is not None: images = torch.stack([augment(image) for image in images])
@@ -394,6 +442,12 @@ def fit(
                 accelerator.backward(loss)
                 stepper.step(); stepper.zero_grad()
                 totals += torch.stack([loss.detach() * len(labels), (scores.argmax(1) == labels).sum(), torch.tensor(len(labels), device=totals.device)])
+                if on_step is not None:
+                    def state(epoch=epoch, step=step, totals=totals):
+                        return {"plan": plan, "epoch": epoch, "step": step, "network": _network_state(model), "optimizer": _plain(stepper.state_dict()), "rng": torch.get_rng_state(),
+                                "totals": totals.cpu().clone(), "history": history, "best_score": best_score, "best_epoch": best_epoch, "best_state": best_state}
+                    if on_step(Step(epoch, epochs, step, len(loader), totals, state)): raise TrainingStopped(state())
+            done = 0
             loss_sum, right, seen = accelerator.reduce(totals, "sum").tolist()
             if not math.isfinite(loss_sum):
                 raise ValueError(f"training diverged: the loss is {loss_sum} in epoch {epoch} at learning rate {stepper.param_groups[0]['lr']:g}. Lower the learning rate.")
@@ -412,15 +466,27 @@ def fit(
     return FitResult(history, best_epoch, best_state, _network_state(model), _plain_state(stepper))
 
 # %% ../nbs/api/02_erm.ipynb #e4925969
+def _plain(value:Any)->Any:
+    "A copy on the CPU of whatever holds tensors"
+    if isinstance(value, Tensor): return value.detach().cpu().clone()
+    if isinstance(value, Mapping): return {k: _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+# %% ../nbs/api/02_erm.ipynb #c5d1a005
 def _plain_state(optimizer)->dict[str, Any]:
     "An optimiser's state on the CPU, without what belongs to a schedule"
-    def plain(value):
-        if isinstance(value, Tensor): return value.detach().cpu().clone()
-        if isinstance(value, dict): return {k: plain(v) for k, v in value.items()}
-        return [plain(v) for v in value] if isinstance(value, list) else value
-    state = plain(optimizer.state_dict())
+    state = _plain(optimizer.state_dict())
     for group in state["param_groups"]: group.pop("initial_lr", None)
     return state
+
+# %% ../nbs/api/02_erm.ipynb #c5d1a006
+def _check_resume(resume:Mapping[str, Any], plan:Mapping[str, Any])->int:
+    "The epoch to go on in; raises `ValueError` when the state is of another training"
+    if resume.get("plan") != plan:
+        had = resume.get("plan") or {}
+        other = [f"{name} {had.get(name)!r}, not {value!r}" for name, value in plan.items() if had.get(name) != value]
+        raise ValueError(f"the state to resume from is of another training: {', '.join(other)}. Restore these settings, or begin anew")
+    return resume["epoch"]
 
 # %% ../nbs/api/02_erm.ipynb #825dd7cc
 def _say(row, epochs, progress, main)->None:

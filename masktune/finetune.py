@@ -120,7 +120,7 @@ def _with_weights(model:Classifier, state:Mapping[str, Tensor])->Classifier:
     model.network.load_state_dict(state)
     return model
 
-# %% ../nbs/api/05_finetune.ipynb #4104662e
+# %% ../nbs/api/05_finetune.ipynb #f78fe032
 @dataclass
 class MaskTune(Settings):
     """MaskTune from the plain model to the finetuned one ([Asgari Taghanaki et al., 2022](https://arxiv.org/abs/2210.00055)).
@@ -212,12 +212,13 @@ class MaskTune(Settings):
         train:ImageDataset,  # the images trained on
         number:int=1,        # the round, from 1
         on_epoch:Callable[[str, dict[str, float]], None]|None=None,  # see `fit`
+        **watching:Any,      # `on_step` and `resume`, as `masktune.erm.fit` takes them
     )->"MaskTune":
         "Steps 3 and 4: train one epoch on the masked images"
         if len(self.rounds_) < number: raise ValueError(f"round {number} has no maps yet: call compute_maps first")
         data, transform = (train, self._mask_batches(number)) if self.on_device else (self.masked(train, number), None)
         this = self.rounds_[number - 1]
-        this.model, result = self._finetune(data, number, transform, on_epoch and (lambda row: on_epoch(f"round-{number}", row)))
+        this.model, result = self._finetune(data, number, transform, on_epoch and (lambda row: on_epoch(f"round-{number}", row)), **watching)
         this.history, this.optimizer_state = result.history, result.optimizer_state
         self.history_[f"round-{number}"] = result.history
         return self
@@ -267,7 +268,7 @@ class MaskTune(Settings):
             return images
         return apply
 
-    def _finetune(self, data, number, transform=None, on_epoch=None)->tuple[Classifier, FitResult]:
+    def _finetune(self, data, number, transform=None, on_epoch=None, **watching)->tuple[Classifier, FitResult]:
         if number == 1: model, state = copy.deepcopy(self._erm()), self.optimizer_state_
         else: model, state = copy.deepcopy(self._explained(number)), self.rounds_[number - 2].optimizer_state
         if number == 1 and self.start_from == "last": model.network.load_state_dict(self.erm_last_)
@@ -276,7 +277,7 @@ class MaskTune(Settings):
         if lr is None: lr = self.optimizer_state_["param_groups"][0]["lr"]
         return model, fit(model, data, epochs=self.finetune_epochs, lr=lr, optimizer_state=state, batch_transform=transform, augment=self._augmentation(data),
                           freeze_batchnorm=self.freeze_batchnorm, seed=self.seed + number, on_epoch=on_epoch,
-                          **self._training() | {"batch_size": self.finetune_batch_size or self.batch_size})
+                          **self._training() | {"batch_size": self.finetune_batch_size or self.batch_size}, **watching)
 
     def report(self,
         path:str|os.PathLike,                               # the HTML page to write
