@@ -1,6 +1,6 @@
 """Biased digits over ten seeds: ERM, random masking and MaskTune after one round, every seed printed.
 
-    python benchmarks/digits_seeds.py [--seeds 20-29] [--jobs 2] [--out benchmarks/digits_seeds.json]
+    python benchmarks/digits_seeds.py [--seeds 30-39] [--jobs 2] [--out benchmarks/digits_seeds.json]
 
 The settings were fixed before these ten seeds were run, and none of them was chosen by groups or by a test set:
 
@@ -8,11 +8,13 @@ The settings were fixed before these ten seeds were run, and none of them was ch
   the paper's, with 16 epochs of batches of 32 where its MNIST, forty times larger, has 100 of 128.
 - of epochs with equal validation accuracy (289 validation images leave many) the latest gives the maps, being the nearest
   to the last weights, which are finetuned.
-- rate and batch of the finetuning: by accuracy on swapped validation images over seeds 220 to 239 (digits_settings.py).
+- the finetuning's rate (ERM's first, as in the official code) and measuring batch normalisation anew after it: by accuracy
+  on swapped validation images over seeds 300 to 319 (digits_settings.py).
 
-Two earlier choices were measured and given up: the official code's constant rate (mean on the biased test 0.852 over seeds 0
-to 9) and the paper's last rate in batches of 32 (0.651 over seeds 10 to 19), which cannot unlearn the square in 36 steps. All
-seeds seen before the choice, 0 to 19 and 100 to 107, are therefore not among the ten.
+Earlier choices were measured and given up, with the mean on the biased test they had: a constant rate for ERM too (0.852, seeds
+0 to 9), the paper's last rate (0.651, seeds 10 to 19, which cannot unlearn the square in 36 steps), a rate of 0.0025 in batches
+of 8 (0.933 and, with images in another order, 0.882, seeds 20 to 29). What made them unsteady was batch normalisation's running
+statistics after a short epoch. Seeds seen before the last choice, 0 to 29 and 100 to 107, are not among the ten.
 
 A seed sets everything: the split of the scans, the exceptions to the shortcut, the initial weights, the order of images.
 """
@@ -60,7 +62,7 @@ def table(rows: list[dict]) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", default="20-29", help="first-last")
+    parser.add_argument("--seeds", default="30-39", help="first-last")
     parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
     parser.add_argument("--out", type=Path, help="write the figures here as JSON")
     options = parser.parse_args()

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['wilson_interval', 'Share', 'Evaluation', 'progress_bar', 'batches', 'predict', 'evaluate', 'score_predictions',
            'atomic_path', 'write_json', 'read_json', 'save_weights', 'load_weights', 'make_optimizer', 'make_schedule',
-           'FitResult', 'Step', 'TrainingStopped', 'fit']
+           'FitResult', 'recalibrate_batchnorm', 'Step', 'TrainingStopped', 'fit']
 
 # %% ../nbs/api/02_erm.ipynb #ee37dfe9
 import copy
@@ -338,6 +338,43 @@ def _check_fit(model:Classifier, dataset, val, epochs, batch_size, select):
         raise ValueError(f"the model gives scores of shape {tuple(scores.shape)} for one image, {dataset} has {len(dataset.classes)} classes: "
                          f"replace the head, as build_model(name, num_classes={len(dataset.classes)}) does")
 
+# %% ../nbs/api/02_erm.ipynb #d2f0b002
+@torch.no_grad()
+def recalibrate_batchnorm(
+    model:nn.Module,                        # changed in place: running means and variances, nothing else
+    dataset:ImageDataset,                   # the images it was trained on, masked if they were
+    *,
+    batch_size:int=128,                     # images per forward pass
+    seed:int=0,                             # order of images
+    batch_transform:Callable[[Tensor], Tensor]|None=None,  # see `fit`
+    device:str|torch.device|None=None,      # default: the GPU when there is one
+    mixed_precision:str="no",               # no, bf16 or fp16
+    num_workers:int=0,                      # processes that decode images
+)->nn.Module:                               # the same `model`
+    "Measure batch normalisation's running statistics over a whole data set (Wu & Johnson, 2021, section 3)"
+    accelerator = _accelerator(device, mixed_precision)
+    classifier = as_classifier(model, dataset).to(accelerator.device)
+    norms = [module for module in classifier.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats]
+    if not norms: return model
+    training, momenta = classifier.training, [norm.momentum for norm in norms]
+    classifier.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain average over batches
+        norm.train()
+    try:
+        batch_size = min(batch_size, len(dataset))
+        loader = DataLoader(_Pairs(dataset, seed=seed), batch_size=batch_size, sampler=_Order(len(dataset), seed), drop_last=True, num_workers=num_workers)
+        for images, _ in accelerator.prepare(loader):
+            with accelerator.autocast(): classifier(images if batch_transform is None else batch_transform(images))
+        if accelerator.num_processes > 1:
+            for norm in norms:
+                for statistic in (norm.running_mean, norm.running_var): statistic.copy_(accelerator.reduce(statistic, "mean"))
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True): norm.momentum = momentum
+        classifier.train(training)
+    return model
+
 # %% ../nbs/api/02_erm.ipynb #c5d1a003
 class Step(NamedTuple):
     "Where a training stands after a step"
@@ -379,6 +416,7 @@ def fit(
     batch_transform:Callable[[Tensor], Tensor]|None=None,  # on the device, (B, 3, H, W) uint8 -> the same: `MaskBatch`
     select:str="average",                               # best epoch by val accuracy: average, worst_class, or simply last
     freeze_batchnorm:bool=False,                        # keep running statistics as they are; the official code updates them
+    recalibrate:bool=False,                             # measure batch normalisation anew at the end (`recalibrate_batchnorm`)
     optimizer_state:Mapping[str, Any]|None=None,        # go on with this momentum and learning rate
     seed:int=0,                                         # order of images, augmentation, dropout
     device:str|torch.device|None=None,                  # default: the GPU when there is one
@@ -463,6 +501,9 @@ def fit(
             if score >= best_score: best_score, best_epoch, best_state = score, epoch, _network_state(model)
             if on_epoch is not None: on_epoch(row)
             _say(row, epochs, progress, accelerator.is_main_process)
+    if recalibrate:
+        recalibrate_batchnorm(model, dataset, seed=seed, batch_transform=batch_transform, device=device, mixed_precision=mixed_precision, num_workers=num_workers)
+        if val is None or best_epoch == epochs: best_state = _network_state(model)
     return FitResult(history, best_epoch, best_state, _network_state(model), _plain_state(stepper))
 
 # %% ../nbs/api/02_erm.ipynb #e4925969

@@ -48,7 +48,7 @@ def finetune(
         maps = compute_saliency(model, dataset, layer, **shared)
     return fit(model, MaskedDataset(dataset, maps, rule, fill), epochs=epochs, lr=lr, **options)
 
-# %% ../nbs/api/05_finetune.ipynb #a62c643a
+# %% ../nbs/api/05_finetune.ipynb #afdb30d2
 @dataclass(kw_only=True)
 class Settings:
     "How to train, mask and finetune; raises `ValueError` that names the setting, its value and what is allowed"
@@ -79,6 +79,7 @@ class Settings:
     start_from:str="last"            # ERM checkpoint that is finetuned: last (the official code) or best
     keep_optimizer:bool=True         # go on with ERM's momentum; it belongs to the last checkpoint
     freeze_batchnorm:bool=False      # keep batch normalisation's running statistics; the official code updates them
+    recalibrate:bool=False           # measure them anew over the masked images afterwards: for epochs of few steps
     rounds:int=1                     # how often to map, mask and finetune
     accumulate:bool=True             # later rounds keep earlier masks
     # the machine
@@ -120,7 +121,7 @@ def _with_weights(model:Classifier, state:Mapping[str, Tensor])->Classifier:
     model.network.load_state_dict(state)
     return model
 
-# %% ../nbs/api/05_finetune.ipynb #f78fe032
+# %% ../nbs/api/05_finetune.ipynb #751ed3d2
 @dataclass
 class MaskTune(Settings):
     """MaskTune from the plain model to the finetuned one ([Asgari Taghanaki et al., 2022](https://arxiv.org/abs/2210.00055)).
@@ -276,7 +277,7 @@ class MaskTune(Settings):
         lr = self.finetune_lr
         if lr is None: lr = self.optimizer_state_["param_groups"][0]["lr"]
         return model, fit(model, data, epochs=self.finetune_epochs, lr=lr, optimizer_state=state, batch_transform=transform, augment=self._augmentation(data),
-                          freeze_batchnorm=self.freeze_batchnorm, seed=self.seed + number, on_epoch=on_epoch,
+                          freeze_batchnorm=self.freeze_batchnorm, recalibrate=self.recalibrate, seed=self.seed + number, on_epoch=on_epoch,
                           **self._training() | {"batch_size": self.finetune_batch_size or self.batch_size}, **watching)
 
     def report(self,
