@@ -7,6 +7,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'masktune.cli._evaluate': ('api/cli.html#_evaluate', 'masktune/cli.py'),
                               'masktune.cli._finetune': ('api/cli.html#_finetune', 'masktune/cli.py'),
                               'masktune.cli._help_of': ('api/cli.html#_help_of', 'masktune/cli.py'),
+                              'masktune.cli._lab': ('api/cli.html#_lab', 'masktune/cli.py'),
                               'masktune.cli._log': ('api/cli.html#_log', 'masktune/cli.py'),
                               'masktune.cli._options': ('api/cli.html#_options', 'masktune/cli.py'),
                               'masktune.cli._parser': ('api/cli.html#_parser', 'masktune/cli.py'),

@@ -12,14 +12,15 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-# %% ../nbs/api/10_cli.ipynb #7316c165
+# %% ../nbs/api/10_cli.ipynb #24cfbceb
 COMMANDS = {"demo": "the whole story on embedded data: table, pictures, report",
             "erm": "train the plain model (or take one you have: --weights) into a new run folder",
             "saliency": "compute what the plain model looks at, for every training image",
             "finetune": "train one more epoch on images that hide it",
             "evaluate": "measure both models: average, per group, worst group",
             "report": "write one self-contained page: tables, curves, maps before and after",
-            "recipes": "list the recipes: where settings start from"}
+            "recipes": "list the recipes: where settings start from",
+            "lab": "open JupyterLab on the first tutorial"}
 
 # %% ../nbs/api/10_cli.ipynb #73f48abe
 def _help_of(settings:type)->dict[str, str]:
@@ -50,7 +51,7 @@ _MACHINE = ("device", "mixed_precision", "num_workers", "batch_size")
 _MASKS = ("layer", "source", "target", "maps_from", "on_device")
 _FINETUNING = ("rule", "fill", "finetune_epochs", "finetune_lr", "finetune_batch_size", "start_from", "keep_optimizer", "freeze_batchnorm", "recalibrate", "augment", "seed")
 
-# %% ../nbs/api/10_cli.ipynb #7607d073
+# %% ../nbs/api/10_cli.ipynb #59da697b
 def _parser(command:str|None)->argparse.ArgumentParser:
     "The parser of one command, or of them all without their options"
     parser = argparse.ArgumentParser(prog="masktune", description="Find the shortcuts an image classifier takes, mask them, and finetune it to explore the rest.",
@@ -73,6 +74,10 @@ def _parser(command:str|None)->argparse.ArgumentParser:
             sub.add_argument("--weights", help="a .safetensors file of a model you have trained; with --epochs 0 it is taken as it is")
             sub.add_argument("--overwrite", action="store_true", help="replace a run that is already in the folder")
             _add_settings(sub, "settings (default: the recipe of that data set, masktune recipes)")
+        elif name == "lab":
+            sub.add_argument("--folder", default="masktune-tutorials", help="where to put the tutorials, outside a clone (default: masktune-tutorials)")
+            sub.add_argument("--port", type=int, default=8888, help="port to serve on (default: 8888)")
+            sub.add_argument("--no-browser", action="store_true", help="print the address instead of opening a browser")
         elif name != "recipes":
             sub.add_argument("run", help="the run's folder, as `masktune erm --out` made it")
             if name in ("saliency", "finetune"):
@@ -243,6 +248,26 @@ def _recipes():
         settings = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in recipe.settings.items())
         print(f"{name}\n  --model {recipe.model}{' --pretrained' if recipe.pretrained else ''} {settings}\n  {recipe.why}")
 
+# %% ../nbs/api/10_cli.ipynb #d4e4a35f
+def _lab(folder:str="masktune-tutorials", port:int=8888, no_browser:bool=False):
+    import shutil
+    import subprocess
+    from importlib.util import find_spec
+    from pathlib import Path
+    if find_spec("jupyterlab") is None or find_spec("ipywidgets") is None: raise ValueError("JupyterLab is not installed here: pip install 'masktune[lab]'")
+    here = Path(__file__).parent
+    source = here.parent / "nbs" / "tutorials" if (here.parent / "nbs" / "tutorials").is_dir() else here / "tutorials"
+    place = source
+    if source == here / "tutorials":  # an installed package: the reader gets copies, and keeps what is already there
+        place = Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        for notebook in source.glob("*.ipynb"):
+            if not (place / notebook.name).exists(): shutil.copy(notebook, place)
+    first = sorted(place.glob("*.ipynb"))[0]
+    command = [sys.executable, "-m", "jupyterlab", first.name, "--port", str(port), *(["--no-browser"] if no_browser else [])]
+    try: raise SystemExit(subprocess.run(command, cwd=place).returncode)
+    except FileNotFoundError as error: raise ValueError(f"JupyterLab could not be started ({error}): pip install 'masktune[lab]'") from None
+
 # %% ../nbs/api/10_cli.ipynb #006e629e
 def _demo(out:str="runs/demo", seed:int=30):
     import json
@@ -273,7 +298,7 @@ def _demo(out:str="runs/demo", seed:int=30):
     print(f"Square turned round (biased-test): ERM {biased['erm']:.1%}, random masks {biased['random_mask']:.1%}, MaskTune {biased['masktune']:.1%}. Seed {seed}.")
     print(f"Report: {page}   pictures: {out}/figures   figures in numbers: {out}/metrics.json")
 
-# %% ../nbs/api/10_cli.ipynb #082953c9
+# %% ../nbs/api/10_cli.ipynb #578ecfa8
 def main(
     arguments:Sequence[str]|None=None,  # default: the command line's
 )->int:                                 # exit status: 0, 2 for what a user can mend, 130 when interrupted
@@ -282,7 +307,7 @@ def main(
     named = next((word for word in arguments if word in COMMANDS), None)
     try:
         options = vars(_parser(named).parse_args(arguments))
-        step = {"demo": _demo, "erm": _erm, "saliency": _saliency, "finetune": _finetune, "evaluate": _evaluate, "report": _report, "recipes": _recipes}[options.pop("command")]
+        step = {"demo": _demo, "erm": _erm, "saliency": _saliency, "finetune": _finetune, "evaluate": _evaluate, "report": _report, "recipes": _recipes, "lab": _lab}[options.pop("command")]
         step(**options)
     except BrokenPipeError: return 0
     except KeyboardInterrupt:
