@@ -3,14 +3,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 LISTS := settings.ini setup.py pyproject.toml
 
-.PHONY: help demo test lab bench readme clean
+.PHONY: help demo test lab bench readme screenshots clean
 
 help:
 	@echo "make demo    MaskTune on scans of handwritten digits: table, pictures, report, in under a minute"
 	@echo "make test    every test: notebooks, package, command"
-	@echo "make lab     JupyterLab on the notebooks"
+	@echo "make lab     JupyterLab on the first tutorial"
 	@echo "make bench   the benchmarks, in their quick forms"
 	@echo "make readme  README.md from nbs/index.ipynb"
+	@echo "make screenshots   the README's picture of the scrubber, taken in a real browser (needs Chromium)"
 
 demo: .venv/base
 	$(BIN)/masktune demo
@@ -19,13 +20,17 @@ test: .venv/dev
 	$(BIN)/python -m pytest
 
 lab: .venv/dev
-	$(BIN)/jupyter lab --notebook-dir nbs
+	$(BIN)/masktune lab
 
 bench: .venv/dev
 	$(BIN)/python benchmarks/saliency.py --quick
+	$(BIN)/python benchmarks/scrub.py
 
 readme: .venv/dev
 	$(BIN)/python scripts/readme.py
+
+screenshots: .venv/dev
+	$(BIN)/python scripts/screenshots.py
 
 clean:
 	rm -rf .venv build dist *.egg-info

@@ -33,8 +33,9 @@ setup(
         "Topic :: Scientific/Engineering :: Image Recognition",
         "Typing :: Typed",
     ],
-    packages=["masktune"],
-    package_data={"masktune": ["py.typed"]},
+    packages=["masktune", "masktune.tutorials"],
+    package_dir={"masktune.tutorials": "nbs/tutorials"},  # `masktune lab` gives an installed package's reader copies of them
+    package_data={"masktune": ["py.typed"], "masktune.tutorials": ["*.ipynb"]},
     install_requires=lines("requirements"),
     extras_require={"lab": lab, "docs": docs, "dev": lab + lines("dev_requirements")},
     entry_points={"console_scripts": lines("console_scripts"), "nbdev": ["masktune=masktune._modidx:d"]},

@@ -481,9 +481,10 @@ def fit(
                 stepper.step(); stepper.zero_grad()
                 totals += torch.stack([loss.detach() * len(labels), (scores.argmax(1) == labels).sum(), torch.tensor(len(labels), device=totals.device)])
                 if on_step is not None:
-                    def state(epoch=epoch, step=step, totals=totals):
-                        return {"plan": plan, "epoch": epoch, "step": step, "network": _network_state(model), "optimizer": _plain(stepper.state_dict()), "rng": torch.get_rng_state(),
-                                "totals": totals.cpu().clone(), "history": history, "best_score": best_score, "best_epoch": best_epoch, "best_state": best_state}
+                    best = {"best_score": best_score, "best_epoch": best_epoch, "best_state": best_state}
+                    def state(epoch=epoch, step=step, totals=totals, best=best):
+                        return {"plan": plan, "epoch": epoch, "step": step, "network": _network_state(model), "optimizer": _plain(stepper.state_dict()),
+                                "rng": torch.get_rng_state(), "totals": totals.cpu().clone(), "history": list(history), **best}
                     if on_step(Step(epoch, epochs, step, len(loader), totals, state)): raise TrainingStopped(state())
             done = 0
             loss_sum, right, seen = accelerator.reduce(totals, "sum").tolist()

@@ -46,20 +46,24 @@ def mean_std_threshold(
     tau = mean + k * (spread.sum((1, 2)) / count).sqrt()
     return (saliency > tau[:, None, None]) & positive                 # a map without positive values masks nothing
 
-# %% ../nbs/api/04_masking.ipynb #d99369ed
+# %% ../nbs/api/04_masking.ipynb #8d07f083
+def _quantile_height(ordered:Tensor, q:float)->Tensor:
+    "(B, n) values in ascending order, none negative -> (B,) the `q` quantile of the positive ones"
+    last = ordered.shape[1] - 1
+    count = (ordered > 0).sum(1)
+    place = last + 1 - count + q * (count - 1).clamp(min=0)             # zeros lie in front: skip them
+    low, high = place.floor().long(), place.ceil().long()
+    a, b = (ordered.gather(1, i.clamp(max=last)[:, None])[:, 0] for i in (low, high))
+    return a + (place - low) * (b - a)
+
+# %% ../nbs/api/04_masking.ipynb #c237fdf0
 def quantile_threshold(
     saliency:Tensor,   # (B, H, W) maps normalised to 0..1
     q:float=0.9,       # share of the positive values that stays visible
 )->Tensor:             # (B, H, W) bool, True where the image is hidden
     "Mask what exceeds the `q` quantile of a map's positive values"
     if not 0 < q < 1: raise ValueError(f"threshold 'quantile' needs 0 < q < 1, got {q}")
-    values = saliency.flatten(1).sort(1).values
-    count = (values > 0).sum(1)
-    place = values.shape[1] - count + q * (count - 1).clamp(min=0)     # zeros lie in front: skip them
-    low, high = place.floor().long(), place.ceil().long()
-    last = values.shape[1] - 1
-    a, b = (values.gather(1, i.clamp(max=last)[:, None])[:, 0] for i in (low, high))
-    tau = a + (place - low) * (b - a)
+    tau = _quantile_height(saliency.flatten(1).sort(1).values, q)
     return (saliency > tau[:, None, None]) & (saliency > 0)
 
 # %% ../nbs/api/04_masking.ipynb #9ab245c6

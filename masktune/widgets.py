@@ -6,7 +6,7 @@
 __all__ = ['encode', 'draw_histogram', 'Panel', 'ThresholdScrubber', 'evidence_patches', 'ClassEvidence', 'available_devices',
            'Launcher', 'CompareExplorer']
 
-# %% ../nbs/api/09_widgets.ipynb #529541c2
+# %% ../nbs/api/09_widgets.ipynb #488ae661
 import base64
 import html
 import io
@@ -29,7 +29,7 @@ except ImportError as error: raise ImportError("masktune.widgets needs ipywidget
 from .data import ImageDataset
 from .erm import Step, TrainingStopped, score_predictions
 from .finetune import MaskTune, save_state
-from .masking import _RULES, FILLS, Threshold, hide, normalize
+from .masking import _RULES, FILLS, Threshold, _quantile_height, hide, normalize
 from .models import as_classifier
 from .report import ERM_COLOR, MASK_COLOR, MASKTUNE_COLOR, format_table, group_table, mean_maps, overlay, plot_training
 from .xgradcam import SaliencyMaps, compute_saliency
@@ -155,12 +155,13 @@ def _table(head:Sequence[str], rows:Sequence[Sequence[Any]])->str:
     def line(tag, row): return "<tr>" + "".join(f"<{tag} style='padding:1px 10px 1px 0;text-align:left'>{html.escape(str(cell))}</{tag}>" for cell in row) + "</tr>"
     return f"<table style='line-height:1.35;font-variant-numeric:tabular-nums'>{line('th', head)}{''.join(line('td', row) for row in rows)}</table>"
 
-# %% ../nbs/api/09_widgets.ipynb #a522e819
+# %% ../nbs/api/09_widgets.ipynb #1598ab1e
 class _Gallery(Panel):
     "Images of a data set, filtered, sorted and paged; a child draws the page"
     def __init__(self, dataset:ImageDataset, page_size:int, tile:int):
         super().__init__()
         self.dataset, self.order = dataset, np.arange(len(dataset))
+        self._shuffled = np.random.default_rng(0).permutation(len(dataset))  # a folder is sorted by class: its first page would show one
         narrow = {"layout": W.Layout(width="auto", max_width="250px"), "style": {"description_width": "initial"}}
         self.class_filter = W.Dropdown(options=[("all", -1), *((name, i) for i, name in enumerate(dataset.classes))], description="class", **narrow)
         self.group_filter = W.Dropdown(options=[("all", -1), *((name, i) for i, name in enumerate(dataset.group_names))], description="group", **narrow)
@@ -187,7 +188,7 @@ class _Gallery(Panel):
         if self.group_filter.value >= 0: keep &= self.dataset.groups.numpy() == self.group_filter.value
         return keep
 
-    def _sorted(self, index:np.ndarray)->np.ndarray: return index
+    def _sorted(self, index:np.ndarray)->np.ndarray: return index[np.argsort(self._shuffled[index])]
 
     def _select(self):
         "Filter and sort anew, and go to the first page"
@@ -208,6 +209,9 @@ class _Gallery(Panel):
         return self.order[start:start + self.page_size.value].tolist()
 
     def _show_page(self):
+        with self._lock: self._show_page_locked()
+
+    def _show_page_locked(self):
         self._page_count()
         self.previous.disabled, self.next.disabled = self.page.value <= 1, self.page.value >= self.page.max
         shown = self.shown
@@ -221,7 +225,7 @@ class _Gallery(Panel):
 # %% ../nbs/api/09_widgets.ipynb #831fbc34
 _STRENGTHS = {"mean_std": (0., 5., 0.05), "quantile": (0.5, 0.995, 0.005), "fixed": (0., 0.98, 0.01), "otsu": (0., 1., 1.)}
 
-# %% ../nbs/api/09_widgets.ipynb #00ba1120
+# %% ../nbs/api/09_widgets.ipynb #6af1e4f3
 class ThresholdScrubber(_Gallery):
     """Move the threshold and watch image, map, mask outline and masked image change; `rule` and `fill` are what the next cell uses.
 
@@ -249,7 +253,7 @@ class ThresholdScrubber(_Gallery):
         self.predicted_filter = W.Dropdown(options=[("all", -1), *((name, i) for i, name in enumerate(dataset.classes))], description="predicted", **narrow)
         self.verdict_filter = W.Dropdown(options=["all", "right", "wrong"], description="verdict", **narrow)
         self.confidence = W.FloatRangeSlider(value=(0, 1), min=0, max=1, step=0.01, description="confidence", continuous_update=False, style={"description_width": "initial"})
-        sorts = ["data set order", "masked area, largest first", "confidence, lowest first"] + (["fall of confidence when masked"] if self.model is not None else [])
+        sorts = ["at random", "data set order", "masked area, largest first", "confidence, lowest first"] + (["fall of confidence when masked"] if self.model is not None else [])
         self.sort = W.Dropdown(options=sorts, description="sort by", **narrow)
         self.sort_again = W.Button(description="sort again", tooltip="sort by the threshold as it is now", layout=W.Layout(width="100px"))
         self.code = W.HTML(); self.histogram = W.Image(format="png"); self.status = W.HTML()
@@ -306,7 +310,7 @@ class ThresholdScrubber(_Gallery):
         if self.sort.value.startswith("masked area"): return index[np.argsort(-self.masked_area(index), kind="stable")]
         if self.sort.value.startswith("confidence"): return index[np.argsort(self._sure[index], kind="stable")]
         if self.sort.value.startswith("fall"): self._rank_falls(index)
-        return index
+        return super()._sorted(index) if self.sort.value == "at random" else index
 
     def _draw_page(self):
         "What does not change with the threshold: images, maps, and the first line of text"
@@ -314,7 +318,7 @@ class ThresholdScrubber(_Gallery):
         self._sheet = _Sheet(len(images), 4, side)
         if len(images):
             self._size = tuple(images.shape[-2:])
-            self._saliency = normalize(self.maps[torch.tensor(self.shown)], self._size)
+            self._saliency, self._ordered = normalize(self.maps[torch.tensor(self.shown)], self._size), None
             self._small = torch.from_numpy(_tiles(images, side)).permute(0, 3, 1, 2).contiguous()
             originals = self._small.permute(0, 2, 3, 1).numpy()
             heat = (overlay(self._small, F.interpolate(self._saliency[:, None], (side, side), mode="bilinear")[:, 0]) * 255).byte().numpy()
@@ -335,7 +339,7 @@ class ThresholdScrubber(_Gallery):
         strengths = () if parameter is None else (rule.strength,)
         self.areas = np.zeros(0)
         if count:
-            self.mask = function(self._saliency, *strengths)
+            self.mask = self._mask_page(function, strengths)
             self.areas = self.mask.float().mean((1, 2)).numpy()
             small = F.interpolate(self.mask[:, None].float(), (side, side), mode="nearest-exact")[:, 0] > 0.5
             ring = (F.max_pool2d(small[:, None].float(), 3, 1, 1)[:, 0] > 0) & ~small
@@ -346,6 +350,12 @@ class ThresholdScrubber(_Gallery):
         self.code.value = f"<code style='font-size:14px'>{rule!r}</code>"
         self.histogram.value = encode(draw_histogram(function(self._sample, *strengths).float().mean((1, 2)).numpy(), self.areas), "png")
         self._ask()
+
+    def _mask_page(self, function:Callable, strengths:tuple)->Tensor:
+        "The page's masks; sorting its maps for a quantile is done once a page, not at every move of the slider"
+        if self.rule_name.value != "quantile": return function(self._saliency, *strengths)
+        if self._ordered is None: self._ordered = self._saliency.flatten(1).sort(1).values
+        return self._saliency > _quantile_height(self._ordered, *strengths)[:, None, None]
 
     def _outlined(self, ring:Tensor)->np.ndarray:
         outlined = (self._small * 0.75).byte().permute(0, 2, 3, 1).numpy()
@@ -392,8 +402,10 @@ class ThresholdScrubber(_Gallery):
         while not self._closed:
             version = self._version
             time.sleep(delay)
-            if version != self._version: continue                      # still moving
-            images, mask, said = self._images, self.mask, torch.tensor(self._said[[s.index for s in self._samples]])
+            with self._lock:
+                if version != self._version: continue                  # still moving
+                if not len(self._images): return
+                images, mask, said = self._images, self.mask, torch.tensor(self._said[[s.index for s in self._samples]])
             answers = self._probabilities(images, mask, said)
             with self._lock:
                 if version != self._version: continue
@@ -434,6 +446,10 @@ class ThresholdScrubber(_Gallery):
         for thread in (getattr(self, "_ranking", None), self._pending):
             if thread is not None and thread.is_alive(): thread.join()
         return self
+
+    def still(self)->np.ndarray:
+        if self._pending is not None: self._pending.join(1.5)  # give the model a moment to answer
+        return super().still()
 
     def describe(self)->str:
         return f"ThresholdScrubber: {self.rule!r}, page {self.page.value} of {self.page.max}, {len(self.order):,} of {len(self.dataset):,} images, {100 * float(self.areas.mean() if len(self.areas) else 0):.1f} % masked on this page"
@@ -510,7 +526,7 @@ def available_devices()->list[str]:
     "Name the devices PyTorch finds here"
     return (["cuda"] if torch.cuda.is_available() else []) + (["mps"] if torch.backends.mps.is_available() else []) + ["cpu"]
 
-# %% ../nbs/api/09_widgets.ipynb #240c1a13
+# %% ../nbs/api/09_widgets.ipynb #61bf3e3f
 class Launcher(Panel):
     """Finetune from the notebook: start, watch, stop, resume, and read off whether it worked.
 
@@ -595,7 +611,8 @@ class Launcher(Panel):
     def _work(self, first:int):
         progress, self.run.progress = self.run.progress, False
         try:
-            for self._round in range(first, self.run.rounds + 1):
+            for number in range(first, self.run.rounds + 1):
+                self._round = number
                 if self.state_ is None and not (self._round == 1 and self._reuse_maps()):
                     self._say(f"round {self._round}: computing saliency maps of {len(self.train):,} images")
                     self.run.compute_maps(self.train, self._round)
@@ -675,7 +692,7 @@ class Launcher(Panel):
         self.halt()
         super().close()
 
-# %% ../nbs/api/09_widgets.ipynb #47a9af75
+# %% ../nbs/api/09_widgets.ipynb #b44eda70
 class CompareExplorer(_Gallery):
     "The plain and the finetuned model side by side on the same images"
     VERDICTS = ("all", "newly right", "newly wrong", "right in both", "wrong in both")
@@ -714,7 +731,7 @@ class CompareExplorer(_Gallery):
             mean = mean_maps(maps, self.dataset.labels, len(self.dataset.classes))
             heat = _tiles((overlay(torch.zeros(len(mean), 3, *mean.shape[1:], dtype=torch.uint8), mean, strength=1.) * 255).byte().permute(0, 3, 1, 2), 84)
             for card, c in enumerate(classes): sheet.put(card, place, heat[c])
-        sheet.write([[(f"{self.dataset.classes[c]}: mean map, before and after", _Sheet.INK)] for c in classes])
+        sheet.write([[(f"{self.dataset.classes[c]}: mean maps", _Sheet.INK)] for c in classes])
         self._mean_sheet = sheet
         self.mean_maps.value = encode(sheet.canvas, "png")
 

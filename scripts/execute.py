@@ -2,6 +2,7 @@
 
 Progress bars are off, and a widget keeps its still picture alone: a live view without its kernel would show an error.
 """
+
 import os
 import sys
 import time

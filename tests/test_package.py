@@ -70,3 +70,4 @@ def test_the_wheel_runs_away_from_the_repository(built, tmp_path):
     run = subprocess.run([tmp_path / "venv" / "bin" / "masktune", "demo"], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert (tmp_path / "runs" / "demo" / "report.html").stat().st_size > 100_000
+    assert (site / "masktune" / "tutorials" / "01_find_and_remove_a_shortcut.ipynb").exists()
