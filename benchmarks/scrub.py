@@ -49,6 +49,6 @@ if __name__ == "__main__":
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.perf_counter()
     scrubber = ThresholdScrubber(None, data, maps)
-    print(
-        f"opened on 10,000 images in {time.perf_counter() - started:.2f} s; peak memory grew by {(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024:.0f} MiB"
-    )
+    opened = time.perf_counter() - started
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    print(f"opened on 10,000 images in {opened:.2f} s; peak memory grew by {grown:.0f} MiB")

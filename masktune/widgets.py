@@ -6,11 +6,12 @@
 __all__ = ['encode', 'draw_histogram', 'Panel', 'ThresholdScrubber', 'evidence_patches', 'ClassEvidence', 'available_devices',
            'Launcher', 'CompareExplorer']
 
-# %% ../nbs/api/09_widgets.ipynb #488ae661
+# %% ../nbs/api/09_widgets.ipynb #1dc4f942
 import base64
 import html
 import io
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -28,10 +29,10 @@ except ImportError as error: raise ImportError("masktune.widgets needs ipywidget
 
 from .data import ImageDataset
 from .erm import Step, TrainingStopped, score_predictions
-from .finetune import MaskTune, save_state
+from .finetune import MaskTune, finetune_round_in_processes, load_state, save_state
 from .masking import _RULES, FILLS, Threshold, _quantile_height, hide, normalize
 from .models import as_classifier
-from .report import ERM_COLOR, MASK_COLOR, MASKTUNE_COLOR, format_table, group_table, mean_maps, overlay, plot_training
+from .report import ERM_COLOR, MASK_COLOR, MASKTUNE_COLOR, group_table, mean_maps, overlay
 from .xgradcam import SaliencyMaps, compute_saliency
 
 # %% ../nbs/api/09_widgets.ipynb #f9131d36
@@ -521,12 +522,12 @@ class ClassEvidence(Panel):
     def still(self)->np.ndarray: return self._sheet.canvas
     def describe(self)->str: return "ClassEvidence: " + "; ".join(f"{name}: hottest at {place}, {ratio} its average" for name, place, ratio, _ in self._rows)
 
-# %% ../nbs/api/09_widgets.ipynb #b55d31ae
+# %% ../nbs/api/09_widgets.ipynb #67715ae7
 def available_devices()->list[str]:
     "Name the devices PyTorch finds here"
-    return (["cuda"] if torch.cuda.is_available() else []) + (["mps"] if torch.backends.mps.is_available() else []) + ["cpu"]
+    return ["cuda", *(f"cuda:{i}" for i in range(1, torch.cuda.device_count()))][:torch.cuda.device_count()] + (["mps"] if torch.backends.mps.is_available() else []) + ["cpu"]
 
-# %% ../nbs/api/09_widgets.ipynb #61bf3e3f
+# %% ../nbs/api/09_widgets.ipynb #64aea031
 class Launcher(Panel):
     """Finetune from the notebook: start, watch, stop, resume, and read off whether it worked.
 
@@ -548,6 +549,7 @@ class Launcher(Panel):
         self.rounds = W.BoundedIntText(value=run.rounds, min=1, max=10, description="rounds", layout=W.Layout(width="130px"), **style)
         devices = available_devices()
         self.device = W.Dropdown(options=devices, value=run.device if run.device in devices else devices[0], description="device", layout=W.Layout(width="160px"), **style)
+        self.processes = W.BoundedIntText(value=1, min=1, max=max(torch.cuda.device_count(), os.cpu_count() or 1), description="processes", layout=W.Layout(width="150px"), **style)
         self.start = W.Button(description="start", button_style="primary", icon="play", tooltip="mask with the rule as it is now, and finetune")
         self.stop = W.Button(description="stop", icon="stop", disabled=True, tooltip="stop after the current step")
         self.resume = W.Button(description="resume", icon="forward", disabled=True, tooltip="go on from where it was stopped")
@@ -556,13 +558,19 @@ class Launcher(Panel):
         self.curves = W.Image(format="png", layout=W.Layout(max_width="100%", object_fit="contain", display="none"))
         self.start.on_click(lambda _: self.launch()); self.stop.on_click(lambda _: self.halt()); self.resume.on_click(lambda _: self.go_on())
         row = lambda *children: W.HBox(children, layout=W.Layout(flex_flow="row wrap", align_items="center"))
-        self.box.children = [row(self.lr, self.rounds, self.device, self.rule_shown), row(self.start, self.stop, self.resume, self.bar, self.says), self.curves, self.result,
+        self.box.children = [row(self.lr, self.rounds, self.device, self.processes, self.rule_shown), row(self.start, self.stop, self.resume, self.bar, self.says), self.curves, self.result,
                              W.Accordion([self.log], titles=["Log"], selected_index=None)]
+        self._shared = folder if folder is not None else tempfile.mkdtemp(prefix="masktune-")
         self.state_, self._thread, self._halt, self._lines, self._points = None, None, threading.Event(), [], []
         if scrubber is not None:
             for control in (scrubber.rule_name, scrubber.strength, scrubber.fill_name): self._watch(control, lambda _: self._show_rule())
         self._show_rule()
         self._say("ready")
+        stopped = sorted(Path(folder).glob("round-*/stopped.pt")) if folder is not None else []
+        if stopped and run.rounds_:  # in an earlier session
+            self.state_, self._round = load_state(stopped[-1]), int(stopped[-1].parent.name.split("-")[1])
+            self.resume.disabled = False
+            self._say(f"stopped in round {self._round} after step {self.state_['step']}: resume goes on from there")
 
     def _rule(self)->tuple[str, str]: return (self.run.rule, self.run.fill) if self.scrubber is None else (repr(self.scrubber.rule), self.scrubber.fill)
     def _show_rule(self): self.rule_shown.value = "masks: <code>{}</code>, fill <code>{}</code>".format(*map(html.escape, self._rule()))
@@ -578,6 +586,7 @@ class Launcher(Panel):
         if self._thread is not None and self._thread.is_alive(): return self
         self.run.rule, self.run.fill = self._rule()
         self.run.finetune_lr, self.run.rounds, self.run.device = self.lr.value, self.rounds.value, self.device.value
+        self.processes.value = min(self.processes.value, self._most_processes())
         self.run.history_ = {"erm": self.run.history_["erm"]}
         self.state_, self._points, self.result.value = None, [], ""
         self._begin(1)
@@ -603,10 +612,14 @@ class Launcher(Panel):
         self._thread = threading.Thread(target=self._work, args=(number,), daemon=True)
         self._thread.start()
 
+    def _most_processes(self)->int:
+        "One per GPU, or one per processor"
+        return max(torch.cuda.device_count(), 1) if self.device.value.startswith("cuda") else os.cpu_count() or 1
+
     def _buttons(self, running:bool):
         self.start.disabled, self.stop.disabled = running, not running
         self.resume.disabled = running or self.state_ is None
-        for control in (self.lr, self.rounds, self.device): control.disabled = running
+        for control in (self.lr, self.rounds, self.device, self.processes): control.disabled = running
 
     def _work(self, first:int):
         progress, self.run.progress = self.run.progress, False
@@ -617,7 +630,10 @@ class Launcher(Panel):
                     self._say(f"round {self._round}: computing saliency maps of {len(self.train):,} images")
                     self.run.compute_maps(self.train, self._round)
                 self._started, self._first = time.perf_counter(), None
-                self.run.finetune_round(self.train, self._round, on_step=self._step, resume=self.state_)
+                if self.processes.value == 1: self.run.finetune_round(self.train, number, on_step=self._step, resume=self.state_)
+                else:
+                    self._say(f"round {number}: starting {self.processes.value} processes")
+                    finetune_round_in_processes(self.run, self.train, self._shared, number, self.processes.value, self._step, resume=self.state_ is not None)
                 self.state_ = None
                 self._say(f"round {self._round}: finetuned, loss {self.run.rounds_[-1].history[-1]['loss']:.4f}")
             if self.tests:
@@ -631,7 +647,7 @@ class Launcher(Panel):
             self._say("done")
         except TrainingStopped as stopped:
             self.state_ = stopped.state
-            if self.folder is not None:
+            if self.folder is not None and "folder" not in self.state_:  # several processes have left theirs already
                 self.run.save(self.folder)
                 save_state(Path(self.folder) / f"round-{self._round}" / "stopped.pt", self.state_)
             self._say(f"stopped in round {self._round} after step {self.state_['step']}: resume goes on from there")

@@ -146,6 +146,11 @@ def test_a_stopped_launch_is_on_disk_and_ends_like_an_unbroken_one(run, digits, 
     launcher._step = lambda s: step(s) or s.step == 5
     launcher.launch().wait()
     assert load_state(tmp_path / "run" / "round-1" / "stopped.pt")["step"] == 5 and not launcher.resume.disabled
+    later = MaskTune.load(tmp_path / "run", build_model("small-cnn", 2))  # another session, from the folder alone
+    resumed = Launcher(later, digits["train"], folder=tmp_path / "run")
+    assert not resumed.resume.disabled and "after step 5" in repr(resumed)
+    resumed.go_on().wait()
+    assert model_fingerprint(later.model_) == whole
     launcher._step = step
     launcher.go_on().wait()
     assert model_fingerprint(run.model_) == whole
