@@ -367,6 +367,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'masktune.widgets._Sheet.put': ('api/widgets.html#_sheet.put', 'masktune/widgets.py'),
                                   'masktune.widgets._Sheet.write': ('api/widgets.html#_sheet.write', 'masktune/widgets.py'),
                                   'masktune.widgets._coarse': ('api/widgets.html#_coarse', 'masktune/widgets.py'),
+                                  'masktune.widgets._group_table': ('api/widgets.html#_group_table', 'masktune/widgets.py'),
                                   'masktune.widgets._logits': ('api/widgets.html#_logits', 'masktune/widgets.py'),
                                   'masktune.widgets._rgb': ('api/widgets.html#_rgb', 'masktune/widgets.py'),
                                   'masktune.widgets._table': ('api/widgets.html#_table', 'masktune/widgets.py'),

@@ -6,7 +6,7 @@
 __all__ = ['encode', 'draw_histogram', 'Panel', 'ThresholdScrubber', 'evidence_patches', 'ClassEvidence', 'available_devices',
            'Launcher', 'CompareExplorer']
 
-# %% ../nbs/api/09_widgets.ipynb #1dc4f942
+# %% ../nbs/api/09_widgets.ipynb #23ae4448
 import base64
 import html
 import io
@@ -32,7 +32,7 @@ from .erm import Step, TrainingStopped, score_predictions
 from .finetune import MaskTune, finetune_round_in_processes, load_state, save_state
 from .masking import _RULES, FILLS, Threshold, _quantile_height, hide, normalize
 from .models import as_classifier
-from .report import ERM_COLOR, MASK_COLOR, MASKTUNE_COLOR, group_table, mean_maps, overlay
+from .report import ERM_COLOR, MASK_COLOR, MASKTUNE_COLOR, GroupRow, group_table, mean_maps, overlay
 from .xgradcam import SaliencyMaps, compute_saliency
 
 # %% ../nbs/api/09_widgets.ipynb #f9131d36
@@ -155,6 +155,13 @@ def _table(head:Sequence[str], rows:Sequence[Sequence[Any]])->str:
     "An HTML table, everything in it escaped"
     def line(tag, row): return "<tr>" + "".join(f"<{tag} style='padding:1px 10px 1px 0;text-align:left'>{html.escape(str(cell))}</{tag}>" for cell in row) + "</tr>"
     return f"<table style='line-height:1.35;font-variant-numeric:tabular-nums'>{line('th', head)}{''.join(line('td', row) for row in rows)}</table>"
+
+# %% ../nbs/api/09_widgets.ipynb #90b2c552
+def _group_table(rows:Sequence[GroupRow], before:str, after:str)->str:
+    "A table of groups as HTML"
+    cells = [(r.name + (" (worst)" if r.worst else ""), f"{r.count:,}", f"{r.before.accuracy:.1%}", f"{r.after.accuracy:.1%}", f"{r.change:+.1%}",
+              "[{:+.1%}, {:+.1%}]".format(*r.interval)) for r in rows]
+    return _table(["", "images", before, after, "change", "95 % interval"], cells)
 
 # %% ../nbs/api/09_widgets.ipynb #1598ab1e
 class _Gallery(Panel):
@@ -527,7 +534,7 @@ def available_devices()->list[str]:
     "Name the devices PyTorch finds here"
     return ["cuda", *(f"cuda:{i}" for i in range(1, torch.cuda.device_count()))][:torch.cuda.device_count()] + (["mps"] if torch.backends.mps.is_available() else []) + ["cpu"]
 
-# %% ../nbs/api/09_widgets.ipynb #64aea031
+# %% ../nbs/api/09_widgets.ipynb #f73d3eb9
 class Launcher(Panel):
     """Finetune from the notebook: start, watch, stop, resume, and read off whether it worked.
 
@@ -697,8 +704,7 @@ class Launcher(Panel):
         parts = []
         for name, data in self.tests.items():
             rows = group_table(self.run.metrics_["erm"][name], self.run.metrics_["masktune"][name], data)
-            cells = [(r.name + (" (worst)" if r.worst else ""), f"{r.count:,}", f"{r.before.accuracy:.1%}", f"{r.after.accuracy:.1%}", f"{r.change:+.1%}", "[{:+.1%}, {:+.1%}]".format(*r.interval)) for r in rows]
-            parts.append(f"<b>{html.escape(name)}</b>{_table(['', 'images', 'ERM', 'MaskTune', 'change', '95 % interval'], cells)}")
+            parts.append(f"<b>{html.escape(name)}</b>{_group_table(rows, 'ERM', 'MaskTune')}")
         return "<br>".join(parts)
 
     def still(self)->np.ndarray: return self._curves()
@@ -708,7 +714,7 @@ class Launcher(Panel):
         self.halt()
         super().close()
 
-# %% ../nbs/api/09_widgets.ipynb #b44eda70
+# %% ../nbs/api/09_widgets.ipynb #f4ebe39d
 class CompareExplorer(_Gallery):
     "The plain and the finetuned model side by side on the same images"
     VERDICTS = ("all", "newly right", "newly wrong", "right in both", "wrong in both")
@@ -738,9 +744,8 @@ class CompareExplorer(_Gallery):
         "The table of groups, and each class's mean map for both models"
         found = [score_predictions(_logits(m, len(self.dataset.classes)), self.dataset) for m in self.maps]
         self.rows = group_table(*found, self.dataset)
-        cells = [(r.name + (" (worst)" if r.worst else ""), f"{r.count:,}", f"{r.before.accuracy:.1%}", f"{r.after.accuracy:.1%}", f"{r.change:+.1%}", "[{:+.1%}, {:+.1%}]".format(*r.interval)) for r in self.rows]
         gained, lost = (self._right[1] & ~self._right[0]).sum(), (self._right[0] & ~self._right[1]).sum()
-        self.table.value = _table(["", "images", "before", "after", "change", "95 % interval"], cells) + f"<p>{gained:,} images newly right, {lost:,} newly wrong</p>"
+        self.table.value = _group_table(self.rows, "before", "after") + f"<p>{gained:,} images newly right, {lost:,} newly wrong</p>"
         classes = self.dataset.labels.unique().tolist()[:8]
         sheet = _Sheet(len(classes), 2, 84, width=200 * len(classes), lines=1)
         for place, maps in enumerate(self.maps):

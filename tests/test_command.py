@@ -132,3 +132,32 @@ def test_broken_files_of_a_run_are_named(tmp_path, name, content, says):
     (out / name).write_bytes(content)
     run = masktune("finetune", out)
     assert run.returncode == 2 and says in run.stderr and name in run.stderr and run.stderr.count("\n") == 1
+
+
+def test_lab_opens_the_first_tutorial(tmp_path):
+    import os
+    import socket
+    import time
+    import urllib.request
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    (tmp_path / "jupyter_server_config.json").write_text('{"ServerApp": {"allow_root": true}, "IdentityProvider": {"token": ""}}')
+    command = [sys.executable, "-m", "masktune", "lab", "--no-browser", "--port", str(port)]
+    environment = os.environ | {"JUPYTER_CONFIG_DIR": str(tmp_path), "JUPYTER_DATA_DIR": str(tmp_path / "data")}
+    with open(tmp_path / "log", "w") as log:
+        lab = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=tmp_path, start_new_session=True)
+    try:
+        for _ in range(120):
+            try:
+                listing = json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/api/contents", timeout=2))
+                break
+            except OSError:
+                time.sleep(0.5)
+        names = sorted(item["name"] for item in listing["content"])
+        assert names[0] == "01_find_and_remove_a_shortcut.ipynb" and len(names) == 4
+        assert f":{port}/lab/tree/01_find_and_remove_a_shortcut.ipynb" in (tmp_path / "log").read_text()
+    finally:
+        os.killpg(lab.pid, 15)
+        lab.wait(20)

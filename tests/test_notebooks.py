@@ -13,7 +13,7 @@ NOTEBOOKS = sorted(p for p in (Path(__file__).parent.parent / "nbs").rglob("*.ip
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)
 def test_notebook_runs(notebook):
     run = subprocess.run(
-        [Path(sys.executable).with_name("nbdev-test"), "--path", notebook, "--n_workers", "0"],
+        [Path(sys.executable).with_name("nbdev-test"), notebook, "--n-workers", "0"],
         capture_output=True,
         text=True,
         cwd=notebook.parent,
