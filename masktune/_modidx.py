@@ -3,6 +3,7 @@
 d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_url': '', 'lib_path': 'masktune'},
   'syms': { 'masktune.cli': { 'masktune.cli._add_settings': ('api/cli.html#_add_settings', 'masktune/cli.py'),
                               'masktune.cli._demo': ('api/cli.html#_demo', 'masktune/cli.py'),
+                              'masktune.cli._demo_run': ('api/cli.html#_demo_run', 'masktune/cli.py'),
                               'masktune.cli._erm': ('api/cli.html#_erm', 'masktune/cli.py'),
                               'masktune.cli._evaluate': ('api/cli.html#_evaluate', 'masktune/cli.py'),
                               'masktune.cli._finetune': ('api/cli.html#_finetune', 'masktune/cli.py'),
