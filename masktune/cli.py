@@ -248,7 +248,7 @@ def _recipes():
         settings = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in recipe.settings.items())
         print(f"{name}\n  --model {recipe.model}{' --pretrained' if recipe.pretrained else ''} {settings}\n  {recipe.why}")
 
-# %% ../nbs/api/10_cli.ipynb #d4e4a35f
+# %% ../nbs/api/10_cli.ipynb #599fe541
 def _lab(folder:str="masktune-tutorials", port:int=8888, no_browser:bool=False):
     import shutil
     import subprocess
@@ -265,6 +265,7 @@ def _lab(folder:str="masktune-tutorials", port:int=8888, no_browser:bool=False):
             if not (place / notebook.name).exists(): shutil.copy(notebook, place)
     first = sorted(place.glob("*.ipynb"))[0]
     command = [sys.executable, "-m", "jupyterlab", first.name, "--port", str(port), *(["--no-browser"] if no_browser else [])]
+    print(f"The first tutorial is /lab/tree/{first.name}, at the address below.", flush=True)
     try: raise SystemExit(subprocess.run(command, cwd=place).returncode)
     except FileNotFoundError as error: raise ValueError(f"JupyterLab could not be started ({error}): pip install 'masktune[lab]'") from None
 
