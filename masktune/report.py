@@ -389,14 +389,13 @@ def _report_figures(run:MaskTune, train:ImageDataset, datasets:Mapping[str, Imag
     part = train.subset(index)
     explained = run.rounds_[0].maps
     explained = explained.subset(index, part) if explained is not None else compute_saliency(run._explained(1), part, run.layer, target=run.target, **options)
-    everything = range(len(part))
     figures.append(("examples", "What the plain model looked at, and what was hidden", "Training images picked at random: the image, the saliency map of the plain model, the mask, and the image as the "
-                    "finetuning saw it.", "Rows of images, saliency maps, masks and masked images, by class", plot_examples(part, explained, Threshold.parse(run.rule), run.fill, everything)))
+                    "finetuning saw it.", "Rows of images, saliency maps, masks and masked images, by class", plot_examples(part, explained, Threshold.parse(run.rule), run.fill, range(len(part)))))
     index = pick_examples(datasets[hardest].labels)
     part = datasets[hardest].subset(index)
     before, after = (compute_saliency(model, part, run.layer, **options) for model in (run.erm_, run.model_))
     figures.append(("maps", f"Before and after, on {hardest}", "Test images picked at random, the map of each model for the class it predicts, and that class: ✓ right, ✗ wrong.",
-                    "Saliency maps of ERM and MaskTune side by side on the same test images, with their predictions", plot_maps(part, before, after, everything if len(part) == len(everything) else range(len(part)))))
+                    "Saliency maps of ERM and MaskTune side by side on the same test images, with their predictions", plot_maps(part, before, after, range(len(part)))))
     some = train.subset(sorted(torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:1000].tolist()))
     before, after = (compute_saliency(model, some, run.layer, **options) for model in (run.erm_, run.model_))
     figures.append(("mean-maps", "Where the evidence lies, on the whole", f"The mean map of each class over {len(some):,} training images. A shortcut with a fixed place burns through.",

@@ -331,7 +331,6 @@ class ThresholdScrubber(_Gallery):
             originals = self._small.permute(0, 2, 3, 1).numpy()
             heat = (overlay(self._small, F.interpolate(self._saliency[:, None], (side, side), mode="bilinear")[:, 0]) * 255).byte().numpy()
             for card in range(len(images)): self._sheet.put(card, 0, originals[card]); self._sheet.put(card, 1, heat[card])
-        self._answers = None
         self._redraw()
 
     def _redraw(self):
@@ -432,7 +431,7 @@ class ThresholdScrubber(_Gallery):
 
     def _rank_falls(self, index:np.ndarray):
         "Sort by how far the confidence falls: every image is asked once, in the background"
-        wanted = (repr(self.rule), self.fill, index.tobytes())
+        wanted = index.tobytes()
         def work():
             falls = np.zeros(len(index))
             for start in range(0, len(index), 128):
@@ -443,7 +442,7 @@ class ThresholdScrubber(_Gallery):
                 falls[start:start + 128] = self._sure[part] - probability.numpy()
                 self.status.value = f"asked {min(start + 128, len(index)):,} of {len(index):,}"
             self.status.value = ""
-            if wanted[2] == np.sort(self.order).tobytes() and self.sort.value.startswith("fall"):
+            if wanted == np.sort(self.order).tobytes() and self.sort.value.startswith("fall"):
                 self.order = index[np.argsort(-falls, kind="stable")]
                 self._show_page()
         self._ranking = threading.Thread(target=work, daemon=True)
