@@ -30,7 +30,7 @@ from pathlib import Path
 def run_seed(seed: int) -> dict:
     import torch
 
-    from masktune.data import BIASED_SPLITS, load_dataset
+    from masktune.datasets import BIASED_SPLITS, load_dataset
     from masktune.finetune import MaskTune
     from masktune.models import build_model, seed_everything
     from masktune.recipes import get_recipe

@@ -25,7 +25,7 @@ CANDIDATES = {
 def run_seed(seed: int) -> dict[str, list[float]]:
     import torch
 
-    from masktune.data import load_dataset
+    from masktune.datasets import load_dataset
     from masktune.erm import evaluate
     from masktune.finetune import MaskTune
     from masktune.masking import MaskedDataset

@@ -105,7 +105,7 @@ def open_run(
     "Open a run with its data and its network; raises `ValueError` for what is missing or does not fit"
     from pathlib import Path
 
-    from masktune.data import dataset_splits, load_dataset
+    from masktune.datasets import dataset_splits, load_dataset
     from masktune.erm import read_json
     from masktune.finetune import MaskTune
     from masktune.models import build_model
@@ -136,7 +136,7 @@ def _start(out, data, root, options, model_name, pretrained, weights, settings, 
     import shutil
     from pathlib import Path
 
-    from masktune.data import dataset_splits, load_dataset
+    from masktune.datasets import dataset_splits, load_dataset
     from masktune.erm import load_weights
     from masktune.finetune import MaskTune
     from masktune.models import build_model, seed_everything

@@ -187,7 +187,7 @@ class MaskTune(Settings):
         explained = self._explained(number)
         maps = None
         if not self.on_device:
-            maps = compute_saliency(explained, self.masked(train, number - 1), self.layer, self.source, target=self.target,
+            maps = compute_saliency(explained, self.masked(train, number - 1) if self.accumulate else train, self.layer, self.source, target=self.target,
                                     batch_size=self.batch_size, progress=self.progress, **self._machine())
         self.rounds_[number - 1:] = [Round(maps)]
         return self

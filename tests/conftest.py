@@ -3,7 +3,7 @@ import os
 import pytest
 import torch
 
-from masktune.data import load_dataset
+from masktune.datasets import load_dataset
 
 os.environ["TQDM_DISABLE"] = "1"
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from masktune.data import DatasetError, load_dataset
+from masktune.data import DatasetError
+from masktune.datasets import load_dataset
 
 
 @pytest.fixture
