@@ -177,26 +177,26 @@ def digit_scenes(
     *,
     seed:int=0,                 # splits the scans, chooses scenes, places digits
     correlation:float=0.95,     # share of each class that lies on its own scene in train and val
-    size:int=48,                # side of an image, pixels
-    digit:int=24,               # side of a digit, pixels
+    size:int=32,                # side of an image, pixels
+    digit:int=24,               # side of a digit, pixels, in the lower right corner
     contrast:float=1.0,         # how opaque the white digit is, 0..1
+    cover:float=1.0,            # share of the area that the photograph fills, from the upper left corner; the rest is grey
 )->ArrayDataset:
     "Open digits drawn over photographs, background against class: the embedded stand-in for Waterbirds (MaskTune, section 4.2)"
     look_up("split of digit-scenes", split, ("train", "val", "test"))
     if not 0.5 <= correlation <= 1: raise ValueError(f"correlation must be a share between 0.5 and 1, got {correlation}")
     if not 8 <= digit <= size: raise ValueError(f"digit must be from 8 to size ({size}) pixels, got {digit}")
-    if not 0 < contrast <= 1: raise ValueError(f"contrast must be above 0 and at most 1, got {contrast}")
+    for name, value in (("contrast", contrast), ("cover", cover)):
+        if not 0 < value <= 1: raise ValueError(f"{name} must be above 0 and at most 1, got {value}")
     scans, digits = _raw_digits()
     part = dict(zip(("train", "val", "test"), stratified_split(digits, (0.64, 0.16, 0.20), seed=seed), strict=True))[split]
     labels = (digits[part] >= 5).long()
     salt = seed * 1000 + 500 + ("train", "val", "test").index(split)
     scenes, places = _scenes(tuple(labels.tolist()), 0.5 if split == "test" else correlation, size, salt)
-    ink = torch.zeros(len(part), 1, size, size)
-    generator = torch.Generator().manual_seed(salt)
+    scenes, filled = scenes.clone(), round(cover ** 0.5 * size)
+    scenes[:, :, filled:], scenes[:, :, :, filled:] = 96., 96.
     drawn = F.interpolate(scans[part][:, None], size=(digit, digit), mode="bilinear", align_corners=False)
-    for i in range(len(part)):
-        top, left = (int(torch.randint(0, size - digit + 1, (), generator=generator)) for _ in range(2))
-        ink[i, :, top:top + digit, left:left + digit] = drawn[i]
+    ink = F.pad(drawn, (size - digit, 0, size - digit, 0))
     images = scenes + contrast * ink * (255 - scenes)
     return ArrayDataset(images.round().to(torch.uint8), labels, ["0-4", "5-9"], name="digit-scenes", split=split, groups=2 * places + labels,
                         group_names=[f"{c} on {place}" for place in ("temple", "flower") for c in ("0-4", "5-9")])

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['FILLS', 'normalize', 'mean_std_threshold', 'quantile_threshold', 'fixed_threshold', 'otsu_threshold', 'Threshold',
            'mean_std', 'quantile', 'fixed', 'otsu', 'hide', 'MaskedDataset', 'SwappedDataset', 'MaskBatch',
-           'random_square_mask', 'RandomMask']
+           'random_square_mask', 'RandomMask', 'MovedMasks']
 
 # %% ../nbs/api/04_masking.ipynb #7d8ab320
 import ast
@@ -15,11 +15,13 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from captum.attr import LayerAttribution
 from torch import Tensor, nn
 
 from .data import ArrayDataset, ImageDataset, Sample, look_up
 from .models import Classifier, TargetLayer, named_layer
-from .xgradcam import LayerXGradCam, SaliencyMaps
+from .sources import Explain
+from .xgradcam import SaliencyMaps, _source
 
 # %% ../nbs/api/04_masking.ipynb #b8396a1b
 def normalize(
@@ -293,6 +295,7 @@ class MaskBatch:
         layer:str|nn.Module|TargetLayer|None=None,  # target layer, or its name; None finds it at the first batch
         rule:Threshold=Threshold("mean_std", 2.0),  # from map to mask
         fill:str="zero",                            # what hidden pixels become: zero, mean, blur or noise
+        source:str|type[LayerAttribution]="xgradcam",  # where maps come from, see `compute_saliency`
     ):
         if not isinstance(model, Classifier): raise ValueError(f"MaskBatch needs a Classifier (as_classifier makes one), got {type(model).__name__}")
         look_up("fill", fill, FILLS)
@@ -300,17 +303,17 @@ class MaskBatch:
         if isinstance(layer, nn.Module): layer = names[layer] if layer in names else layer
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         if isinstance(layer, TargetLayer): layer = layer._replace(module=self.model.get_submodule(layer.name))
-        self.layer, self.rule, self.fill = layer, rule, fill
-        self._cam:LayerXGradCam|None = None
+        self.layer, self.rule, self.fill, self.source = layer, rule, fill, source
+        self._explain:Explain|None = None
 
     def __call__(self,
         images:Tensor,  # (B, 3, H, W) uint8
     )->Tensor:          # (B, 3, H, W) uint8
         "Hide what the model looks at"
-        if self._cam is None or self.model.mean.device != images.device:
+        if self._explain is None or self.model.mean.device != images.device:
             self.model.to(images.device)
-            self._cam = LayerXGradCam(self.model, named_layer(self.model, self.layer, images))
-        return hide(images, self.rule(self._cam.attribute(images)[:, 0], tuple(images.shape[-2:])), self.fill)
+            self._explain = _source(self.source, self.model, named_layer(self.model, self.layer, images))[0]
+        return hide(images, self.rule(self._explain(images, None)[0].float(), tuple(images.shape[-2:])), self.fill)
 
 # %% ../nbs/api/04_masking.ipynb #cbce6513
 def random_square_mask(
@@ -341,3 +344,30 @@ class RandomMask:
         images:Tensor,  # (B, 3, H, W) uint8
     )->Tensor:          # (B, 3, H, W) uint8
         return hide(images, random_square_mask(len(images), tuple(images.shape[-2:]), self.sides, images.device), self.fill)
+
+# %% ../nbs/api/04_masking.ipynb #1275af4d
+class MovedMasks(MaskedDataset):
+    "A data set with each image's mask moved to a random other place, drawn by `seed`: as much is hidden, but not what the model looks at"
+    def __init__(self,
+        dataset:ImageDataset,              # N images
+        maps:SaliencyMaps,                 # theirs
+        rule:Threshold=Threshold("mean_std", 2.0),  # from map to mask
+        fill:str="zero",                   # what hidden pixels become: zero, mean, blur or noise
+        seed:int=0,                        # where each mask goes
+    ):
+        super().__init__(dataset, maps, rule, fill)
+        self.steps, self.seed = torch.rand(len(dataset), 2, generator=torch.Generator().manual_seed(seed)), seed
+
+    def masks(self, indices:Sequence[int], size:tuple[int, int]|None=None)->Tensor:
+        found = super().masks(indices, size)
+        steps = self.steps[torch.as_tensor(indices)] * (torch.tensor(found.shape[1:]) - 1) + 1  # at least one pixel
+        return torch.stack([mask.roll(step, (0, 1)) for mask, step in zip(found, steps.long().tolist(), strict=True)])
+
+    def _pixel_digest(self, sha):
+        super()._pixel_digest(sha)
+        sha.update(f"moved:{self.seed}".encode())
+
+    def subset(self, index)->ArrayDataset:
+        "Only the samples at `index`, renumbered from 0; masks stay where they went"
+        index = torch.as_tensor(index, dtype=torch.int64)
+        return ArrayDataset(torch.stack([s.image for s in self.__getitems__(index.tolist())]), self.labels[index], **self._meta(index))

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from .data import ImageDataset, look_up
 from .erm import _accelerator, atomic_path, batches, progress_bar
 from .models import Classifier, TargetLayer, as_classifier, model_fingerprint, named_layer
+from .sources import Explain, make_source
 
 # %% ../nbs/api/03_xgradcam.ipynb #f121c147
 class _Cut:
@@ -192,7 +193,7 @@ def compute_saliency(
     model:nn.Module,                                    # a classifier, or a network that `dataset` says how to normalise for
     dataset:ImageDataset,                               # N images, all of one size
     layer:str|nn.Module|TargetLayer|None=None,          # the target layer, or its name; None finds it (`find_target_layer`)
-    source:str|type[LayerAttribution]="xgradcam",       # xgradcam, or any Captum layer attribution class
+    source:str|type[LayerAttribution]="xgradcam",       # one of `masktune.sources.SOURCES`, or any Captum layer attribution class
     *,
     target:str="predicted",                             # explain the predicted class, as the paper does, or the label
     batch_size:int=128,                                 # images per forward pass
@@ -229,21 +230,11 @@ def compute_saliency(
     return SaliencyMaps(**rows, model=model_fingerprint(model), data=dataset.fingerprint, dataset=str(dataset), layer=found.name, source=name, target=target)
 
 # %% ../nbs/api/03_xgradcam.ipynb #80de31dc
-def _source(source, model:Classifier, found:TargetLayer)->tuple[Callable[[Tensor, Tensor|None], tuple[Tensor, Tensor]], str]:
+def _source(source, model:Classifier, found:TargetLayer)->tuple[Explain, str]:
     "A function from images and labels to maps (B, h, w), nowhere negative, and scores (B, C); and the source's name"
-    if isinstance(source, str):
-        look_up("source", source, ("xgradcam",))
-        cam = LayerXGradCam(model, found)
-        def fast(images, target):
-            saliency, scores = cam._attribute(images, target)
-            return F.relu(saliency[:, 0]), scores
-        return fast, source
-    if not (isinstance(source, type) and issubclass(source, LayerAttribution)):
-        raise ValueError(f"source must be 'xgradcam' or a Captum layer attribution class, got {source!r}")
-    method = source(model, found.module)
-    def any_captum(images, target):
-        with torch.no_grad(): scores = model(images)
-        saliency = method.attribute(images.float() / 255, target=scores.argmax(1) if target is None else target).detach()
-        saliency = found.reshape(saliency) if found.reshape else saliency
-        return F.relu(saliency.sum(1)), scores
-    return any_captum, source.__name__
+    if source != "xgradcam": return make_source(source, model, found)
+    cam = LayerXGradCam(model, found)
+    def explain(images, labels):
+        saliency, scores = cam._attribute(images, labels)
+        return F.relu(saliency[:, 0]), scores
+    return explain, source
