@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['SHORTCUTS', 'BIASED_SPLITS', 'BACKGROUND_VARIANTS', 'DATASETS', 'plant_shortcut', 'assign_shortcut', 'biased_digits',
-           'biased_mnist', 'digit_scenes', 'show_tree', 'open_waterbirds', 'open_celeba', 'open_background_challenge',
-           'cifar10', 'svhn', 'cats_vs_dogs', 'DatasetInfo', 'load_dataset', 'dataset_options', 'dataset_splits']
+           'biased_mnist', 'digit_scenes', 'digit_scene_parts', 'show_tree', 'open_waterbirds', 'open_celeba',
+           'open_background_challenge', 'cifar10', 'svhn', 'cats_vs_dogs', 'DatasetInfo', 'load_dataset',
+           'dataset_options', 'dataset_splits']
 
 # %% ../nbs/api/00_datasets.ipynb #ce44a1fa
 import csv
@@ -170,19 +171,9 @@ def _scenes(labels:tuple[int, ...], share:float, size:int, seed:int)->tuple[Tens
         scenes[i] = F.interpolate(crop, size=(size, size), mode="bilinear", align_corners=False, antialias=True)[0]
     return scenes, places
 
-# %% ../nbs/api/00_datasets.ipynb #7886f86d
-def digit_scenes(
-    split:str="train",          # train, val or test (every group equally frequent)
-    root=None,                  # unused: the data are embedded
-    *,
-    seed:int=0,                 # splits the scans, chooses scenes, places digits
-    correlation:float=0.95,     # share of each class that lies on its own scene in train and val
-    size:int=32,                # side of an image, pixels
-    digit:int=24,               # side of a digit, pixels, in the lower right corner
-    contrast:float=1.0,         # how opaque the white digit is, 0..1
-    cover:float=1.0,            # share of the area that the photograph fills, from the upper left corner; the rest is grey
-)->ArrayDataset:
-    "Open digits drawn over photographs, background against class: the embedded stand-in for Waterbirds (MaskTune, section 4.2)"
+# %% ../nbs/api/00_datasets.ipynb #d5ce0001
+def _draw_scenes(split:str, seed:int, correlation:float, size:int, digit:int, contrast:float, cover:float)->tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    "Images (N, 3, size, size) uint8, labels and places (N,), how much ink and whether photograph each pixel is (N, size, size)"
     look_up("split of digit-scenes", split, ("train", "val", "test"))
     if not 0.5 <= correlation <= 1: raise ValueError(f"correlation must be a share between 0.5 and 1, got {correlation}")
     if not 8 <= digit <= size: raise ValueError(f"digit must be from 8 to size ({size}) pixels, got {digit}")
@@ -193,13 +184,41 @@ def digit_scenes(
     labels = (digits[part] >= 5).long()
     salt = seed * 1000 + 500 + ("train", "val", "test").index(split)
     scenes, places = _scenes(tuple(labels.tolist()), 0.5 if split == "test" else correlation, size, salt)
-    scenes, filled = scenes.clone(), round(cover ** 0.5 * size)
-    scenes[:, :, filled:], scenes[:, :, :, filled:] = 96., 96.
-    drawn = F.interpolate(scans[part][:, None], size=(digit, digit), mode="bilinear", align_corners=False)
-    ink = F.pad(drawn, (size - digit, 0, size - digit, 0))
-    images = scenes + contrast * ink * (255 - scenes)
-    return ArrayDataset(images.round().to(torch.uint8), labels, ["0-4", "5-9"], name="digit-scenes", split=split, groups=2 * places + labels,
+    photograph = torch.zeros(len(part), size, size, dtype=torch.bool)
+    filled = round(cover ** 0.5 * size)
+    photograph[:, :filled, :filled] = True
+    ink = F.pad(F.interpolate(scans[part][:, None], size=(digit, digit), mode="bilinear", align_corners=False), (size - digit, 0, size - digit, 0))
+    images = torch.where(photograph[:, None], scenes, 96.)
+    images = images + contrast * ink * (255 - images)
+    return images.round().to(torch.uint8), labels, places, ink[:, 0], photograph
+
+# %% ../nbs/api/00_datasets.ipynb #d5ce0002
+def digit_scenes(
+    split:str="train",          # train, val or test (every group equally frequent)
+    root=None,                  # unused: the data are embedded
+    *,
+    seed:int=0,                 # splits the scans, chooses scenes
+    correlation:float=0.95,     # share of each class that lies on its own scene in train and val
+    size:int=32,                # side of an image, pixels
+    digit:int=24,               # side of a digit, pixels, in the lower right corner
+    contrast:float=1.0,         # how opaque the white digit is, 0..1
+    cover:float=1.0,            # share of the area that the photograph fills, from the upper left corner; the rest is grey
+)->ArrayDataset:
+    "Open digits drawn over photographs, background against class: the embedded stand-in for Waterbirds (MaskTune, section 4.2)"
+    images, labels, places, *_ = _draw_scenes(split, seed, correlation, size, digit, contrast, cover)
+    return ArrayDataset(images, labels, ["0-4", "5-9"], name="digit-scenes", split=split, groups=2 * places + labels,
                         group_names=[f"{c} on {place}" for place in ("temple", "flower") for c in ("0-4", "5-9")])
+
+# %% ../nbs/api/00_datasets.ipynb #d5ce0003
+def digit_scene_parts(
+    split:str="train",       # train, val or test
+    **options:Any,           # as `digit_scenes` takes them
+)->tuple[Tensor, Tensor]:    # (N, size, size) bool each
+    "Say which pixels of `digit_scenes` are digit, and which photograph: for analysis, never for training"
+    defaults = {"seed": 0, "correlation": 0.95, "size": 32, "digit": 24, "contrast": 1.0, "cover": 1.0}
+    for option in options: look_up("option of digit-scenes", option, defaults)
+    *_, ink, photograph = _draw_scenes(split, **(defaults | options))
+    return ink > 0.4, photograph & (ink <= 0.4)
 
 # %% ../nbs/api/00_datasets.ipynb #08476eee
 def show_tree(
