@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['Classifier', 'as_classifier', 'SmallCNN', 'CifarBlock', 'CifarResNet', 'small_vgg', 'build_model',
-           'model_fingerprint', 'TokensToGrid', 'TargetLayer', 'find_target_layer', 'named_layer', 'default_device',
-           'seed_everything']
+           'model_fingerprint', 'TokensToGrid', 'TargetLayer', 'find_target_layer', 'grid_layers', 'named_layer',
+           'default_device', 'seed_everything']
 
 # %% ../nbs/api/01_models.ipynb #1dac10e5
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -257,8 +258,7 @@ def find_target_layer(
     model.eval()
     try:
         records, head = _trace(model, example[:1])
-        calls = {}
-        for record in records: calls[record.name] = calls.get(record.name, 0) + 1
+        calls = Counter(record.name for record in records)
         pooled = {(id(r.output), r.version) for r in records if isinstance(r.module, _POOLINGS)}
         candidates = [r for r in records if r.grid and (id(r.output), r.version) not in pooled]
         tried = set()
@@ -274,6 +274,25 @@ def find_target_layer(
     listed = "; ".join(f"{r.name} {tuple(r.output.shape)}" for r in candidates[-8:]) or "no module gives one"
     raise ValueError(f"{type(model).__name__} has no layer with a spatial grid that influences its scores. Outputs with a grid: {listed}. "
                      "Name one yourself: layer='...'")
+
+# %% ../nbs/api/01_models.ipynb #6e1d0002
+def grid_layers(
+    model:nn.Module,  # any image classifier
+    example:Tensor,   # (B, 3, H, W), one batch as the model gets it; one image is enough
+)->list[TargetLayer]:
+    "List the last layer of every grid size that influences the scores, the target layer first; empty when there is none"
+    training = model.training
+    model.eval()
+    try:
+        records, head = _trace(model, example[:1])
+        calls = Counter(record.name for record in records)
+        pooled = {(id(r.output), r.version) for r in records if isinstance(r.module, _POOLINGS)}
+        found:dict[tuple[int, int], TargetLayer] = {}
+        for record in reversed(records):
+            if record.grid is None or record.grid[:2] in found or calls[record.name] > 1 or (id(record.output), record.version) in pooled: continue
+            if _influences(model, record, head, example[:1]): found[record.grid[:2]] = TargetLayer(record.name, record.module, record.grid[2])
+    finally: model.train(training)
+    return list(found.values())
 
 # %% ../nbs/api/01_models.ipynb #018fdc86
 def named_layer(
