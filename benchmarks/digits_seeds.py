@@ -39,7 +39,7 @@ def run_seed(seed: int) -> dict:
     train, val, test, biased_test = (load_dataset("biased-digits", split, seed=seed) for split in BIASED_SPLITS)
     seed_everything(seed)
     run = MaskTune(build_model("small-cnn", 2), **get_recipe("biased-digits").settings, seed=seed, device="cpu", progress=False).fit(train, val)
-    measured = run.evaluate({"test": test, "biased-test": biased_test}, others={"random_mask": run.fit_random_mask(train)})
+    measured = run.evaluate({"test": test, "biased-test": biased_test}, others={"random_mask": run.fit_control(train)})
     return {
         "seed": seed,
         **{

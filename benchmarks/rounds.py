@@ -38,9 +38,7 @@ def run_seed(job: tuple[int, str, bool]) -> dict:
         "shortcut": shortcut,
         "accumulate": accumulate,
         "chosen": run.round_,
-        "rounds": [
-            {where: e.average.accuracy for where, e in metrics[name].items()} for name in ("erm", *(f"round-{n}" for n in range(1, ROUNDS + 1)))
-        ],
+        "rounds": [{where: e.average.accuracy for where, e in metrics[name].items()} for name in ("erm", *(f"round-{n}" for n in range(1, ROUNDS + 1)))],
     }
 
 

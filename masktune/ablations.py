@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from matplotlib.figure import Figure
 
 from .data import look_up
 from .datasets import dataset_options, dataset_splits, load_dataset

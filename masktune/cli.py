@@ -14,12 +14,15 @@ from typing import Any
 
 # %% ../nbs/api/10_cli.ipynb #24cfbceb
 COMMANDS = {"demo": "the whole story on embedded data: table, pictures, report",
+            "run": "a whole experiment by its recipe: train, mask, finetune, measure, report",
             "erm": "train the plain model (or take one you have: --weights) into a new run folder",
             "saliency": "compute what the plain model looks at, for every training image",
-            "finetune": "train one more epoch on images that hide it",
+            "finetune": "train one more epoch on images that hide it, once a round",
             "evaluate": "measure both models: average, per group, worst group",
             "report": "write one self-contained page: tables, curves, maps before and after",
-            "recipes": "list the recipes: where settings start from",
+            "ablate": "vary one choice over seeds: one table, one plot",
+            "recipes": "list the experiments, or print one as YAML",
+            "datasets": "list the data sets: where each is had from, how it lies on disk",
             "lab": "open JupyterLab on the first tutorial"}
 
 # %% ../nbs/api/10_cli.ipynb #73f48abe
@@ -49,7 +52,7 @@ def _add_settings(parser:argparse.ArgumentParser, title:str, names:Sequence[str]
 # %% ../nbs/api/10_cli.ipynb #1954d95c
 _MACHINE = ("device", "mixed_precision", "num_workers", "batch_size")
 _MASKS = ("layer", "source", "target", "maps_from", "on_device")
-_FINETUNING = ("rule", "fill", "finetune_epochs", "finetune_lr", "finetune_batch_size", "start_from", "keep_optimizer", "freeze_batchnorm", "recalibrate", "augment", "seed")
+_FINETUNING = ("rule", "fill", "finetune_epochs", "finetune_lr", "finetune_batch_size", "start_from", "keep_optimizer", "freeze_batchnorm", "recalibrate", "augment", "seed", "rounds", "accumulate", "choose")
 
 # %% ../nbs/api/10_cli.ipynb #59da697b
 def _parser(command:str|None)->argparse.ArgumentParser:
@@ -64,9 +67,22 @@ def _parser(command:str|None)->argparse.ArgumentParser:
         if name == "demo":
             sub.add_argument("--out", default="runs/demo", help="folder to write (default: runs/demo)")
             sub.add_argument("--seed", type=int, default=30, help="split, initial weights, order of images (default: 30, the first of the ten in benchmarks/digits_seeds.py)")
+        elif name in ("run", "ablate"):
+            if name == "ablate": sub.add_argument("axis", help="masks, threshold, target, layer, source, fill, rate, checkpoint or rounds")
+            if name == "run": sub.add_argument("recipe", help="a recipe's name (masktune recipes), or a YAML file")
+            else: sub.add_argument("--recipe", default="biased-digits", help="a recipe's name, or a YAML file (default: biased-digits)")
+            sub.add_argument("--root", help="where the data lie (masktune datasets)")
+            sub.add_argument("--out", help=f"folder to write (default: runs/{'RECIPE' if name == 'run' else 'ablate-AXIS'})")
+            sub.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the recipe: settings.epochs=20, options.size=128, model=resnet18; may be repeated")
+            if name == "run": sub.add_argument("--overwrite", action="store_true", help="replace a run that is already in the folder")
+            else:
+                sub.add_argument("--seeds", default="0-4", help="first-last (default: 0-4)")
+                sub.add_argument("--jobs", type=int, default=1, help="processes, each with its share of the processors (default: 1)")
+        elif name in ("recipes", "datasets"):
+            sub.add_argument("name", nargs="?", help="one of them, in full")
         elif name == "erm":
             sub.add_argument("--out", required=True, help="the new run's folder")
-            sub.add_argument("--data", required=True, help="biased-digits, biased-mnist, folder or csv")
+            sub.add_argument("--data", required=True, help="a data set's name: folder, csv, biased-digits, waterbirds ... (masktune datasets)")
             sub.add_argument("--root", help="where the data lie: the folder of class folders, the CSV, the parent of MNIST/")
             sub.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="an option of the data set, such as size=128; may be repeated")
             sub.add_argument("--model", help="small-cnn, or any torchvision classifier: resnet50, vit_b_16 ... (default: the recipe's)")
@@ -78,7 +94,7 @@ def _parser(command:str|None)->argparse.ArgumentParser:
             sub.add_argument("--folder", default="masktune-tutorials", help="where to put the tutorials, outside a clone (default: masktune-tutorials)")
             sub.add_argument("--port", type=int, default=8888, help="port to serve on (default: 8888)")
             sub.add_argument("--no-browser", action="store_true", help="print the address instead of opening a browser")
-        elif name != "recipes":
+        else:
             sub.add_argument("run", help="the run's folder, as `masktune erm --out` made it")
             if name in ("saliency", "finetune"):
                 sub.add_argument("--overwrite", action="store_true", help="replace what the folder already holds of this step")
@@ -113,11 +129,11 @@ def open_run(
     config = read_json(Path(folder) / "config.json")
     if not {"data", "model", "settings"} <= set(config): raise ValueError(f"{folder}/config.json does not name data and model: was it made by masktune erm?")
     data, model = config["data"], config["model"]
-    splits = {split: load_dataset(data["name"], split, data["root"], **data["options"]) for split in ("train", "val", *dataset_splits(data["name"]))}
+    splits = {split: load_dataset(data["name"], split, data["root"], **data["options"]) for split in ("train", "val", *dataset_splits(data["name"], data["root"]))}
     if splits["train"].fingerprint != data["fingerprint"]:
         raise ValueError(f"the images at {data['root'] or data['name']} are not those this run was trained on ({splits['train'].fingerprint}, not {data['fingerprint']}): "
                          f"restore them, or begin a new run")
-    return MaskTune.load(folder, build_model(model["name"], model["num_classes"]), **changes), splits
+    return MaskTune.load(folder, build_model(model["name"], model["num_classes"], image_size=splits["train"][0].image.shape[-1]), **changes), splits
 
 # %% ../nbs/api/10_cli.ipynb #20e2b846
 def _log(folder):
@@ -131,8 +147,8 @@ def _log(folder):
     return add
 
 # %% ../nbs/api/10_cli.ipynb #d87fa585
-def _start(out, data, root, options, model_name, pretrained, weights, settings, overwrite, about)->tuple[Any, dict[str, Any], dict[str, Any]]:
-    "A new run: its folder, data and network; everything is checked before anything is written"
+def _start(out, recipe, root, weights, overwrite, about)->tuple[Any, dict[str, Any], dict[str, Any]]:
+    "A new run of a recipe: its folder, data and network; everything is checked before anything is written"
     import shutil
     from pathlib import Path
 
@@ -140,34 +156,39 @@ def _start(out, data, root, options, model_name, pretrained, weights, settings, 
     from masktune.erm import load_weights
     from masktune.finetune import MaskTune
     from masktune.models import build_model, seed_everything
-    from masktune.recipes import RECIPES
-    out, recipe = Path(out), RECIPES.get(data)
+    out = Path(out)
     held = sorted(p for p in out.iterdir()) if out.is_dir() else []
     if out.exists() and not out.is_dir(): raise ValueError(f"{out} is a file: name a folder with --out")
     if held and not overwrite: raise ValueError(f"{out} is not empty: name another folder with --out, or add --overwrite to replace the run in it")
     if held and not (out / "config.json").exists(): raise ValueError(f"{out} holds other files and no run: name another folder with --out")
-    splits = {split: load_dataset(data, split, root, **options) for split in ("train", "val", *dataset_splits(data))}
+    options, settings = dict(recipe.options), dict(recipe.settings)
+    splits = {split: load_dataset(recipe.data, split, root, **options) for split in ("train", "val", *dataset_splits(recipe.data, root))}
     train = splits["train"]
-    model_name = model_name or (recipe.model if recipe else "resnet50")
-    if pretrained is None: pretrained = bool(recipe and recipe.pretrained and model_name == recipe.model and not weights)
-    settings = dict(recipe.settings if recipe else {}) | settings
     seed_everything(settings.get("seed", 0))
-    network = build_model(model_name, len(train.classes), pretrained)
+    network = build_model(recipe.model, len(train.classes), recipe.pretrained, train[0].image.shape[-1])
     if weights: load_weights(weights, network)
     run = MaskTune(network, **settings)
     if run.epochs == 0 and not weights: raise ValueError("--epochs 0 takes a model as already trained: name its file with --weights")
     for old in ("erm", "round-*", "metrics.json", "log.jsonl", "report.html", "figures"):
         for path in out.glob(old): shutil.rmtree(path) if path.is_dir() else path.unlink()
-    about = {"data": {"name": data, "root": None if root is None else str(Path(root).resolve()), "options": options, "fingerprint": train.fingerprint, "classes": train.classes},
-             "model": {"name": model_name, "num_classes": len(train.classes), "pretrained": pretrained}, **about}
+    about = {"data": {"name": recipe.data, "root": None if root is None else str(Path(root).resolve()), "options": options, "fingerprint": train.fingerprint, "classes": train.classes},
+             "model": {"name": recipe.model, "num_classes": len(train.classes), "pretrained": recipe.pretrained}, **about}
     run.save_config(out, about)
     return run, splits, about
 
 # %% ../nbs/api/10_cli.ipynb #256d3eda
 def _erm(out:str, data:str, root:str|None=None, option:Sequence[str]=(), model:str|None=None, pretrained:bool|None=None, weights:str|None=None, overwrite:bool=False, **settings):
+    from dataclasses import replace
+
+    from masktune.data import look_up
+    from masktune.datasets import DATASETS
     from masktune.models import default_device
-    run, splits, about = _start(out, data, root, _options(option), model, pretrained, weights, settings, overwrite, {})
-    print(f"{splits['train']}, {len(splits['val']):,} for validation; {about['model']['name']} on {run.device or default_device()}")
+    from masktune.recipes import get_recipe
+    recipe = get_recipe(look_up("dataset", data, DATASETS))
+    if pretrained is None: pretrained = recipe.pretrained and model in (None, recipe.model) and not weights
+    recipe = replace(recipe, model=model or recipe.model, pretrained=pretrained, options=dict(recipe.options) | _options(option), settings=dict(recipe.settings) | settings)
+    run, splits, about = _start(out, recipe, root, weights, overwrite, {})
+    print(f"{splits['train']}, {len(splits['val']):,} for validation; {recipe.model} on {run.device or default_device()}")
     run.fit_erm(splits["train"], splits["val"], _log(out)).save(out, about)
     best = max((row.get("val_accuracy", 0.) for row in run.history_["erm"]), default=None)
     print(f"{out}/erm: " + ("weights taken as they are" if best is None else f"best validation accuracy {best:.1%}") + f". Next: masktune saliency {out}")
@@ -179,18 +200,18 @@ def _saliency(run:str, overwrite:bool=False, **changes):
     opened, splits = open_run(run, **changes)
     if opened.on_device: raise ValueError("this run makes its masks on the device (on_device): there are no maps to compute, go on with masktune finetune")
     opened.compute_maps(splits["train"])
-    _replace_round(opened, run)
+    _replace_rounds(opened, run)
     print(f"{opened.rounds_[0].maps}\n{run}/round-1/maps.safetensors. Next: masktune finetune {run}")
 
 # %% ../nbs/api/10_cli.ipynb #5a28a446
-def _replace_round(opened, folder)->None:
-    "Write round 1 in place of whatever rounds and results there were"
+def _replace_rounds(opened, folder)->None:
+    "Write the rounds in place of whatever rounds and results there were"
     import shutil
     from pathlib import Path
     for path in Path(folder).glob("round-*"): shutil.rmtree(path)
     (Path(folder) / "metrics.json").unlink(missing_ok=True)
     _update_config(opened, folder)
-    opened.save_round(folder, 1)
+    for number in range(1, len(opened.rounds_) + 1): opened.save_round(folder, number)
 
 # %% ../nbs/api/10_cli.ipynb #a5ab2919
 def _update_config(opened, folder)->None:
@@ -200,15 +221,28 @@ def _update_config(opened, folder)->None:
     old = read_json(Path(folder) / "config.json")
     opened.save_config(folder, {key: value for key, value in old.items() if key not in ("settings", "versions")})
 
+# %% ../nbs/api/10_cli.ipynb #e473b34a
+def _finetune_rounds(opened, splits, folder)->None:
+    "Finetune every round from the maps of the first on, and choose one where there are several"
+    for number in range(1, opened.rounds + 1):
+        if number > 1: opened.compute_maps(splits["train"], number)
+        opened.finetune_round(splits["train"], number, _log(folder))
+    if opened.rounds > 1 and opened.choose == "swapped": opened.choose_round(splits["val"])
+
+# %% ../nbs/api/10_cli.ipynb #e473b34b
+def _rounds_line(opened, folder)->str:
+    rounds = f"{opened.rounds} rounds, {'round ' + str(opened.round_) + ' chosen on swapped validation images' if opened.round_ else 'the last taken'}" if opened.rounds > 1 else "one round"
+    return f"{folder}: finetuned with {opened.rule}, {rounds}, at learning rate {opened.history_['round-1'][-1]['lr']:g}."
+
 # %% ../nbs/api/10_cli.ipynb #e473b34e
 def _finetune(run:str, overwrite:bool=False, **changes):
     from pathlib import Path
     if (Path(run) / "round-1" / "last.safetensors").exists() and not overwrite: raise ValueError(f"{run}/round-1 is finetuned already: add --overwrite to replace it")
     opened, splits = open_run(run, **changes)
     if opened.on_device: opened.compute_maps(splits["train"])
-    opened.finetune_round(splits["train"], 1, _log(run))
-    _replace_round(opened, run)
-    print(f"{run}/round-1: finetuned with {opened.rule} at learning rate {opened.history_['round-1'][-1]['lr']:g}. Next: masktune evaluate {run}")
+    _finetune_rounds(opened, splits, run)
+    _replace_rounds(opened, run)
+    print(f"{_rounds_line(opened, run)} Next: masktune evaluate {run}")
 
 # %% ../nbs/api/10_cli.ipynb #79fb5f80
 def _tests(opened, splits)->dict[str, Any]:
@@ -217,10 +251,12 @@ def _tests(opened, splits)->dict[str, Any]:
 
 # %% ../nbs/api/10_cli.ipynb #b76149c9
 def _tables(opened, tests)->str:
-    from masktune.report import format_table, group_table
+    from masktune.report import background_gap, format_table, group_table
     metrics = opened.metrics_
+    gaps = {name: background_gap(tests) for name, tests in metrics.items() if {"mixed_same", "mixed_rand"} <= set(tests)}
+    gap = "\n\nBG-gap, accuracy(mixed_same) - accuracy(mixed_rand): " + ", ".join(f"{name} {value:.1%}" for name, value in gaps.items()) if gaps else ""
     return "\n\n".join(f"{name}: {data}\n" + (format_table(group_table(metrics["erm"][name], metrics["masktune"][name], data)) if "masktune" in metrics else str(metrics["erm"][name]))
-                       for name, data in tests.items())
+                       for name, data in tests.items()) + gap
 
 # %% ../nbs/api/10_cli.ipynb #5569284f
 def _evaluate(run:str, **changes):
@@ -242,11 +278,74 @@ def _report(run:str, **changes):
     print(f"{page}: open it in a browser; the figures are in {run}/figures")
 
 # %% ../nbs/api/10_cli.ipynb #6f6553dc
-def _recipes():
-    from masktune.recipes import RECIPES
+def _recipes(name:str|None=None):
+    from masktune.recipes import RECIPES, get_recipe, recipe_to_yaml
+    if name is not None:
+        print(recipe_to_yaml(get_recipe(name)), end="")
+        return
     for name, recipe in RECIPES.items():
-        settings = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in recipe.settings.items())
-        print(f"{name}\n  --model {recipe.model}{' --pretrained' if recipe.pretrained else ''} {settings}\n  {recipe.why}")
+        facts = "; ".join(fact for fact in (recipe.published, recipe.cost) if fact)
+        print(f"{name}: {recipe.model}{', ImageNet weights' if recipe.pretrained else ''} on {recipe.data}\n  {recipe.why}" + (f"\n  {facts}" if facts else ""))
+    print("\nmasktune recipes NAME > mine.yaml writes one out; masktune run NAME or mine.yaml --root DATA runs it.")
+
+# %% ../nbs/api/10_cli.ipynb #6f6553dd
+def _datasets(name:str|None=None):
+    import textwrap
+
+    from masktune.data import look_up
+    from masktune.datasets import DATASETS, dataset_options
+    for key in DATASETS if name is None else [look_up("dataset", name, DATASETS)]:
+        info = DATASETS[key]
+        facts = [("task", info.about), ("from", info.source), ("size", info.size), ("licence", info.licence), ("tests", ", ".join(info.tests)), ("options", ", ".join(dataset_options(key)) or "none")]
+        print("\n".join([key, *(f"  {label:9}{fact}" for label, fact in facts), "  below --root:", textwrap.indent(info.tree, "    ")]) + "\n")
+
+# %% ../nbs/api/10_cli.ipynb #6f6553de
+def _chosen_recipe(name:str, changes:Sequence[str])->Any:
+    "A recipe by its name or its file, changed"
+    from masktune.recipes import get_recipe, override, recipe_from_yaml
+    return override(recipe_from_yaml(name) if name.endswith((".yaml", ".yml")) else get_recipe(name), changes)
+
+# %% ../nbs/api/10_cli.ipynb #6f6553df
+def _run(recipe:str, root:str|None=None, out:str|None=None, set:Sequence[str]=(), overwrite:bool=False):
+    from pathlib import Path
+
+    from masktune.models import default_device
+    chosen = _chosen_recipe(recipe, set)
+    out = out or f"runs/{Path(recipe).stem}"
+    run, splits, about = _start(out, chosen, root, None, overwrite, {"recipe": recipe})
+    print(f"{splits['train']}, {len(splits['val']):,} for validation; {chosen.model} on {run.device or default_device()}", flush=True)
+    run.fit_erm(splits["train"], splits["val"], _log(out)).save(out, about)
+    print(f"{out}/erm: best validation accuracy {max(row['val_accuracy'] for row in run.history_['erm']):.1%}", flush=True)
+    run.compute_maps(splits["train"])
+    _finetune_rounds(run, splits, out)
+    run.save(out, about)
+    print(_rounds_line(run, out), flush=True)
+    tests = _tests(run, splits)
+    run.evaluate(tests)
+    run.save_metrics(out)
+    page = run.report(Path(out) / "report.html", splits["train"], tests)
+    print(f"\n{_tables(run, tests)}\n\nReport: {page}   figures in numbers: {out}/metrics.json")
+
+# %% ../nbs/api/10_cli.ipynb #6f6553e0
+def _ablate(axis:str, recipe:str="biased-digits", root:str|None=None, out:str|None=None, set:Sequence[str]=(), seeds:str="0-4", jobs:int=1):
+    import re
+    from dataclasses import asdict
+    from pathlib import Path
+
+    from masktune.ablations import AXES, ablation_table, plot_ablation, run_ablation
+    from masktune.data import look_up
+    from masktune.erm import atomic_path, write_json
+    look_up("ablation", axis, AXES)
+    given = re.fullmatch(r"(\d+)(?:-(\d+))?", seeds)
+    if not given or int(given[2] or given[1]) < int(given[1]): raise ValueError(f"--seeds {seeds!r}: write first-last, such as 0-4")
+    place = Path(out or f"runs/ablate-{axis}")
+    rows = run_ablation(_chosen_recipe(recipe, set), axis, range(int(given[1]), int(given[2] or given[1]) + 1), root, jobs)
+    table = ablation_table(rows)
+    write_json(place / "rows.json", [asdict(row) for row in rows])
+    with atomic_path(place / "table.txt") as temporary: temporary.write_text(table + "\n", encoding="utf-8")
+    for test in rows[0].average:
+        with atomic_path(place / f"{test}.png") as temporary: temporary.write_bytes(plot_ablation(rows, axis, test).png())
+    print(f"{AXES[axis].question} {recipe}\n\n{table}\n\n{place}: table.txt, rows.json, a plot per test set")
 
 # %% ../nbs/api/10_cli.ipynb #599fe541
 def _lab(folder:str="masktune-tutorials", port:int=8888, no_browser:bool=False):
@@ -289,7 +388,12 @@ def _demo(out:str="runs/demo", seed:int=30):
 # %% ../nbs/api/10_cli.ipynb #8190bf9e
 def _demo_run(out:str, seed:int, ours:bool, started:float):
     import time
-    run, splits, about = _start(out, "biased-digits", None, {"seed": seed}, None, None, None, {"seed": seed, "device": "cpu"}, ours, {"demo": True})
+    from dataclasses import replace
+
+    from masktune.recipes import get_recipe
+    recipe = get_recipe("biased-digits")
+    recipe = replace(recipe, options={"seed": seed}, settings=dict(recipe.settings) | {"seed": seed, "device": "cpu"})
+    run, splits, about = _start(out, recipe, None, None, ours, {"demo": True})
     run.progress = False
     def say(text): print(f"{time.perf_counter() - started:5.1f} s  {text}", flush=True)
     say(f"{splits['train']}: digits 0-4 against 5-9, a red square on 99 % of 0-4")
@@ -300,7 +404,7 @@ def _demo_run(out:str, seed:int, ours:bool, started:float):
     run.finetune_round(splits["train"], 1, _log(out))
     say(f"finetuned one epoch on masked images, rule {run.rule}")
     tests = _tests(run, splits)
-    run.evaluate(tests, others={"random_mask": run.fit_random_mask(splits["train"])})
+    run.evaluate(tests, others={"random_mask": run.fit_control(splits["train"])})
     run.save(out, about)
     say("measured, with random masks as a control")
     page = run.report(f"{out}/report.html", splits["train"], tests)
@@ -318,7 +422,7 @@ def main(
     named = next((word for word in arguments if word in COMMANDS), None)
     try:
         options = vars(_parser(named).parse_args(arguments))
-        step = {"demo": _demo, "erm": _erm, "saliency": _saliency, "finetune": _finetune, "evaluate": _evaluate, "report": _report, "recipes": _recipes, "lab": _lab}[options.pop("command")]
+        step = {"demo": _demo, "run": _run, "ablate": _ablate, "datasets": _datasets, "erm": _erm, "saliency": _saliency, "finetune": _finetune, "evaluate": _evaluate, "report": _report, "recipes": _recipes, "lab": _lab}[options.pop("command")]
         step(**options)
     except BrokenPipeError: return 0
     except KeyboardInterrupt:
@@ -326,6 +430,7 @@ def main(
         return 130
     except (ValueError, OSError) as error:
         problems = getattr(error, "problems", [])
+        if getattr(error, "picture", ""): print(error.picture, file=sys.stderr)
         for problem in problems if len(problems) > 1 else []: print(f"  - {problem}", file=sys.stderr)
         if len(problems) > 1: print(f"masktune: {error.where}: {len(problems)} problems, listed above; mend or remove these and run again", file=sys.stderr)
         elif problems: print(f"masktune: {error.where}: {problems[0]}", file=sys.stderr)

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['ERM_COLOR', 'MASKTUNE_COLOR', 'CONTROL_COLOR', 'MASK_COLOR', 'MAP_COLORS', 'change_interval', 'GroupRow',
-           'group_table', 'format_table', 'figure_style', 'ReportFigure', 'plot_groups', 'plot_training',
-           'pick_examples', 'overlay', 'plot_examples', 'plot_maps', 'mean_maps', 'plot_mean_maps', 'write_report']
+           'group_table', 'format_table', 'background_gap', 'figure_style', 'ReportFigure', 'plot_groups',
+           'plot_training', 'pick_examples', 'overlay', 'plot_examples', 'plot_maps', 'mean_maps', 'plot_mean_maps',
+           'write_report']
 
 # %% ../nbs/api/07_report.ipynb #422b91d4
 import base64
@@ -15,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 import torch
@@ -24,9 +25,10 @@ from torch import Tensor
 
 from .data import ImageDataset
 from .erm import Evaluation, Share, atomic_path
+from .features import explored_features
 from .finetune import MaskTune, versions
 from .masking import Threshold, hide, normalize
-from .xgradcam import SaliencyMaps, compute_saliency
+from .xgradcam import SaliencyMaps
 
 # %% ../nbs/api/07_report.ipynb #218115b1
 def change_interval(
@@ -83,6 +85,15 @@ def format_table(
                       f"{r.after.accuracy:.1%}", "[{:.1%}, {:.1%}]".format(*r.after.interval), f"{r.change:+.1%}", "[{:+.1%}, {:+.1%}]".format(*r.interval)))
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
     return "\n".join("  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))) for line in cells)
+
+# %% ../nbs/api/07_report.ipynb #b6a90002
+def background_gap(
+    tests:Mapping[str, Evaluation],  # of one model, mixed_same and mixed_rand among them
+)->float:                            # 0..1
+    "The BG-gap: accuracy on mixed_same less accuracy on mixed_rand"
+    for name in ("mixed_same", "mixed_rand"):
+        if name not in tests: raise ValueError(f"the BG-gap needs an evaluation on {name}, got {', '.join(tests) or 'none'}")
+    return tests["mixed_same"].average.accuracy - tests["mixed_rand"].average.accuracy
 
 # %% ../nbs/api/07_report.ipynb #6f172d68
 ERM_COLOR, MASKTUNE_COLOR, CONTROL_COLOR, MASK_COLOR = "#D55E00", "#0072B2", "#6E6E6E", "#56B4E9"
@@ -322,6 +333,16 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.25rem;
 {% for r in t.rows %}<tr class="{{ 'average' if r.name == 'average' else 'worst' if r.worst else '' }}"><td>{{ r.name }}</td><td>{{ "{:,}".format(r.count) }}</td><td>{{ share(r.before) }}</td>{% if t.control %}<td>{{ share(t.control[loop.index0]) }}</td>{% endif %}<td>{{ share(r.after) }}</td><td><span class="{{ 'gain' if r.interval[0] > 0 else 'loss' if r.interval[1] < 0 else '' }}">{{ "{:+.1f}".format(100 * r.change) }}</span> <small>[{{ "{:+.1f}".format(100 * r.interval[0]) }}, {{ "{:+.1f}".format(100 * r.interval[1]) }}]</small></td></tr>
 {% endfor %}</tbody></table></div>
 {% endfor %}
+{% if rounds %}<h2>Round by round</h2>
+<p>Average accuracy after every round{% if chosen %}; round {{ chosen }} was chosen, on swapped validation images, without group labels{% endif %}.</p>
+<div class="scroll"><table><thead><tr><th scope="col">model</th>{% for name in rounds[0][1] %}<th scope="col">{{ name }}</th>{% endfor %}</tr></thead><tbody>
+{% for name, cells in rounds %}<tr><td>{{ name }}</td>{% for value in cells.values() %}<td>{{ "{:.1f}".format(100 * value) }}</td>{% endfor %}</tr>
+{% endfor %}</tbody></table></div>{% endif %}
+{% if explored %}<h2>How widely they look</h2>
+<p>On {{ explored.on }}. Area: the share of the image where a saliency map exceeds half its maximum. Entropy: how evenly it is spread, 0 for one cell, 1 for all alike. Accuracy lost: what hiding every image's own top region costs the model that looked there. Overlap: intersection over union of what the two models' masks hide, {{ "{:.2f}".format(explored.overlap) }} here.</p>
+<div class="scroll"><table><thead><tr><th scope="col"></th><th scope="col">ERM</th><th scope="col">MaskTune</th></tr></thead><tbody>
+{% for name, before, after in explored.rows %}<tr><td>{{ name }}</td><td>{{ before }}</td><td>{{ after }}</td></tr>
+{% endfor %}</tbody></table></div>{% endif %}
 {% for f in figures %}<h2>{{ f.title }}</h2><p>{{ f.text }}</p><figure><img alt="{{ f.alt }}" width="{{ f.width }}" src="data:image/png;base64,{{ f.data }}"></figure>
 {% endfor %}
 <h2>How this was made</h2>
@@ -339,6 +360,22 @@ _TEST_NOTES = {"biased-test": "The shortcut turned round: what pointed to one cl
                "swapped-val": "No group labels needed: in every validation image, what the plain model looked at is hidden, and what it looked at in an image of "
                               "another class is pasted in. A model that goes by the old evidence is led astray."}
 
+# %% ../nbs/api/07_report.ipynb #2a3043da
+def _round_rows(run:MaskTune, datasets:Mapping[str, ImageDataset])->list[tuple[str, dict[str, float]]]:
+    "Accuracy by round and test set, where there are several rounds"
+    names = ["erm", *(name for name in run.metrics_ if name.startswith("round-"))]
+    if len(names) < 3: return []
+    return [("ERM" if name == "erm" else name.replace("-", " "), {test: run.metrics_[name][test].average.accuracy for test in datasets}) for name in names]
+
+# %% ../nbs/api/07_report.ipynb #2a3043db
+def _explored_rows(run:MaskTune, datasets:Mapping[str, ImageDataset])->dict[str, Any]:
+    "What `explored_features` finds on the first test set, as the page shows it"
+    name, dataset = next(iter(datasets.items()))
+    found = explored_features(run, dataset)
+    rows = [("area above half", *(f"{v:.1%}" for v in found.area.values())), ("entropy", *(f"{v:.3f}" for v in found.entropy.values())),
+            ("accuracy lost without its own evidence", *(f"{100 * v:.1f} points" for v in found.drop.values()))]
+    return {"on": f"{name}, {found.images:,} images", "rows": rows, "overlap": found.overlap}
+
 # %% ../nbs/api/07_report.ipynb #2a3043d9
 def write_report(
     run:MaskTune,                                       # finetuned and evaluated
@@ -347,7 +384,6 @@ def write_report(
     datasets:ImageDataset|Mapping[str, ImageDataset],   # the test sets `run.evaluate` measured, by name
     *,
     title:str|None=None,                                # of the page
-    progress:bool|None=None,                            # see `progress_bar`
 )->Path:
     "Write one self-contained page of tables and figures; raises `ValueError` when a data set has not been evaluated"
     from jinja2 import Environment
@@ -365,7 +401,7 @@ def write_report(
         worst = [min(s.accuracy for s in (e.groups or e.classes).values()) for e in (erm[name], tuned[name])]
         headline.append({"name": name, "before": f"{erm[name].average.accuracy:.1%}", "after": f"{tuned[name].average.accuracy:.1%}",
                          "note": f"worst {kind} {worst[0]:.1%} → {worst[1]:.1%}"})
-    figures = _report_figures(run, train, datasets, progress)
+    figures = _report_figures(run, train, datasets)
     folder = Path(path).parent / "figures"
     shown = []
     for name, heading, text, alt, figure in figures:
@@ -375,29 +411,28 @@ def write_report(
     settings = [*run.settings.items(), *versions().items(), ("training images", str(train)), ("training images, fingerprint", train.fingerprint)]
     template = Environment(autoescape=True).from_string(_PAGE)
     page = template.render(title=title or f"MaskTune on {train.name}", subtitle=f"{train}. Written {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC.",
-                           headline=headline, tables=tables, figures=shown, settings=settings, share=_share_html)
+                           headline=headline, chosen=run.round_, tables=tables, rounds=_round_rows(run, datasets), explored=_explored_rows(run, datasets), figures=shown, settings=settings, share=_share_html)
     with atomic_path(path) as temporary: temporary.write_text(page, encoding="utf-8")
     return Path(path)
 
 # %% ../nbs/api/07_report.ipynb #f67b91bb
-def _report_figures(run:MaskTune, train:ImageDataset, datasets:Mapping[str, ImageDataset], progress)->list[tuple[str, str, str, str, ReportFigure]]:
+def _report_figures(run:MaskTune, train:ImageDataset, datasets:Mapping[str, ImageDataset])->list[tuple[str, str, str, str, ReportFigure]]:
     "File name, heading, text, alternative text and figure of everything a report shows"
     hardest = min(datasets, key=lambda name: run.metrics_["erm"][name].average.accuracy if "swapped" not in name else 2.)
-    options = dict(progress=progress, **run._machine())
     figures = [("groups", f"Every group, on {hardest}", "Points are accuracies, bars 95 % intervals.", f"Accuracy per group on {hardest} for ERM and MaskTune", plot_groups(run.metrics_, hardest))]
     index = pick_examples(train.labels)
     part = train.subset(index)
     explained = run.rounds_[0].maps
-    explained = explained.subset(index, part) if explained is not None else compute_saliency(run._explained(1), part, run.layer, target=run.target, **options)
+    explained = explained.subset(index, part) if explained is not None else run.explain(run._explained(1), part)
     figures.append(("examples", "What the plain model looked at, and what was hidden", "Training images picked at random: the image, the saliency map of the plain model, the mask, and the image as the "
                     "finetuning saw it.", "Rows of images, saliency maps, masks and masked images, by class", plot_examples(part, explained, Threshold.parse(run.rule), run.fill, range(len(part)))))
     index = pick_examples(datasets[hardest].labels)
     part = datasets[hardest].subset(index)
-    before, after = (compute_saliency(model, part, run.layer, **options) for model in (run.erm_, run.model_))
+    before, after = (run.explain(model, part) for model in (run.erm_, run.model_))
     figures.append(("maps", f"Before and after, on {hardest}", "Test images picked at random, the map of each model for the class it predicts, and that class: ✓ right, ✗ wrong.",
                     "Saliency maps of ERM and MaskTune side by side on the same test images, with their predictions", plot_maps(part, before, after, range(len(part)))))
     some = train.subset(sorted(torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:1000].tolist()))
-    before, after = (compute_saliency(model, some, run.layer, **options) for model in (run.erm_, run.model_))
+    before, after = (run.explain(model, some) for model in (run.erm_, run.model_))
     figures.append(("mean-maps", "Where the evidence lies, on the whole", f"The mean map of each class over {len(some):,} training images. A shortcut with a fixed place burns through.",
                     "Mean saliency map per class for ERM and MaskTune", plot_mean_maps(some, before, after)))
     if any(run.history_.values()):
