@@ -1,30 +1,37 @@
 """Find the shortcuts an image classifier takes, mask them, and finetune it to explore the rest.
 
 The names below are loaded when they are first used, so that `import masktune` costs next to nothing. Everything else lies in the
-modules: `masktune.data`, `models`, `erm`, `xgradcam`, `masking`, `finetune`, `report`, `recipes`, `cli`.
+modules: `masktune.data`, `datasets`, `models`, `erm`, `sources`, `xgradcam`, `masking`, `finetune`, `features`, `report`, `recipes`,
+`ablations`, `widgets`, `cli`.
 """
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .data import Sample, load_dataset
+    from .ablations import run_ablation
+    from .data import Sample
+    from .datasets import load_dataset
     from .erm import Evaluation, evaluate, fit
+    from .features import explored_features
     from .finetune import MaskTune, Settings
     from .masking import MaskBatch, MaskedDataset, RandomMask, SwappedDataset, Threshold, fixed, hide, mean_std, otsu, quantile
     from .models import Classifier, build_model, find_target_layer, seed_everything
-    from .recipes import Recipe, get_recipe
+    from .recipes import Recipe, get_recipe, recipe_from_yaml
     from .report import write_report
     from .xgradcam import LayerXGradCam, SaliencyMaps, compute_saliency
 
 _HOMES = {
-    "Sample": "data", "load_dataset": "data",
+    "Sample": "data",
+    "load_dataset": "datasets",
     "Classifier": "models", "build_model": "models", "find_target_layer": "models", "seed_everything": "models",
     "Evaluation": "erm", "evaluate": "erm", "fit": "erm",
     "LayerXGradCam": "xgradcam", "SaliencyMaps": "xgradcam", "compute_saliency": "xgradcam",
     "MaskBatch": "masking", "MaskedDataset": "masking", "RandomMask": "masking", "SwappedDataset": "masking", "Threshold": "masking",
     "fixed": "masking", "hide": "masking", "mean_std": "masking", "otsu": "masking", "quantile": "masking",
     "MaskTune": "finetune", "Settings": "finetune",
-    "Recipe": "recipes", "get_recipe": "recipes",
+    "explored_features": "features",
+    "Recipe": "recipes", "get_recipe": "recipes", "recipe_from_yaml": "recipes",
+    "run_ablation": "ablations",
     "write_report": "report",
 }
 __all__ = sorted(_HOMES)

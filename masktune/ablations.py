@@ -20,7 +20,7 @@ from .datasets import dataset_options, dataset_splits, load_dataset
 from .erm import Evaluation, evaluate
 from .finetune import CONTROLS, ERM_SETTINGS, MaskTune
 from .masking import FILLS, Threshold
-from .models import build_model, grid_layers, seed_everything
+from .models import Classifier, build_model, grid_layers, seed_everything
 from .recipes import Recipe, get_recipe
 from .report import MASKTUNE_COLOR, ReportFigure, figure_style
 from .sources import SOURCES
@@ -46,7 +46,8 @@ def _thresholds(run, example):
 
 # %% ../nbs/api/09_ablations.ipynb #c8de5cb5
 def _layers(run, example):
-    return [Variant(f"{layer.name}{' (found)' if i == 0 else ''}", {"layer": layer.name}) for i, layer in enumerate(grid_layers(run.model, example))]
+    model = run.model if isinstance(run.model, Classifier) else Classifier(run.model)
+    return [Variant(f"{layer.name}{' (found)' if i == 0 else ''}", {"layer": layer.name}) for i, layer in enumerate(grid_layers(model, example))]
 
 # %% ../nbs/api/09_ablations.ipynb #9e0d56c8
 def _rates(run, example):
