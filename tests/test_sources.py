@@ -1,0 +1,100 @@
+"Other map sources: on real architectures, against weights read another way, and through the whole method."
+
+import threading
+
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torchvision.models import VisionTransformer
+
+from masktune.data import ArrayDataset
+from masktune.finetune import MaskTune
+from masktune.masking import MaskBatch, MaskedDataset, Threshold
+from masktune.models import CifarResNet, Classifier, build_model
+from masktune.sources import SOURCES, _recorded_attention, attention_rollout
+from masktune.xgradcam import SaliencyMaps, compute_saliency
+
+
+def made(count=12, size=32):
+    images = torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return ArrayDataset(images, [i % 2 for i in range(count)], ["a", "b"], name="made", split="train")
+
+
+def small_vit():
+    torch.manual_seed(0)
+    vit = VisionTransformer(image_size=32, patch_size=8, num_layers=3, num_heads=2, hidden_dim=16, mlp_dim=32, num_classes=2)
+    nn.init.normal_(vit.heads.head.weight)  # torchvision starts it at zero
+    return Classifier(vit).eval()
+
+
+def test_attention_is_what_the_layers_themselves_report():
+    vit, images, reported = small_vit(), made().images[:3], []
+    handles = []
+    for module in vit.modules():
+        if isinstance(module, nn.MultiheadAttention):
+            handles.append(module.register_forward_pre_hook(lambda m, a, k: (a, k | {"need_weights": True, "average_attn_weights": False}), with_kwargs=True))
+            handles.append(module.register_forward_hook(lambda m, a, out: reported.append(out[1])))
+    with torch.no_grad():
+        plain = vit(images)
+    for handle in handles:
+        handle.remove()
+    with torch.no_grad(), _recorded_attention() as recorded:
+        scores = vit(images)
+    torch.testing.assert_close(scores, plain, atol=1e-5, rtol=1e-4)
+    assert len(recorded) == len(reported) == 3
+    for ours, theirs in zip(recorded, reported, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+    maps = compute_saliency(vit, ArrayDataset(images, [0, 1, 0], ["a", "b"]), source="attention-rollout", device="cpu", progress=False)
+    expected = attention_rollout(reported)[:, 0, 1:].unflatten(1, (4, 4))
+    torch.testing.assert_close(maps.maps.float() * maps.scale[:, None, None], expected, atol=1e-3, rtol=2e-3)
+
+
+def test_attention_of_another_thread_is_left_alone():
+    query, seen = torch.rand(1, 1, 4, 8), []
+    with _recorded_attention() as weights:
+        other = threading.Thread(target=lambda: seen.append(F.scaled_dot_product_attention(query, query, query)))
+        other.start()
+        other.join()
+        assert weights == []
+        ours = F.scaled_dot_product_attention(query, query, query)
+        assert len(weights) == 1
+    torch.testing.assert_close(ours, seen[0])
+
+
+@pytest.mark.parametrize("source", ["attention-rollout", "attention-gradient", "gradients"])
+@pytest.mark.parametrize("make", [small_vit, lambda: timm.create_model("vit_tiny_patch16_224", num_classes=2, img_size=32)])
+def test_vision_transformers(make, source):
+    torch.manual_seed(0)
+    data = made(6)
+    maps = compute_saliency(make(), data, source=source, device="cpu", progress=False)
+    assert maps.source == source and (maps.maps >= 0).all() and maps.maps.amax((1, 2)).min() == 1
+    again = compute_saliency(make(), data.subset(range(2)), source=source, device="cpu", progress=False)
+    assert maps.maps.shape[1:] == again.maps.shape[1:]
+
+
+def test_what_has_no_such_attention_is_refused():
+    swin = build_model("swin_t", 2)
+    with pytest.raises(ValueError, match="SwinTransformer gives no tokens"):
+        compute_saliency(swin, made(2, 64), source="attention-rollout", device="cpu", progress=False)
+    with pytest.raises(ValueError, match="gives no tokens: choose xgradcam"):
+        compute_saliency(CifarResNet(2, blocks=1), made(2), source="attention-gradient", device="cpu", progress=False)
+    with pytest.raises(ValueError, match="'deeplift' does not work on ResNet"):
+        compute_saliency(build_model("resnet18", 2), made(2), source="deeplift", device="cpu", progress=False)
+
+
+@pytest.mark.parametrize("source", [s for s in SOURCES if not s.startswith("attention")])
+def test_every_source_goes_all_the_way(source, tmp_path):
+    torch.manual_seed(0)
+    data = made(24)
+    run = MaskTune(CifarResNet(2, blocks=1, width=4), epochs=1, batch_size=8, source=source, rule="quantile(0.8)", device="cpu", progress=False).fit(data)
+    maps = run.rounds_[0].maps
+    assert maps.source == source and maps.maps.shape[1] == (8 if source in ("xgradcam", "grad-cam") else 32)
+    stored = SaliencyMaps.load(maps.save(tmp_path / "maps.safetensors"))
+    assert stored.source == source
+    on_device = MaskBatch(run.erm_, None, Threshold.parse(run.rule), source=source)(data.images[:8])
+    masked = torch.stack([sample.image for sample in MaskedDataset(data, stored, Threshold.parse(run.rule)).__getitems__(list(range(8)))])
+    assert ((on_device == 0) == (masked == 0)).float().mean() > 0.98  # but for maps rounded to half floats
+    with pytest.raises(ValueError, match="made with model"):
+        stored.check(data, CifarResNet(2, blocks=1, width=4))
