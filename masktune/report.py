@@ -27,7 +27,7 @@ from .data import ImageDataset
 from .erm import Evaluation, Share, atomic_path
 from .features import explored_features
 from .finetune import MaskTune, versions
-from .masking import Threshold, hide, normalize
+from .masking import SwappedDataset, Threshold, hide, normalize
 from .xgradcam import SaliencyMaps
 
 # %% ../nbs/api/07_report.ipynb #218115b1
@@ -368,13 +368,13 @@ def _round_rows(run:MaskTune, datasets:Mapping[str, ImageDataset])->list[tuple[s
     return [("ERM" if name == "erm" else name.replace("-", " "), {test: run.metrics_[name][test].average.accuracy for test in datasets}) for name in names]
 
 # %% ../nbs/api/07_report.ipynb #2a3043db
-def _explored_rows(run:MaskTune, datasets:Mapping[str, ImageDataset])->dict[str, Any]:
-    "What `explored_features` finds on the first test set, as the page shows it"
-    name, dataset = next(iter(datasets.items()))
+def _explored_rows(run:MaskTune, train:ImageDataset, datasets:Mapping[str, ImageDataset])->dict[str, Any]:
+    "What `explored_features` finds where the shortcut holds, as the page shows it: on validation images when their swapped form is among the tests, else on training images"
+    dataset = next((data.dataset for data in datasets.values() if isinstance(data, SwappedDataset)), train)
     found = explored_features(run, dataset)
     rows = [("area above half", *(f"{v:.1%}" for v in found.area.values())), ("entropy", *(f"{v:.3f}" for v in found.entropy.values())),
             ("accuracy lost without its own evidence", *(f"{100 * v:.1f} points" for v in found.drop.values()))]
-    return {"on": f"{name}, {found.images:,} images", "rows": rows, "overlap": found.overlap}
+    return {"on": f"{found.images:,} images of {dataset.name}/{dataset.split}, where the shortcut holds as in training", "rows": rows, "overlap": found.overlap}
 
 # %% ../nbs/api/07_report.ipynb #2a3043d9
 def write_report(
@@ -411,7 +411,7 @@ def write_report(
     settings = [*run.settings.items(), *versions().items(), ("training images", str(train)), ("training images, fingerprint", train.fingerprint)]
     template = Environment(autoescape=True).from_string(_PAGE)
     page = template.render(title=title or f"MaskTune on {train.name}", subtitle=f"{train}. Written {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC.",
-                           headline=headline, chosen=run.round_, tables=tables, rounds=_round_rows(run, datasets), explored=_explored_rows(run, datasets), figures=shown, settings=settings, share=_share_html)
+                           headline=headline, chosen=run.round_, tables=tables, rounds=_round_rows(run, datasets), explored=_explored_rows(run, train, datasets), figures=shown, settings=settings, share=_share_html)
     with atomic_path(path) as temporary: temporary.write_text(page, encoding="utf-8")
     return Path(path)
 
