@@ -246,7 +246,11 @@ class MaskedDataset(ImageDataset):
     def _pixel_digest(self, sha):
         sha.update(f"{self.dataset.fingerprint}{self.maps.model}{self.maps.layer}{self.maps.source}{self.maps.target}{self.rule}{self.fill}".encode())
 
-    def subset(self, index)->"MaskedDataset":
+    def _in_memory(self, index)->ArrayDataset:
+        index = torch.as_tensor(index, dtype=torch.int64)
+        return ArrayDataset(torch.stack([s.image for s in self.__getitems__(index.tolist())]), self.labels[index], **self._meta(index))
+
+    def subset(self, index)->"MaskedDataset|ArrayDataset":
         "Only the samples at `index`, renumbered from 0"
         part = self.dataset.subset(index)
         return MaskedDataset(part, self.maps.subset(index, part), self.rule, self.fill)
@@ -284,8 +288,7 @@ class SwappedDataset(MaskedDataset):
 
     def subset(self, index)->ArrayDataset:
         "Only the samples at `index`, renumbered from 0; partners stay who they are"
-        index = torch.as_tensor(index, dtype=torch.int64)
-        return ArrayDataset(torch.stack([s.image for s in self.__getitems__(index.tolist())]), self.labels[index], **self._meta(index))
+        return self._in_memory(index)
 
 # %% ../nbs/api/04_masking.ipynb #1eea4f19
 class MaskBatch:
@@ -369,5 +372,4 @@ class MovedMasks(MaskedDataset):
 
     def subset(self, index)->ArrayDataset:
         "Only the samples at `index`, renumbered from 0; masks stay where they went"
-        index = torch.as_tensor(index, dtype=torch.int64)
-        return ArrayDataset(torch.stack([s.image for s in self.__getitems__(index.tolist())]), self.labels[index], **self._meta(index))
+        return self._in_memory(index)

@@ -29,9 +29,10 @@ except ImportError as error: raise ImportError("masktune.widgets needs ipywidget
 
 from .data import ImageDataset
 from .erm import Step, TrainingStopped, score_predictions
-from .finetune import MaskTune, finetune_round_in_processes, load_state, save_state
+from .finetune import MaskTune, load_state, save_state
 from .masking import _RULES, FILLS, Threshold, _quantile_height, hide, normalize
 from .models import as_classifier
+from .processes import finetune_round_in_processes
 from .report import ERM_COLOR, MASK_COLOR, MASKTUNE_COLOR, GroupRow, group_table, mean_maps, overlay
 from .xgradcam import SaliencyMaps, compute_saliency
 

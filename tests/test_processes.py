@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from masktune.erm import TrainingStopped, evaluate
-from masktune.finetune import MaskTune, finetune_round_in_processes
+from masktune.finetune import MaskTune
 from masktune.models import build_model, model_fingerprint, seed_everything
+from masktune.processes import finetune_round_in_processes
 
 
 @pytest.fixture(scope="module")
