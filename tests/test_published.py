@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from masktune.data import DatasetError
-from masktune.datasets import BACKGROUND_VARIANTS, DATASETS, dataset_splits, load_dataset
+from masktune.datasets import DATASETS, dataset_splits, load_dataset
+from masktune.published import BACKGROUND_VARIANTS
 
 
 def picture(path: Path, colour=(90, 90, 90), size=(60, 40)) -> None:
