@@ -1,7 +1,7 @@
 """Find the shortcuts an image classifier takes, mask them, and finetune it to explore the rest.
 
 The names below are loaded when they are first used, so that `import masktune` costs next to nothing. Everything else lies in the
-modules: `masktune.data`, `published`, `datasets`, `models`, `erm`, `sources`, `xgradcam`, `masking`, `finetune`, `processes`, `features`, `report`,
+modules: `masktune.data`, `published`, `datasets`, `models`, `erm`, `sources`, `xgradcam`, `masking`, `finetune`, `processes`, `features`, `selective`, `report`,
 `recipes`, `ablations`, `widgets`, `cli`.
 """
 from importlib import import_module
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .models import Classifier, build_model, find_target_layer, seed_everything
     from .recipes import Recipe, get_recipe, recipe_from_yaml
     from .report import write_report
+    from .selective import SelectiveClassifier
     from .xgradcam import LayerXGradCam, SaliencyMaps, compute_saliency
 
 _HOMES = {
@@ -32,6 +33,7 @@ _HOMES = {
     "explored_features": "features",
     "Recipe": "recipes", "get_recipe": "recipes", "recipe_from_yaml": "recipes",
     "run_ablation": "ablations",
+    "SelectiveClassifier": "selective",
     "write_report": "report",
 }
 __all__ = sorted(_HOMES)

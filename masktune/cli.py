@@ -19,6 +19,7 @@ COMMANDS = {"demo": "the whole story on embedded data: table, pictures, report",
             "saliency": "compute what the plain model looks at, for every training image",
             "finetune": "train one more epoch on images that hide it, once a round",
             "evaluate": "measure both models: average, per group, worst group",
+            "selective": "say when not to answer: error at five coverages, risk against coverage",
             "report": "write one self-contained page: tables, curves, maps before and after",
             "ablate": "vary one choice over seeds: one table, one plot",
             "recipes": "list the experiments, or print one as YAML",
@@ -266,6 +267,36 @@ def _evaluate(run:str, **changes):
     opened.save_metrics(run)
     print(_tables(opened, tests) + f"\n\n{run}/metrics.json. Next: masktune report {run}")
 
+# %% ../nbs/api/10_cli.ipynb #f81904f0
+def _selective(run:str, **changes):
+    from pathlib import Path
+
+    from masktune.erm import atomic_path, write_json
+    from masktune.report import plot_risk_coverage
+    from masktune.selective import SelectiveClassifier, aurc, coverage_table, risk_coverage, selective_table
+    opened, splits = open_run(run, **changes)
+    pair, machine = [opened.erm_, opened.model_], dict(opened._machine(), progress=opened.progress)
+    tried = {"ERM": SelectiveClassifier(pair[:1], "softmax-response"), "MaskTune": SelectiveClassifier(pair[1:], "softmax-response"),
+             "ERM x MaskTune": SelectiveClassifier(pair, "product"), "the same, softmax twice": SelectiveClassifier(pair, "product-softmax")}
+    val = {name: selective.calibrate(splits["val"], coverage=1., **machine).scores(splits["val"], **machine)[1] for name, selective in tried.items()}
+    found:dict[str, Any] = {}
+    for test in [name for name in splits if name not in ("train", "val")]:
+        data, found[test], curves = splits[test], {}, {}
+        print(f"{test}: {data}; error in % at coverage (coverage reached)\n{'':26}" + "".join(f"{f'{c:.0%}':>17}" for c in (0.8, 0.85, 0.9, 0.95, 1.0)) + f"{'AURC':>9}")
+        for name, selective in tried.items():
+            answer, score = selective.scores(data, **machine)
+            rows = coverage_table(val[name], score, answer == data.labels)
+            curves[name] = risk_coverage(score, answer == data.labels)
+            groups = selective_table(score, answer, data, rows[2].threshold)
+            found[test][name] = {"aurc": aurc(score, answer == data.labels), "coverages": [{**row._asdict(), "threshold": None if row.threshold == -float("inf") else row.threshold, "risk": None if row.risk != row.risk else row.risk} for row in rows],
+                                 "groups_at_90": {g.name: {"count": g.count, "coverage": g.coverage, "risk": None if g.risk != g.risk else g.risk} for g in groups[1:]}}
+            cells = "".join(f"{('   -' if row.risk != row.risk else f'{100 * row.risk:.1f}') + f' ({100 * row.coverage:.1f})':>17}" for row in rows)
+            print(f"{name:26}{cells}{found[test][name]['aurc']:9.3f}")
+        with atomic_path(Path(run) / "figures" / f"selective-{test}.png") as temporary: temporary.write_bytes(plot_risk_coverage(curves, str(data)).png())
+        print()
+    write_json(Path(run) / "selective.json", found)
+    print(f"{run}/selective.json, with coverage and risk per group at 90 %; curves in {run}/figures")
+
 # %% ../nbs/api/10_cli.ipynb #f81904f5
 def _report(run:str, **changes):
     from pathlib import Path
@@ -422,7 +453,7 @@ def main(
     named = next((word for word in arguments if word in COMMANDS), None)
     try:
         options = vars(_parser(named).parse_args(arguments))
-        step = {"demo": _demo, "run": _run, "ablate": _ablate, "datasets": _datasets, "erm": _erm, "saliency": _saliency, "finetune": _finetune, "evaluate": _evaluate, "report": _report, "recipes": _recipes, "lab": _lab}[options.pop("command")]
+        step = {"demo": _demo, "run": _run, "ablate": _ablate, "datasets": _datasets, "selective": _selective, "erm": _erm, "saliency": _saliency, "finetune": _finetune, "evaluate": _evaluate, "report": _report, "recipes": _recipes, "lab": _lab}[options.pop("command")]
         step(**options)
     except BrokenPipeError: return 0
     except KeyboardInterrupt:

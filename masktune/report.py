@@ -6,7 +6,7 @@
 __all__ = ['ERM_COLOR', 'MASKTUNE_COLOR', 'CONTROL_COLOR', 'MASK_COLOR', 'MAP_COLORS', 'change_interval', 'GroupRow',
            'group_table', 'format_table', 'background_gap', 'figure_style', 'ReportFigure', 'plot_groups',
            'plot_training', 'pick_examples', 'overlay', 'plot_examples', 'plot_maps', 'mean_maps', 'plot_mean_maps',
-           'write_report']
+           'plot_risk_coverage', 'write_report']
 
 # %% ../nbs/api/07_report.ipynb #422b91d4
 import base64
@@ -28,6 +28,7 @@ from .erm import Evaluation, Share, atomic_path
 from .features import explored_features
 from .finetune import MaskTune, versions
 from .masking import SwappedDataset, Threshold, hide, normalize
+from .selective import RiskCoverage
 from .xgradcam import SaliencyMaps
 
 # %% ../nbs/api/07_report.ipynb #218115b1
@@ -305,6 +306,21 @@ def plot_mean_maps(
         colored = torch.from_numpy(matplotlib.colormaps[MAP_COLORS](mean_maps(maps, dataset.labels, len(dataset.classes)).numpy())[..., :3])
         rows.append((name, colored[classes]))
     return _tiles(rows, [dataset.classes[c] for c in classes])
+
+# %% ../nbs/api/07_report.ipynb #c0e70002
+def plot_risk_coverage(
+    curves:Mapping[str, RiskCoverage],  # by classifier
+    title:str="",                       # the images they were measured on
+)->ReportFigure:
+    "Draw risk against coverage, both in %"
+    with figure_style():
+        figure = ReportFigure(figsize=(5.4, 3.2), layout="constrained")
+        axis = figure.subplots()
+        for (name, curve), color, dash in zip(curves.items(), (ERM_COLOR, MASKTUNE_COLOR, "#009E73", CONTROL_COLOR, "#CC79A7", "#E69F00"), ("-", "-", "--", ":", "-.", "--"), strict=False):
+            axis.step(100 * curve.coverage, 100 * curve.risk, where="post", color=color, linestyle=dash, label=name, lw=1.6)
+        axis.set_xlabel("coverage, % of images answered"); axis.set_ylabel("risk, % wrong of these"); axis.set_xlim(0, 100); axis.set_ylim(bottom=0)
+        axis.set_title(title, fontsize=10); axis.legend(frameon=False, fontsize=9)
+    return figure
 
 # %% ../nbs/api/07_report.ipynb #ae449d58
 _PAGE = """<!doctype html>

@@ -1,0 +1,114 @@
+"Selective classification: properties that hold for any scores, a guarantee kept in simulation, figures from an independent implementation."
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from masktune.selective import SCORES, aurc, coverage_threshold, error_auroc, excess_aurc, risk_bound, risk_coverage, risk_threshold, selective_score
+
+samples = st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=40)
+
+
+def tensors(drawn):
+    return torch.tensor([s / 6 for s, _ in drawn]), torch.tensor([c for _, c in drawn])
+
+
+@settings(deadline=None, max_examples=150)
+@given(samples, st.randoms(use_true_random=False))
+def test_order_of_samples_does_not_matter_and_full_coverage_is_the_plain_error(drawn, random):
+    score, correct = tensors(drawn)
+    shuffled = list(drawn)
+    random.shuffle(shuffled)
+    other, right = tensors(shuffled)
+    ours, theirs = risk_coverage(score, correct), risk_coverage(other, right)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b)
+    assert ours.coverage[-1] == 1 and math.isclose(ours.risk[-1], (~correct).double().mean())
+    assert (ours.threshold.diff() < 0).all() and (ours.coverage.diff() > 0).all()
+    assert math.isclose(aurc(score, correct), aurc(other, right), abs_tol=1e-12)
+
+
+@settings(deadline=None, max_examples=100)
+@given(samples)
+def test_excess_is_never_negative_and_none_for_a_perfect_order(drawn):
+    score, correct = tensors(drawn)
+    assert excess_aurc(score, correct) >= -1e-12
+    assert math.isclose(excess_aurc(correct.double(), correct), 0, abs_tol=1e-12)
+
+
+@settings(deadline=None, max_examples=100)
+@given(samples)
+def test_auroc_is_scikit_learns(drawn):
+    score, correct = tensors(drawn)
+    if correct.all() or not correct.any():
+        assert math.isnan(error_auroc(score, correct))
+    else:
+        assert math.isclose(error_auroc(score, correct), roc_auc_score(correct.numpy(), score.numpy()), abs_tol=1e-9)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.floats(0, 1), min_size=30, max_size=60, unique=True))
+def test_thresholds_fall_as_coverage_grows(scores):
+    found = [coverage_threshold(torch.tensor(scores, dtype=torch.float64), c / 20) for c in range(2, 21)]
+    assert found == sorted(found, reverse=True)
+
+
+def test_aurc_with_ties_is_the_mean_over_all_orders():
+    from itertools import permutations
+
+    correct = [True, False, True, False, False]
+    mean = sum(sum(sum(not c for c in order[: k + 1]) / (k + 1) for k in range(5)) / 5 for order in permutations(correct)) / 120
+    assert math.isclose(aurc(torch.zeros(5), torch.tensor(correct)), mean, abs_tol=1e-12)
+
+
+def test_the_guaranteed_risk_is_kept_as_often_as_promised():
+    "500 draws of 800 validation images from a population whose risk above every threshold is known"
+    broken, had, confidence, allowed = 0, 0, 0.9, 0.12
+    for seed in range(500):
+        generator = torch.Generator().manual_seed(seed)
+        score = torch.rand(800, generator=generator, dtype=torch.float64)
+        correct = torch.rand(800, generator=generator, dtype=torch.float64) < 0.7 + 0.3 * score  # wrong with probability 0.3 (1 - score)
+        try:
+            threshold, bound = risk_threshold(score, correct, allowed, confidence)
+        except ValueError:
+            continue
+        had += 1
+        assert bound <= allowed
+        true_risk = 0.3 * (1 - (1 + threshold) / 2)  # of scores uniform above the threshold
+        broken += true_risk > allowed
+    assert had > 400 and broken / had <= 1 - confidence
+
+
+def test_bound_is_the_binomial_tail():
+    from scipy.stats import binom
+
+    for wrong, count in ((0, 50), (3, 50), (20, 200)):
+        assert math.isclose(binom.cdf(wrong, count, risk_bound(wrong, count, 0.95)), 0.05, rel_tol=1e-6)
+    assert risk_bound(5, 5, 0.95) == 1
+
+
+def test_scores_over_three_models_rank_like_their_definitions():
+    p = torch.rand(3, 50, 4, generator=torch.Generator().manual_seed(0)).softmax(-1)
+    product = p.prod(0) / p.prod(0).sum(-1, keepdim=True)
+    torch.testing.assert_close(selective_score(p, "product")[1], product.max(-1).values)
+    assert torch.equal(selective_score(p, "product")[0], selective_score(p, "product-softmax")[0])  # the same answers, another order
+    assert not torch.equal(selective_score(p, "product")[1].argsort(), selective_score(p, "product-softmax")[1].argsort())
+    agree = (p.argmax(-1) == p.argmax(-1)[0]).all(0) & (p.argmax(-1)[0] == p.mean(0).argmax(-1))
+    score = selective_score(p, "agreement")[1]
+    assert agree.any() and score[agree].min() > score[~agree].max()
+    for name in SCORES:
+        answer, sure = selective_score(p[:1], name)
+        assert torch.equal(answer, p[0].argmax(-1)) and sure.shape == (50,)
+
+
+def test_what_cannot_be_had_names_the_nearest():
+    score, correct = torch.tensor([0.2] * 50 + [0.9] * 50), torch.ones(100, dtype=torch.bool)
+    with pytest.raises(ValueError, match=r"coverage 75.0% cannot be had .* the nearest are 50.0% and 100.0%"):
+        coverage_threshold(score, 0.75)
+    # no error in 100, at a confidence shared out among eight steps: 1 - (0.05 / 8) ** (1 / 100)
+    with pytest.raises(ValueError, match=r"a risk of 1.00% cannot be guaranteed .* the lowest bound found is 4\.95%, at coverage 100\.0%"):
+        risk_threshold(score, correct, 0.01)
