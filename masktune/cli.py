@@ -220,7 +220,7 @@ def _update_config(opened, folder)->None:
 
     from masktune.erm import read_json
     old = read_json(Path(folder) / "config.json")
-    opened.save_config(folder, {key: value for key, value in old.items() if key not in ("settings", "versions")})
+    opened.save_config(folder, {key: value for key, value in old.items() if key not in ("settings", "versions", "chosen_round")})
 
 # %% ../nbs/api/10_cli.ipynb #e473b34a
 def _finetune_rounds(opened, splits, folder)->None:

@@ -389,3 +389,16 @@ def test_an_ablation_from_the_command_line(tmp_path, capsys):
     assert {path.name for path in (tmp_path / "fill").iterdir()} == {"table.txt", "rows.json", "test.png", "biased-test.png"}
     table = (tmp_path / "fill" / "table.txt").read_text()
     assert all(fill in table for fill in ("zero", "mean", "blur", "noise")) and "over 2 seeds" in table and table.strip() in capsys.readouterr().out
+
+
+def test_several_rounds_step_by_step(tmp_path):
+    import json
+
+    from masktune.cli import main
+
+    out = str(tmp_path / "run")
+    assert main(["erm", "--data", "biased-digits", "--out", out, "--epochs", "2", "--rounds", "2", "--device", "cpu"]) == 0
+    for step in ("saliency", "finetune", "evaluate"):
+        assert main([step, out]) == 0
+    config, metrics = (json.loads((tmp_path / "run" / name).read_text()) for name in ("config.json", "metrics.json"))
+    assert config["chosen_round"] in (1, 2) and metrics["masktune"] == metrics[f"round-{config['chosen_round']}"]
