@@ -19,12 +19,9 @@ statistics after a short epoch. Seeds seen before the last choice, 0 to 29 and 1
 A seed sets everything: the split of the scans, the exceptions to the shortcut, the initial weights, the order of images.
 """
 
-import argparse
-import json
 import statistics
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
-from pathlib import Path
+
+import over_seeds
 
 
 def run_seed(seed: int) -> dict:
@@ -61,14 +58,5 @@ def table(rows: list[dict]) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", default="30-39", help="first-last")
-    parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
-    parser.add_argument("--out", type=Path, help="write the figures here as JSON")
-    options = parser.parse_args()
-    first, last = map(int, options.seeds.split("-"))
-    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
-        rows = list(pool.map(run_seed, range(first, last + 1)))
-    print(table(rows))
-    if options.out:
-        options.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    given = over_seeds.options(__doc__, "30-39").parse_args()
+    over_seeds.run(given, run_seed, over_seeds.seeds_of(given), table)

@@ -8,12 +8,9 @@ in the four settings below, in their order; accuracy on plain validation images 
 with ERM's evidence alone up to 12. Seeds 40 to 44 were run once, afterwards.
 """
 
-import argparse
-import json
 import statistics
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
-from pathlib import Path
+
+import over_seeds
 
 ROUNDS = 3
 
@@ -62,15 +59,6 @@ def table(rows: list[dict]) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", default="40-44", help="first-last")
-    parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
-    parser.add_argument("--out", type=Path, help="write the figures here as JSON")
-    options = parser.parse_args()
-    first, last = map(int, options.seeds.split("-"))
-    jobs = [(seed, shortcut, accumulate) for shortcut in ("square", "two-squares") for accumulate in (False, True) for seed in range(first, last + 1)]
-    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
-        rows = list(pool.map(run_seed, jobs))
-    print(table(rows))
-    if options.out:
-        options.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    given = over_seeds.options(__doc__, "40-44").parse_args()
+    jobs = [(seed, shortcut, accumulate) for shortcut in ("square", "two-squares") for accumulate in (False, True) for seed in over_seeds.seeds_of(given)]
+    over_seeds.run(given, run_seed, jobs, table)

@@ -10,12 +10,9 @@ shortcut holds. The last two columns: thresholds chosen on validation images for
 Settings are the recipe biased-digits. Nothing was chosen on these seeds.
 """
 
-import argparse
-import json
 import statistics
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
-from pathlib import Path
+
+import over_seeds
 
 
 def run_seed(seed: int) -> dict:
@@ -73,14 +70,5 @@ def table(rows: list[dict]) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", default="50-59", help="first-last")
-    parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
-    parser.add_argument("--out", type=Path, help="write the figures here as JSON")
-    options = parser.parse_args()
-    first, last = map(int, options.seeds.split("-"))
-    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
-        rows = list(pool.map(run_seed, range(first, last + 1)))
-    print(table(rows))
-    if options.out:
-        options.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    given = over_seeds.options(__doc__, "50-59").parse_args()
+    over_seeds.run(given, run_seed, over_seeds.seeds_of(given), table)

@@ -22,7 +22,7 @@ from .finetune import CONTROLS, ERM_SETTINGS, MaskTune
 from .masking import FILLS, Threshold
 from .models import Classifier, build_model, grid_layers, seed_everything
 from .recipes import Recipe, get_recipe
-from .report import MASKTUNE_COLOR, ReportFigure, figure_style
+from .report import CONTROL_COLOR, MASKTUNE_COLOR, ReportFigure, align_columns, figure_style
 from .sources import SOURCES
 
 # %% ../nbs/api/09_ablations.ipynb #5a7074dc
@@ -97,7 +97,7 @@ def _measured(label:str, seed:int, found:Mapping[str, Evaluation], hidden:float)
 # %% ../nbs/api/09_ablations.ipynb #d53bd101
 def _hidden_share(run:MaskTune, train)->float:
     "The share of pixels that round 1's masks hide, over at most 1,000 images"
-    if not run.rounds_ or run.rounds_[0].maps is None: return 0.
+    if run.rounds_[0].maps is None: return 0.
     return float(Threshold.parse(run.rule)(run.rounds_[0].maps.maps[:1000], tuple(train[0].image.shape[-2:])).float().mean())
 
 # %% ../nbs/api/09_ablations.ipynb #17e3ccc2
@@ -132,13 +132,9 @@ def ablate_seed(
             print(f"{variant.label} left out: {error}", flush=True)
             continue
         if variant.control is not None: model = run.fit_control(train, variant.control)
-        else:
-            for number in range(1, run.rounds + 1):
-                if number > 1: run.compute_maps(train, number)
-                run.finetune_round(train, number)
-            if run.rounds > 1 and run.choose == "swapped": run.choose_round(val)
-            model = run.model_
-        rows.append(_measured(variant.label, seed, measure(model), _hidden_share(run, train) if variant.control in (None, "moved-masks") else float("nan") if variant.control else 0.))
+        else: model = run.fit_rounds(train, val).model_
+        hidden = _hidden_share(run, train) if variant.control in (None, "moved-masks") else float("nan")
+        rows.append(_measured(variant.label, seed, measure(model), hidden))
     return rows
 
 # %% ../nbs/api/09_ablations.ipynb #c300b09f
@@ -183,9 +179,8 @@ def ablation_table(
         hidden = statistics.mean(row.hidden for row in mine)
         lines.append([label, *(_spread([getattr(row, what)[name] for row in mine]) for name in tests for what in ("average", "worst")), _spread([row.swapped for row in mine]),
                       "" if hidden != hidden else f"{100 * hidden:.1f}"])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     seeds = len({row.seed for row in rows})
-    return "\n".join(["  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))).rstrip() for line in lines]
+    return "\n".join([line.rstrip() for line in align_columns(lines)]
                      + [f"accuracy in %, {'mean ± standard deviation over ' if seeds > 1 else ''}{seeds} seed{'s' * (seeds > 1)}; swapped: validation images with swapped evidence; hidden: share of pixels"])
 
 # %% ../nbs/api/09_ablations.ipynb #82368627
@@ -203,7 +198,7 @@ def plot_ablation(
         for panel, what, title in ((panels[0], "average", "average"), (panels[1], "worst", "worst group or class")):
             for place, label in enumerate(labels):
                 values = [100 * getattr(row, what)[test] for row in rows if row.variant == label]
-                color = "#6E6E6E" if label == "ERM" else MASKTUNE_COLOR
+                color = CONTROL_COLOR if label == "ERM" else MASKTUNE_COLOR
                 panel.plot(values, [place] * len(values), "o", ms=4, mfc="none", mec=color, alpha=0.6)
                 panel.errorbar(statistics.mean(values), place, xerr=statistics.stdev(values) if len(values) > 1 else 0, fmt="D", ms=5, color=color, lw=1.4, capsize=3)
             panel.set_xlim(-3, 103); panel.set_xlabel("accuracy, %"); panel.set_title(f"{test}: {title}", fontsize=10)

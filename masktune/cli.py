@@ -222,14 +222,6 @@ def _update_config(opened, folder)->None:
     old = read_json(Path(folder) / "config.json")
     opened.save_config(folder, {key: value for key, value in old.items() if key not in ("settings", "versions", "chosen_round")})
 
-# %% ../nbs/api/10_cli.ipynb #e473b34a
-def _finetune_rounds(opened, splits, folder)->None:
-    "Finetune every round from the maps of the first on, and choose one where there are several"
-    for number in range(1, opened.rounds + 1):
-        if number > 1: opened.compute_maps(splits["train"], number)
-        opened.finetune_round(splits["train"], number, _log(folder))
-    if opened.rounds > 1 and opened.choose == "swapped": opened.choose_round(splits["val"])
-
 # %% ../nbs/api/10_cli.ipynb #e473b34b
 def _rounds_line(opened, folder)->str:
     rounds = f"{opened.rounds} rounds, {'round ' + str(opened.round_) + ' chosen on swapped validation images' if opened.round_ else 'the last taken'}" if opened.rounds > 1 else "one round"
@@ -241,7 +233,7 @@ def _finetune(run:str, overwrite:bool=False, **changes):
     if (Path(run) / "round-1" / "last.safetensors").exists() and not overwrite: raise ValueError(f"{run}/round-1 is finetuned already: add --overwrite to replace it")
     opened, splits = open_run(run, **changes)
     if opened.on_device: opened.compute_maps(splits["train"])
-    _finetune_rounds(opened, splits, run)
+    opened.fit_rounds(splits["train"], splits["val"], _log(run))
     _replace_rounds(opened, run)
     print(f"{_rounds_line(opened, run)} Next: masktune evaluate {run}")
 
@@ -271,21 +263,24 @@ def _evaluate(run:str, **changes):
 def _selective(run:str, **changes):
     from pathlib import Path
 
-    from masktune.erm import atomic_path, write_json
+    import torch
+
+    from masktune.erm import atomic_path, predict, write_json
     from masktune.report import plot_risk_coverage
-    from masktune.selective import SelectiveClassifier, aurc, coverage_table, risk_coverage, selective_table
+    from masktune.selective import aurc, coverage_table, risk_coverage, selective_score, selective_table
     opened, splits = open_run(run, **changes)
-    pair, machine = [opened.erm_, opened.model_], dict(opened._machine(), progress=opened.progress)
-    tried = {"ERM": SelectiveClassifier(pair[:1], "softmax-response"), "MaskTune": SelectiveClassifier(pair[1:], "softmax-response"),
-             "ERM x MaskTune": SelectiveClassifier(pair, "product"), "the same, softmax twice": SelectiveClassifier(pair, "product-softmax")}
-    val = {name: selective.calibrate(splits["val"], coverage=1., **machine).scores(splits["val"], **machine)[1] for name, selective in tried.items()}
+    pair = (opened.erm_, opened.model_)
+    tried = {"ERM": (slice(0, 1), "softmax-response"), "MaskTune": (slice(1, 2), "softmax-response"), "ERM x MaskTune": (slice(0, 2), "product"), "the same, softmax twice": (slice(0, 2), "product-softmax")}
+    def answers(data):
+        probabilities = torch.stack([predict(model, data, progress=opened.progress, **opened._machine()).softmax(-1) for model in pair])  # once for all scores
+        return {name: selective_score(probabilities[models], score) for name, (models, score) in tried.items()}
+    val = answers(splits["val"])
     found:dict[str, Any] = {}
     for test in [name for name in splits if name not in ("train", "val")]:
         data, found[test], curves = splits[test], {}, {}
         print(f"{test}: {data}; error in % at coverage (coverage reached)\n{'':26}" + "".join(f"{f'{c:.0%}':>17}" for c in (0.8, 0.85, 0.9, 0.95, 1.0)) + f"{'AURC':>9}")
-        for name, selective in tried.items():
-            answer, score = selective.scores(data, **machine)
-            rows = coverage_table(val[name], score, answer == data.labels)
+        for name, (answer, score) in answers(data).items():
+            rows = coverage_table(val[name][1], score, answer == data.labels)
             curves[name] = risk_coverage(score, answer == data.labels)
             groups = selective_table(score, answer, data, rows[2].threshold)
             found[test][name] = {"aurc": aurc(score, answer == data.labels), "coverages": [{**row._asdict(), "threshold": None if row.threshold == -float("inf") else row.threshold, "risk": None if row.risk != row.risk else row.risk} for row in rows],
@@ -298,14 +293,19 @@ def _selective(run:str, **changes):
     print(f"{run}/selective.json, with coverage and risk per group at 90 %; curves in {run}/figures")
 
 # %% ../nbs/api/10_cli.ipynb #f81904f5
-def _report(run:str, **changes):
+def _write_report(opened, splits, folder)->tuple[Any, dict[str, Any]]:
+    "Measure a run and write its report: the page, and what was measured on"
     from pathlib import Path
-    opened, splits = open_run(run, **changes)
     tests = _tests(opened, splits)
-    _ = opened.model_  # says what to do where nothing has been finetuned
     opened.evaluate(tests)
-    opened.save_metrics(run)
-    page = opened.report(Path(run) / "report.html", splits["train"], tests)
+    opened.save_metrics(folder)
+    return opened.report(Path(folder) / "report.html", splits["train"], tests), tests
+
+# %% ../nbs/api/10_cli.ipynb #f81904f6
+def _report(run:str, **changes):
+    opened, splits = open_run(run, **changes)
+    _ = opened.model_  # says what to do where nothing has been finetuned
+    page, _ = _write_report(opened, splits, run)
     print(f"{page}: open it in a browser; the figures are in {run}/figures")
 
 # %% ../nbs/api/10_cli.ipynb #6f6553dc
@@ -348,13 +348,10 @@ def _run(recipe:str, root:str|None=None, out:str|None=None, set:Sequence[str]=()
     run.fit_erm(splits["train"], splits["val"], _log(out)).save(out, about)
     print(f"{out}/erm: best validation accuracy {max(row['val_accuracy'] for row in run.history_['erm']):.1%}", flush=True)
     run.compute_maps(splits["train"])
-    _finetune_rounds(run, splits, out)
+    run.fit_rounds(splits["train"], splits["val"], _log(out))
     run.save(out, about)
     print(_rounds_line(run, out), flush=True)
-    tests = _tests(run, splits)
-    run.evaluate(tests)
-    run.save_metrics(out)
-    page = run.report(Path(out) / "report.html", splits["train"], tests)
+    page, tests = _write_report(run, splits, out)
     print(f"\n{_tables(run, tests)}\n\nReport: {page}   figures in numbers: {out}/metrics.json")
 
 # %% ../nbs/api/10_cli.ipynb #6f6553e0

@@ -7,6 +7,7 @@ __all__ = ['SHORTCUTS', 'BIASED_SPLITS', 'DATASETS', 'plant_shortcut', 'assign_s
            'digit_scenes', 'digit_scene_parts', 'DatasetInfo', 'load_dataset', 'dataset_options', 'dataset_splits']
 
 # %% ../nbs/api/00_datasets.ipynb #ce44a1fa
+import inspect
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -206,15 +207,19 @@ def digit_scenes(
     return ArrayDataset(images, labels, ["0-4", "5-9"], name="digit-scenes", split=split, groups=2 * places + labels,
                         group_names=[f"{c} on {place}" for place in ("temple", "flower") for c in ("0-4", "5-9")])
 
+# %% ../nbs/api/00_datasets.ipynb #d5ce0004
+def _keywords(function:Callable)->list[str]: return [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+
 # %% ../nbs/api/00_datasets.ipynb #d5ce0003
 def digit_scene_parts(
     split:str="train",       # train, val or test
     **options:Any,           # as `digit_scenes` takes them
 )->tuple[Tensor, Tensor]:    # (N, size, size) bool each
     "Say which pixels of `digit_scenes` are digit, and which photograph: for analysis, never for training"
-    defaults = {"seed": 0, "correlation": 0.95, "size": 32, "digit": 24, "contrast": 1.0, "cover": 1.0}
-    for option in options: look_up("option of digit-scenes", option, defaults)
-    *_, ink, photograph = _draw_scenes(split, **(defaults | options))
+    for option in options: look_up("option of digit-scenes", option, _keywords(digit_scenes))
+    drawn = inspect.signature(digit_scenes).bind(split, None, **options)
+    drawn.apply_defaults()
+    *_, ink, photograph = _draw_scenes(split, **drawn.kwargs)
     return ink > 0.4, photograph & (ink <= 0.4)
 
 # %% ../nbs/api/00_datasets.ipynb #e9e89b72
@@ -270,9 +275,7 @@ def dataset_options(
     name:str,      # a data set's name
 )->list[str]:      # names of the options `load_dataset` takes for it
     "Name a data set's options"
-    import inspect
-    opener = DATASETS[look_up("dataset", name, DATASETS)].opener
-    return [p.name for p in inspect.signature(opener).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    return _keywords(DATASETS[look_up("dataset", name, DATASETS)].opener)
 
 # %% ../nbs/api/00_datasets.ipynb #c127ecec
 def dataset_splits(

@@ -56,10 +56,13 @@ class ExploredFeatures:
     overlap:float                  # mean `mask_overlap` of the two
     images:int                     # how many were measured
 
-    def __str__(self)->str:
-        rows = [("", *self.area), ("area above half", *(f"{v:.1%}" for v in self.area.values())), ("entropy", *(f"{v:.3f}" for v in self.entropy.values())),
+    def rows(self)->list[tuple[str, ...]]:
+        "Each measure's name, and its value for each model, as text"
+        return [("area above half", *(f"{v:.1%}" for v in self.area.values())), ("entropy", *(f"{v:.3f}" for v in self.entropy.values())),
                 ("accuracy lost without its own evidence", *(f"{100 * v:.1f} points" for v in self.drop.values()))]
-        lines = [f"{row[0]:40}" + "".join(f"{cell:>14}" for cell in row[1:]) for row in rows]
+
+    def __str__(self)->str:
+        lines = [f"{row[0]:40}" + "".join(f"{cell:>14}" for cell in row[1:]) for row in [("", *self.area), *self.rows()]]
         return "\n".join([*lines, f"overlap of the two models' masks (IoU): {self.overlap:.2f}; {self.images:,} images"])
 
 # %% ../nbs/api/06_features.ipynb #fa767f16
@@ -77,7 +80,7 @@ def explored_features(
         upsampled = normalize(maps.maps, size)
         area[name], entropy[name] = float(saliency_area(upsampled).mean()), float(saliency_entropy(maps.maps).mean())
         masks[name] = rule(maps.maps, size)
-        whole, hidden = (evaluate(model, images, progress=run.progress, **run._machine()).average.accuracy for images in (dataset, MaskedDataset(dataset, maps, rule, run.fill)))
-        drop[name] = whole - hidden
+        whole = float((maps.predicted == dataset.labels).double().mean())   # the maps' own forward pass has answered already
+        drop[name] = whole - evaluate(model, MaskedDataset(dataset, maps, rule, run.fill), progress=run.progress, **run._machine()).average.accuracy
     overlap = mask_overlap(masks["ERM"], masks["MaskTune"])
     return ExploredFeatures(area, entropy, drop, float(overlap.nanmean()), len(dataset))

@@ -136,7 +136,7 @@ def _with_weights(model:Classifier, state:Mapping[str, Tensor])->Classifier:
 class MaskTune(Settings):
     """MaskTune from the plain model to the finetuned one ([Asgari Taghanaki et al., 2022](https://arxiv.org/abs/2210.00055)).
 
-    `fit` does everything; each step is also a method (`fit_erm`, `compute_maps`, `finetune_round`, `choose_round`). The model you give stays as it is.
+    `fit` does everything; each step is also a method (`fit_erm`, `compute_maps`, `fit_rounds`, `finetune_round`, `choose_round`). The model you give stays as it is.
     Afterwards: `erm_` and `model_`, the plain and the finetuned classifier; `rounds_`, what each round made; `round_`, the chosen one's number;
     `history_`, a row per epoch; `metrics_`, filled by `evaluate`."""
     model:nn.Module=field(kw_only=False, repr=False)  # untrained, or trained with `epochs=0`
@@ -171,8 +171,18 @@ class MaskTune(Settings):
         on_epoch:Callable[[str, dict[str, float]], None]|None=None,  # called with the phase (erm, round-1 ...) and the epoch's row
     )->"MaskTune":
         "Train the plain model, then mask and finetune, `rounds` times; without `val` the last round is taken"
-        self.fit_erm(train, val, on_epoch)
-        for number in range(1, self.rounds + 1): self.compute_maps(train, number).finetune_round(train, number, on_epoch)
+        return self.fit_erm(train, val, on_epoch).compute_maps(train).fit_rounds(train, val, on_epoch)
+
+    def fit_rounds(self,
+        train:ImageDataset,             # the images trained on
+        val:ImageDataset|None=None,     # for choosing the round; groups are never read
+        on_epoch:Callable[[str, dict[str, float]], None]|None=None,  # see `fit`
+    )->"MaskTune":
+        "Finetune `rounds` times, from the maps of round 1 on, and choose a round where there are several; replaces what earlier calls made"
+        self.rounds_, self.history_ = self.rounds_[:1], {"erm": self.history_["erm"]}
+        for number in range(1, self.rounds + 1):
+            if number > 1: self.compute_maps(train, number)
+            self.finetune_round(train, number, on_epoch)
         if self.rounds > 1 and val is not None and self.choose == "swapped": self.choose_round(val)
         return self
 

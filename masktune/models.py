@@ -10,7 +10,7 @@ __all__ = ['Classifier', 'as_classifier', 'SmallCNN', 'CifarBlock', 'CifarResNet
 # %% ../nbs/api/01_models.ipynb #1dac10e5
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -245,6 +245,28 @@ def _influences(model:nn.Module, record:_Record, head:nn.Module|None, example:Te
     reshape = record.grid[2]
     return bool((reshape(gradient) if reshape else gradient).abs().sum() > 0)
 
+# %% ../nbs/api/01_models.ipynb #6e1d0004
+def _unpooled(records:list[_Record])->list[_Record]:
+    "The records with a grid, but for poolings and what only passes their output on"
+    pooled = {(id(r.output), r.version) for r in records if isinstance(r.module, _POOLINGS)}
+    return [r for r in records if r.grid and (id(r.output), r.version) not in pooled]
+
+# %% ../nbs/api/01_models.ipynb #6e1d0005
+def _last_of_each_grid(model:nn.Module, example:Tensor, records:list[_Record], head:nn.Module|None)->Iterator[TargetLayer]:
+    "The last layer of every grid size that influences the scores, from the head on; of those with the very same output the innermost that runs once"
+    calls, candidates = Counter(record.name for record in records), _unpooled(records)
+    tried, sizes = set(), set()
+    for record in reversed(candidates):
+        key = (id(record.output), record.version)
+        if key in tried or record.grid[:2] in sizes: continue
+        tried.add(key)
+        same = [r for r in candidates if (id(r.output), r.version) == key and calls[r.name] == 1]
+        if not same: continue
+        innermost = max(same, key=lambda r: r.name.count("."))
+        if _influences(model, innermost, head, example):
+            sizes.add(record.grid[:2])
+            yield TargetLayer(innermost.name, innermost.module, innermost.grid[2])
+
 # %% ../nbs/api/01_models.ipynb #636e87e6
 def find_target_layer(
     model:nn.Module,  # any image classifier
@@ -254,24 +276,13 @@ def find_target_layer(
 
     Where several modules give that very output, the innermost that runs once is named. Raises `ValueError`, with what was
     found on the way, when there is none."""
-    was_training = model.training
+    training = model.training
     model.eval()
     try:
         records, head = _trace(model, example[:1])
-        calls = Counter(record.name for record in records)
-        pooled = {(id(r.output), r.version) for r in records if isinstance(r.module, _POOLINGS)}
-        candidates = [r for r in records if r.grid and (id(r.output), r.version) not in pooled]
-        tried = set()
-        for record in reversed(candidates):
-            key = (id(record.output), record.version)
-            if key in tried: continue
-            tried.add(key)
-            same = [r for r in candidates if (id(r.output), r.version) == key and calls[r.name] == 1]
-            if not same: continue
-            innermost = max(same, key=lambda r: r.name.count("."))
-            if _influences(model, innermost, head, example[:1]): return TargetLayer(innermost.name, innermost.module, innermost.grid[2])
-    finally: model.train(was_training)
-    listed = "; ".join(f"{r.name} {tuple(r.output.shape)}" for r in candidates[-8:]) or "no module gives one"
+        for found in _last_of_each_grid(model, example[:1], records, head): return found
+    finally: model.train(training)
+    listed = "; ".join(f"{r.name} {tuple(r.output.shape)}" for r in _unpooled(records)[-8:]) or "no module gives one"
     raise ValueError(f"{type(model).__name__} has no layer with a spatial grid that influences its scores. Outputs with a grid: {listed}. "
                      "Name one yourself: layer='...'")
 
@@ -285,14 +296,8 @@ def grid_layers(
     model.eval()
     try:
         records, head = _trace(model, example[:1])
-        calls = Counter(record.name for record in records)
-        pooled = {(id(r.output), r.version) for r in records if isinstance(r.module, _POOLINGS)}
-        found:dict[tuple[int, int], TargetLayer] = {}
-        for record in reversed(records):
-            if record.grid is None or record.grid[:2] in found or calls[record.name] > 1 or (id(record.output), record.version) in pooled: continue
-            if _influences(model, record, head, example[:1]): found[record.grid[:2]] = TargetLayer(record.name, record.module, record.grid[2])
+        return list(_last_of_each_grid(model, example[:1], records, head))
     finally: model.train(training)
-    return list(found.values())
 
 # %% ../nbs/api/01_models.ipynb #018fdc86
 def named_layer(

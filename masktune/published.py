@@ -96,10 +96,10 @@ def _published(name:str, root:Path, split:str, table:Mapping[str, Sequence[tuple
     return FileDataset([path for path, _, _ in chosen], [label for _, label, _ in chosen], classes, name=name, split=split, **groups, **reading)
 
 # %% ../nbs/api/00_published.ipynb #480c945f
-def _read_columns(name:str, path:Path, wanted:Sequence[str], sep:str=",")->list[dict[str, str]]:
+def _read_columns(name:str, path:Path, wanted:Sequence[str])->list[dict[str, str]]:
     "The rows of a table with a header; raises `DatasetError` for columns that are not there"
     with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, delimiter=sep, skipinitialspace=True)
+        reader = csv.DictReader(file, skipinitialspace=True)
         found = [field.strip() for field in reader.fieldnames or []]
         reader.fieldnames = found
         missing = [column for column in wanted if column not in found]
@@ -189,6 +189,9 @@ BACKGROUND_VARIANTS = ("original", "mixed_same", "mixed_rand", "mixed_next", "on
 # %% ../nbs/api/00_published.ipynb #8e13bdda
 _IN9 = ("dog", "bird", "wheeled vehicle", "reptile", "carnivore", "insect", "musical instrument", "primate", "fish")
 
+# %% ../nbs/api/00_published.ipynb #9b000008
+def _in9_root(root)->Path: return _find_root("background-challenge", root, lambda f: (f / "train").is_dir() and (f / "val").is_dir(), "folder train beside val")
+
 # %% ../nbs/api/00_published.ipynb #49c4b988
 def _variant_folder(folder:Path, variant:str)->Path|None:
     "Where a test variant of the Background Challenge lies: root/test/NAME/val, root/NAME/val or root/bg_challenge/NAME/val"
@@ -199,7 +202,7 @@ def background_variants(
     root:str|os.PathLike,  # the folder that holds train, val and test
 )->tuple[str, ...]:
     "Name the test variants that lie there; raises `DatasetError` when there is none"
-    folder = _find_root("background-challenge", root, lambda f: (f / "train").is_dir() and (f / "val").is_dir(), "folder train beside val")
+    folder = _in9_root(root)
     found = tuple(variant for variant in BACKGROUND_VARIANTS if _variant_folder(folder, variant) is not None)
     if not found: raise _wrong_tree("background-challenge", folder, "no test variant")
     return found
@@ -214,7 +217,7 @@ def open_background_challenge(
 )->FileDataset:
     "Open ImageNet-9 and its tests with other backgrounds (Xiao et al., 2021; MaskTune, section 4.2); raises `DatasetError` with every problem found"
     name = "background-challenge"
-    folder = _find_root(name, root, lambda f: (f / "train").is_dir() and (f / "val").is_dir(), "folder train beside val")
+    folder = _in9_root(root)
     look_up(f"split of {name}", split, ("train", "val", *BACKGROUND_VARIANTS))
     places = {"train": folder / "train", "val": folder / "val"} | ({} if split in ("train", "val") else {split: _variant_folder(folder, split)})
     if places[split] is None: raise _wrong_tree(name, folder, f"no test variant {split!r}: expected test/{split}/val/00_dog ...")

@@ -10,7 +10,7 @@ import inspect
 import os
 import types
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Union, get_args, get_origin
 
@@ -55,11 +55,12 @@ _CHECKPOINTS = Choice("maps_from, start_from", "one model", "maps from the best 
                       "the optimiser's momentum belongs to the last weights; the best ones are the better model to explain. Both are settings, and masktune ablate checkpoint compares them")
 
 # %% ../nbs/api/08_recipes.ipynb #e9050469
+_DIGITS = dict(epochs=16, lr=0.01, batch_size=32, schedule="multistep", finetune_lr=0.01, recalibrate=True)
 RECIPES:dict[str, Recipe] = {
-    "biased-digits": Recipe("biased-digits", "small-cnn", dict(epochs=16, lr=0.01, batch_size=32, schedule="multistep", finetune_lr=0.01, recalibrate=True),
+    "biased-digits": Recipe("biased-digits", "small-cnn", _DIGITS,
         section="4.1, on smaller data", published="ours: 35.3 -> 90.5 on the biased test, ten seeds", cost="measured: 13 s on 2 CPU cores",
         why="The paper's biased MNIST at the size of 1,149 images; the finetuning by accuracy on swapped validation images.", choices=(_CHECKPOINTS,)),
-    "digit-scenes": Recipe("digit-scenes", "small-cnn", dict(epochs=16, lr=0.01, batch_size=32, schedule="multistep", finetune_lr=0.01, recalibrate=True),
+    "digit-scenes": Recipe("digit-scenes", "small-cnn", _DIGITS,
         section="4.2, on smaller data", published="ours: no gain, see the tutorial When the shortcut is the background", cost="measured: 18 s on one CPU core",
         why="The settings of biased-digits, on the shortcut they do not fit: an honest counterexample.", choices=(_CHECKPOINTS,)),
     "biased-mnist": Recipe("biased-mnist", "small-cnn", dict(epochs=100, lr=0.01, batch_size=128, schedule="multistep"),
@@ -90,8 +91,9 @@ def get_recipe(
     name:str,  # a recipe's name, or its data set's
 )->Recipe:
     "Look a recipe up; raises `ValueError` that names the nearest"
-    for recipe in RECIPES.values():
-        if name not in RECIPES and recipe.data == name: return recipe
+    if name not in RECIPES:
+        for recipe in RECIPES.values():
+            if recipe.data == name: return recipe
     return RECIPES[look_up("recipe", name, RECIPES)]
 
 # %% ../nbs/api/08_recipes.ipynb #8e2434b6
@@ -100,6 +102,12 @@ def recipes_table()->str:
     rows = [("recipe", "data", "network", "the paper's figures (ERM -> MaskTune, %)", "what it takes"), ("---",) * 5]
     rows += [(f"`{name}`", r.data, r.model + (", ImageNet weights" if r.pretrained else ""), r.published or "-", r.cost or "-") for name, r in RECIPES.items()]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+# %% ../nbs/api/08_recipes.ipynb #0b0d0001
+def _body(recipe:Recipe)->dict[str, Any]:
+    "What of a recipe can be written and changed, as plain values; `_recipe` turns it back"
+    return {"data": recipe.data, "options": dict(recipe.options), "model": recipe.model, "pretrained": recipe.pretrained,
+            "settings": {key: list(value) if isinstance(value, tuple) else value for key, value in recipe.settings.items()}}
 
 # %% ../nbs/api/08_recipes.ipynb #2f654f64
 def recipe_to_yaml(
@@ -112,9 +120,7 @@ def recipe_to_yaml(
     def comment(text): return textwrap.wrap(text, 110, initial_indent="# ", subsequent_indent="#   ", break_long_words=False)
     lines = [line for text in (recipe.why, recipe.section and f"MaskTune, section {recipe.section}", recipe.published and f"published: {recipe.published}", recipe.cost) if text for line in comment(text)]
     for c in recipe.choices: lines += comment(f"{c.setting}: the paper: {c.paper}; its code: {c.code}. Taken: {c.taken}, since {c.why}.")
-    body = {"data": recipe.data, "options": dict(recipe.options), "model": recipe.model, "pretrained": recipe.pretrained,
-            "settings": {key: list(value) if isinstance(value, tuple) else value for key, value in recipe.settings.items()}}
-    return "\n".join(lines) + "\n" + yaml.safe_dump(body, sort_keys=False, allow_unicode=True)
+    return "\n".join(lines) + "\n" + yaml.safe_dump(_body(recipe), sort_keys=False, allow_unicode=True)
 
 # %% ../nbs/api/08_recipes.ipynb #301315d3
 def _conforms(value:Any, kind:Any)->bool:
@@ -178,8 +184,7 @@ def override(
 )->Recipe:
     "Change a recipe by `key=value` pairs, values read as YAML; raises `ValueError` for unknown keys and wrong types"
     import yaml
-    body = {key: value for key, value in asdict(recipe).items() if key in ("data", "options", "model", "pretrained", "settings")}
-    body = {key: dict(value) if isinstance(value, Mapping) else value for key, value in body.items()}
+    body = _body(recipe)
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals or not name: raise ValueError(f"--set {pair!r}: write KEY=VALUE, such as settings.epochs=20")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -96,16 +97,11 @@ def aurc(
     correct:Tensor,  # (N,) bool
 )->float:            # 0 is best
     "The area under the risk-coverage curve: mean risk over the N coverages, equal scores in average order (Geifman et al., 2019)"
-    curve = risk_coverage(score, correct)
-    n = len(torch.as_tensor(score))
-    ends = (curve.coverage * n).round()
-    total, answered, wrong = 0., 0, 0.
-    for end, risk in zip(ends.tolist(), curve.risk.tolist(), strict=True):
-        block, errors = int(end) - answered, risk * end - wrong
-        k = torch.arange(1, block + 1, dtype=torch.float64)
-        total += float(((wrong + k * errors / block) / (answered + k)).sum())  # the expected risk after each of the block's images
-        answered, wrong = int(end), wrong + errors
-    return total / n
+    curve, count = risk_coverage(score, correct), len(torch.as_tensor(score))
+    answered = curve.coverage * count
+    k = np.arange(1, count + 1)
+    wrong = np.interp(k, [0, *answered.tolist()], [0, *(curve.risk * answered).tolist()])  # errors expected among the first k: within a tie they grow evenly
+    return float((wrong / k).mean())
 
 # %% ../nbs/api/06_selective.ipynb #d5de0854
 def excess_aurc(
@@ -114,7 +110,7 @@ def excess_aurc(
 )->float:            # 0 when every error is less sure than every right answer
     "The area under the curve less that of the best order for as many errors (Geifman et al., 2019)"
     correct = torch.as_tensor(correct, dtype=torch.bool)
-    return aurc(score, correct) - aurc(correct.double() - 0.5 + torch.linspace(0, .4, len(correct)), correct)
+    return aurc(score, correct) - aurc(correct, correct)   # ties are averaged: nothing but right before wrong counts
 
 # %% ../nbs/api/06_selective.ipynb #33bf1bdd
 def error_auroc(

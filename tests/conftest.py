@@ -29,3 +29,21 @@ def pets(tmp_path):
             ImageDraw.Draw(image).rectangle((i, 10, i + 30, 20 if label == "cat" else 60), fill="white")
             image.save(tmp_path / "pets" / label / f"{i}.jpg")
     return tmp_path / "pets"
+
+
+@pytest.fixture
+def make_mnist():
+    "Writes MNIST's four files with made digits below a folder"
+    import struct
+
+    def write(root, train, test):
+        raw = root / "MNIST" / "raw"
+        raw.mkdir(parents=True)
+        generator = torch.Generator().manual_seed(0)
+        for part, count in (("train", train), ("t10k", test)):
+            images = torch.randint(0, 256, (count, 28, 28), dtype=torch.uint8, generator=generator)
+            (raw / f"{part}-images-idx3-ubyte").write_bytes(struct.pack(">4i", 2051, count, 28, 28) + images.numpy().tobytes())
+            (raw / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 2049, count) + bytes(i % 10 for i in range(count)))
+        return root
+
+    return write

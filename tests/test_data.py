@@ -1,7 +1,5 @@
 "Data sets: the paper's construction on MNIST's own file format, and a user's images with everything that can be wrong with them."
 
-import struct
-
 import pytest
 import torch
 from PIL import Image
@@ -11,16 +9,8 @@ from masktune.datasets import load_dataset
 
 
 @pytest.fixture
-def mnist(tmp_path):
-    "MNIST's four files, with 200 + 50 made digits"
-    raw = tmp_path / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    generator = torch.Generator().manual_seed(0)
-    for part, count in (("train", 200), ("t10k", 50)):
-        images = torch.randint(0, 256, (count, 28, 28), dtype=torch.uint8, generator=generator)
-        (raw / f"{part}-images-idx3-ubyte").write_bytes(struct.pack(">4i", 2051, count, 28, 28) + images.numpy().tobytes())
-        (raw / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 2049, count) + bytes(i % 10 for i in range(count)))
-    return tmp_path
+def mnist(make_mnist, tmp_path):
+    return make_mnist(tmp_path, 200, 50)
 
 
 def is_red(image):

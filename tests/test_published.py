@@ -2,7 +2,6 @@
 
 import hashlib
 import pickle
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -221,17 +220,22 @@ def test_cifar10(cifar):
     assert "not found or corrupted" in text and "data_batch_1 ... data_batch_5" in text
 
 
-def test_svhn(tmp_path, monkeypatch):
+def svhn(root: Path, monkeypatch) -> Path:
     from scipy.io import savemat
     from torchvision.datasets import SVHN
 
     generator, lists = np.random.default_rng(0), {}
     for split, count in (("train", 50), ("test", 20)):
-        path = tmp_path / f"{split}_32x32.mat"
+        path = root / f"{split}_32x32.mat"
         labels = np.array([i % 10 + 1 for i in range(count)], dtype=np.uint8)[:, None]  # SVHN writes 0 as 10
         savemat(path, {"X": generator.integers(0, 256, (32, 32, 3, count), dtype=np.uint8), "y": labels})
         lists[split] = ["", path.name, hashlib.md5(path.read_bytes()).hexdigest()]
     monkeypatch.setattr(SVHN, "split_list", lists)
+    return root
+
+
+def test_svhn(tmp_path, monkeypatch):
+    svhn(tmp_path, monkeypatch)
     parts = {split: load_dataset("svhn", split, tmp_path) for split in ("train", "val", "test")}
     assert {split: len(data) for split, data in parts.items()} == {"train": 40, "val": 10, "test": 20}
     assert parts["test"].labels[:10].tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]
@@ -273,58 +277,27 @@ def test_cats_vs_dogs(tmp_path):
 # Every recipe, end to end, on such trees
 
 
-def mnist(root: Path) -> Path:
-    raw = root / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    generator = torch.Generator().manual_seed(0)
-    for part, count in (("train", 60), ("t10k", 30)):
-        images = torch.randint(0, 256, (count, 28, 28), dtype=torch.uint8, generator=generator)
-        (raw / f"{part}-images-idx3-ubyte").write_bytes(struct.pack(">4i", 2051, count, 28, 28) + images.numpy().tobytes())
-        (raw / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 2049, count) + bytes(i % 10 for i in range(count)))
-    return root
+def listing(pets: Path) -> Path:
+    (pets / "pets.csv").write_text("path,label\n" + "\n".join(f"{label}/{i}.jpg,{label}" for label in ("cat", "dog") for i in range(20)))
+    return pets / "pets.csv"
 
 
-def folder(root: Path) -> Path:
-    for label in ("cat", "dog"):
-        for i in range(20):
-            picture(root / label / f"{i}.jpg")
-    return root
-
-
-def listing(root: Path) -> Path:
-    folder(root)
-    (root / "pets.csv").write_text("path,label\n" + "\n".join(f"{label}/{i}.jpg,{label}" for label in ("cat", "dog") for i in range(20)))
-    return root / "pets.csv"
-
-
-def svhn_tree(root: Path, monkeypatch) -> Path:
-    from scipy.io import savemat
-    from torchvision.datasets import SVHN
-
-    lists = {}
-    for split in ("train", "test"):
-        savemat(root / f"{split}_32x32.mat", {"X": np.zeros((32, 32, 3, 50), dtype=np.uint8), "y": np.array([i % 10 + 1 for i in range(50)])[:, None]})
-        lists[split] = ["", f"{split}_32x32.mat", hashlib.md5((root / f"{split}_32x32.mat").read_bytes()).hexdigest()]
-    monkeypatch.setattr(SVHN, "split_list", lists)
-    return root
-
-
-@pytest.mark.parametrize("name", sorted({**DATASETS}))
+@pytest.mark.parametrize("name", sorted(DATASETS))
 def test_the_recipe_of_every_data_set_runs_end_to_end(name, tmp_path, monkeypatch, request):
     from masktune.cli import main
 
     made = {
         "biased-digits": lambda: None,
         "digit-scenes": lambda: None,
-        "biased-mnist": lambda: mnist(tmp_path / "data"),
+        "biased-mnist": lambda: request.getfixturevalue("make_mnist")(tmp_path / "data", 60, 30),
         "waterbirds": lambda: waterbirds(tmp_path / "data"),
         "celeba": lambda: celeba(tmp_path / "data", "csv"),
         "background-challenge": lambda: background_challenge(tmp_path / "data"),
         "cifar10": lambda: request.getfixturevalue("cifar"),
-        "svhn": lambda: svhn_tree(tmp_path, monkeypatch),
+        "svhn": lambda: svhn(tmp_path, monkeypatch),
         "cats-vs-dogs": lambda: folder_of_pets(tmp_path / "data"),
-        "folder": lambda: folder(tmp_path / "data"),
-        "csv": lambda: listing(tmp_path / "data"),
+        "folder": lambda: request.getfixturevalue("pets"),
+        "csv": lambda: listing(request.getfixturevalue("pets")),
     }[name]()
     recipe = {"cifar10": "cifar10-selective", "svhn": "svhn-selective", "cats-vs-dogs": "cats-vs-dogs-selective"}.get(name, name)
     changes = ["settings.epochs=1", "settings.num_workers=0", "settings.device=cpu", "pretrained=false"]
