@@ -42,8 +42,6 @@ VARIANTS = {"k=2": {}, "k=1": {"rule": "mean_std(k=1)"}, "noise": {"fill": "nois
 
 
 def run_seed(job: tuple[str, dict, str, int]) -> dict:
-    import copy
-
     import torch
 
     from masktune.data import ArrayDataset
@@ -70,11 +68,7 @@ def run_seed(job: tuple[str, dict, str, int]) -> dict:
     maps = run.compute_maps(train).rounds_[0].maps
     masks = Threshold("mean_std", 2.0)(maps.maps, (32, 32))
     for label, changes in VARIANTS.items():
-        changed = copy.copy(run)
-        for setting, value in changes.items():
-            setattr(changed, setting, value)
-        changed.rounds_ = [copy.copy(run.rounds_[0])]
-        models[label] = measure(changed.finetune_round(train).model_)
+        models[label] = measure(run.branch(**changes).finetune_round(train).model_)
     run.fit_rounds(train, val)
     models["rounds"] = measure(run.model_)
     hidden = ArrayDataset(hide(train.images, photograph), train.labels, train.classes, name="photograph hidden", split="train")

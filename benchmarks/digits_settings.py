@@ -10,7 +10,6 @@ best on it, in the mean and for the worst seed.
 """
 
 import argparse
-import copy
 import statistics
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -34,15 +33,12 @@ def run_seed(seed: int) -> dict[str, list[float]]:
     torch.set_num_threads(1)
     train, val = (load_dataset("biased-digits", split, seed=seed) for split in ("train", "val"))
     seed_everything(seed)
-    erm = MaskTune(build_model("small-cnn", 2), seed=seed, device="cpu", progress=False).fit_erm(train, val)
+    erm = MaskTune(build_model("small-cnn", 2), seed=seed, device="cpu", progress=False).fit_erm(train, val).compute_maps(train)
     swapped = erm.swapped(val)
     views = (val, MaskedDataset(val, swapped.maps), swapped)
     measured = {"ERM": [evaluate(erm.erm_, view, device="cpu").average.accuracy for view in views]}
     for name, (lr, batch_size, recalibrate) in CANDIDATES.items():
-        run = copy.copy(erm)
-        run.rounds_, run.history_ = [], dict(erm.history_)
-        run.finetune_lr, run.finetune_batch_size, run.recalibrate = lr, batch_size, recalibrate
-        run.compute_maps(train).finetune_round(train)
+        run = erm.branch(finetune_lr=lr, finetune_batch_size=batch_size, recalibrate=recalibrate).finetune_round(train)
         measured[name] = [evaluate(run.model_, view, device="cpu").average.accuracy for view in views]
     return measured
 

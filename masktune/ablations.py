@@ -118,7 +118,7 @@ def ablate_seed(
     plain:dict[tuple, MaskTune] = {}
     def trained(changes:Mapping[str, Any])->MaskTune:
         key = tuple(sorted((k, v) for k, v in changes.items() if k in ERM_SETTINGS and getattr(first, k) != v))
-        if key not in plain: plain[key] = MaskTune(network, **dict(recipe.settings) | {"seed": seed} | dict(key), progress=False).fit_erm(train, val)
+        if key not in plain: plain[key] = MaskTune(network, **dict(recipe.settings) | {"seed": seed} | dict(key), progress=False).fit_erm(train, val).compute_maps(train)
         return plain[key]
     shared = trained({})
     tests = {**splits, "swapped-val": shared.swapped(val)}             # one question for all variants
@@ -126,7 +126,7 @@ def ablate_seed(
     rows = [_measured("ERM", seed, measure(shared.erm_), 0.)]
     for variant in AXES[look_up("ablation", axis, AXES)].variants(first, image[None]):
         run = trained(variant.changes).branch(**{k: v for k, v in variant.changes.items() if k not in ERM_SETTINGS})
-        try: run.compute_maps(train)
+        try: run = run if run.rounds_ else run.compute_maps(train)
         except ValueError as error:
             if axis != "source": raise
             print(f"{variant.label} left out: {error}", flush=True)
