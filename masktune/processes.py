@@ -47,15 +47,14 @@ def finetune_round_in_processes(
     context = mp.get_context("spawn")
     halt, steps = context.Event(), context.Queue()
     workers = mp.start_processes(_round_worker, (processes, port, str(folder), sent, train, number, halt, steps, resume), processes, join=False, start_method="spawn")
-    stopped = None
-    while True:
-        ended = workers.join(timeout=0.05)  # raises what a process raised
+    stopped, ended = None, False
+    while not ended:
+        ended = workers.join(timeout=0)  # raises what a process raised
         try:
-            while True:
-                epoch, epochs, step, of, loss, accuracy, stopped = steps.get_nowait()
+            while True:  # waits for the next step itself, so that a wish to stop is passed on at once
+                epoch, epochs, step, of, loss, accuracy, stopped = steps.get(block=not ended, timeout=0.05)
                 if on_step is not None and stopped is None and on_step(Step(epoch, epochs, step, of, torch.tensor([loss, accuracy, 1.]), dict)): halt.set()
         except queue.Empty: pass
-        if ended: break
     if stopped is not None: raise TrainingStopped({"epoch": stopped[0], "step": stopped[1], "folder": str(folder), "processes": processes})
     state = load_state(folder / f"round-{number}" / "state.pt")
     this = run.rounds_[number - 1]
