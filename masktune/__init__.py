@@ -2,23 +2,26 @@
 
 The names below are loaded when they are first used, so that `import masktune` costs next to nothing. Everything else lies in the
 modules: `masktune.data`, `published`, `datasets`, `models`, `erm`, `sources`, `xgradcam`, `masking`, `finetune`, `processes`, `features`, `selective`, `report`,
-`recipes`, `ablations`, `widgets`, `cli`.
+`recipes`, `ablations`, `panels`, `widgets`, `launcher`, `coverage`, `cli`.
 """
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .ablations import run_ablation
+    from .coverage import CoverageExplorer
     from .data import Sample
     from .datasets import load_dataset
     from .erm import Evaluation, evaluate, fit
     from .features import explored_features
     from .finetune import MaskTune, Settings
+    from .launcher import Launcher
     from .masking import MaskBatch, MaskedDataset, RandomMask, SwappedDataset, Threshold, fixed, hide, mean_std, otsu, quantile
     from .models import Classifier, build_model, find_target_layer, seed_everything
     from .recipes import Recipe, get_recipe, recipe_from_yaml
     from .report import write_report
     from .selective import SelectiveClassifier
+    from .widgets import ClassEvidence, CompareExplorer, ThresholdScrubber
     from .xgradcam import LayerXGradCam, SaliencyMaps, compute_saliency
 
 _HOMES = {
@@ -34,6 +37,7 @@ _HOMES = {
     "Recipe": "recipes", "get_recipe": "recipes", "recipe_from_yaml": "recipes",
     "run_ablation": "ablations",
     "SelectiveClassifier": "selective",
+    "ClassEvidence": "widgets", "CompareExplorer": "widgets", "ThresholdScrubber": "widgets", "Launcher": "launcher", "CoverageExplorer": "coverage",
     "write_report": "report",
 }
 __all__ = sorted(_HOMES)

@@ -97,6 +97,7 @@ def _parser(command:str|None)->argparse.ArgumentParser:
             sub.add_argument("--no-browser", action="store_true", help="print the address instead of opening a browser")
         else:
             sub.add_argument("run", help="the run's folder, as `masktune erm --out` made it")
+            if name == "selective": sub.add_argument("--second-erm", action="store_true", help="train a second plain model, to compare the pair with two plain models at equal cost (kept in erm-2)")
             if name in ("saliency", "finetune"):
                 sub.add_argument("--overwrite", action="store_true", help="replace what the folder already holds of this step")
             _add_settings(sub, "settings to change from here on (default: the run's)", _MACHINE + {"saliency": _MASKS, "finetune": _FINETUNING}.get(name, ()))
@@ -170,7 +171,7 @@ def _start(out, recipe, root, weights, overwrite, about)->tuple[Any, dict[str, A
     if weights: load_weights(weights, network)
     run = MaskTune(network, **settings)
     if run.epochs == 0 and not weights: raise ValueError("--epochs 0 takes a model as already trained: name its file with --weights")
-    for old in ("erm", "round-*", "metrics.json", "log.jsonl", "report.html", "figures"):
+    for old in ("erm", "erm-2", "round-*", "metrics.json", "selective.json", "log.jsonl", "report.html", "figures"):
         for path in out.glob(old): shutil.rmtree(path) if path.is_dir() else path.unlink()
     about = {"data": {"name": recipe.data, "root": None if root is None else str(Path(root).resolve()), "options": options, "fingerprint": train.fingerprint, "classes": train.classes},
              "model": {"name": recipe.model, "num_classes": len(train.classes), "pretrained": recipe.pretrained}, **about}
@@ -210,7 +211,7 @@ def _replace_rounds(opened, folder)->None:
     import shutil
     from pathlib import Path
     for path in Path(folder).glob("round-*"): shutil.rmtree(path)
-    (Path(folder) / "metrics.json").unlink(missing_ok=True)
+    for measured in ("metrics.json", "selective.json"): (Path(folder) / measured).unlink(missing_ok=True)
     _update_config(opened, folder)
     for number in range(1, len(opened.rounds_) + 1): opened.save_round(folder, number)
 
@@ -259,8 +260,26 @@ def _evaluate(run:str, **changes):
     opened.save_metrics(run)
     print(_tables(opened, tests) + f"\n\n{run}/metrics.json. Next: masktune report {run}")
 
+# %% ../nbs/api/10_cli.ipynb #f81904f1
+def _second_erm(opened, splits, folder)->Any:
+    "The plain model trained once more from another seed: what the pair is to be compared with, at equal cost; kept in `erm-2`"
+    import copy
+    from dataclasses import replace
+
+    from masktune.erm import load_weights, read_json, save_weights
+    from masktune.models import build_model, seed_everything
+    weights = folder / "erm-2" / "best.safetensors"
+    if not weights.exists():
+        if not opened.epochs: raise ValueError("--second-erm trains the plain model once more, but this run took its weights as they are (epochs 0): leave it out")
+        model, seed = read_json(folder / "config.json")["model"], opened.seed + 10_000
+        print(f"training a second plain model, seed {seed}", flush=True)
+        seed_everything(seed)
+        network = build_model(model["name"], model["num_classes"], model.get("pretrained", False), splits["train"][0].image.shape[-1])
+        save_weights(weights, replace(opened, model=network, seed=seed).fit_erm(splits["train"], splits["val"]).erm_)
+    return load_weights(weights, copy.deepcopy(opened.erm_))
+
 # %% ../nbs/api/10_cli.ipynb #f81904f0
-def _selective(run:str, **changes):
+def _selective(run:str, second_erm:bool=False, **changes):
     from pathlib import Path
 
     import torch
@@ -269,11 +288,14 @@ def _selective(run:str, **changes):
     from masktune.report import plot_risk_coverage
     from masktune.selective import aurc, coverage_table, risk_coverage, selective_score, selective_table
     opened, splits = open_run(run, **changes)
-    pair = (opened.erm_, opened.model_)
-    tried = {"ERM": (slice(0, 1), "softmax-response"), "MaskTune": (slice(1, 2), "softmax-response"), "ERM x MaskTune": (slice(0, 2), "product"), "the same, softmax twice": (slice(0, 2), "product-softmax")}
+    models = [opened.erm_, opened.model_]
+    tried = {"ERM": ([0], "softmax-response"), "MaskTune": ([1], "softmax-response"), "ERM x MaskTune": ([0, 1], "product"), "the same, softmax twice": ([0, 1], "product-softmax")}
+    if second_erm or (Path(run) / "erm-2").is_dir():
+        models.append(_second_erm(opened, splits, Path(run)))
+        tried["two ERM seeds"] = ([0, 2], "product")
     def answers(data):
-        probabilities = torch.stack([predict(model, data, progress=opened.progress, **opened._machine()).softmax(-1) for model in pair])  # once for all scores
-        return {name: selective_score(probabilities[models], score) for name, (models, score) in tried.items()}
+        probabilities = torch.stack([predict(model, data, progress=opened.progress, **opened._machine()).softmax(-1) for model in models])  # once for all scores
+        return {name: selective_score(probabilities[members], score) for name, (members, score) in tried.items()}
     val = answers(splits["val"])
     found:dict[str, Any] = {}
     for test in [name for name in splits if name not in ("train", "val")]:

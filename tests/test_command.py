@@ -157,7 +157,7 @@ def test_lab_opens_the_first_tutorial(tmp_path):
             except OSError:
                 time.sleep(0.5)
         names = sorted(item["name"] for item in listing["content"])
-        assert names[0] == "01_find_and_remove_a_shortcut.ipynb" and len(names) == 6
+        assert names[0] == "01_find_and_remove_a_shortcut.ipynb" and len(names) == 7
         assert "/lab/tree/01_find_and_remove_a_shortcut.ipynb" in (tmp_path / "log").read_text()
     finally:
         os.killpg(lab.pid, 15)

@@ -41,6 +41,20 @@ def changed(page, area, before):
     page.wait_for_function("([e, old]) => [...e.querySelectorAll('img.widget-image')].at(-1).src !== old", arg=[area.element_handle(), before])
 
 
+def opened(page, notebook):
+    "Another notebook in another page, every cell set running"
+    lab = page.url.split("/tree/")[0]
+    other = page.context.browser.new_page(viewport={"width": 1500, "height": 1100})
+    other.set_default_timeout(120_000)
+    other.goto(f"{lab}/tree/{notebook}?reset")
+    other.wait_for_selector("text=Python 3 (ipykernel) | Idle")
+    other.get_by_role("menuitem", name="Edit", exact=True).click()
+    other.locator(".lm-Menu-item", has_text="Clear Outputs of All Cells").first.click()
+    other.get_by_role("menuitem", name="Run", exact=True).click()
+    other.locator(".lm-Menu-item", has_text="Run All Cells").first.click()
+    return other
+
+
 def test_every_cell_ran(page):
     show(page, "h1:has-text('Find and remove a shortcut in five minutes')")
     page.screenshot(path=SHOTS / "tutorial-top.png")
@@ -114,13 +128,7 @@ def test_comparison_shows_both_models(page):
 
 def test_scrubbing_photographs_is_felt_as_immediate(page):
     "From input event to new picture, in the browser, for 24 photographs of 224 pixels: the median of thirty key presses, kept with the pictures"
-    lab = page.url.split("/tree/")[0]
-    other = page.context.browser.new_page(viewport={"width": 1500, "height": 1100})
-    other.set_default_timeout(60_000)
-    other.goto(f"{lab}/tree/photographs.ipynb?reset")
-    other.wait_for_selector("text=Python 3 (ipykernel) | Idle")
-    other.get_by_role("menuitem", name="Run", exact=True).click()
-    other.locator(".lm-Menu-item", has_text="Run All Cells").first.click()
+    other = opened(page, "photographs.ipynb")
     area = panel(other, "rule")
     area.locator(".noUi-handle").first.focus()
     taken = []
@@ -133,4 +141,27 @@ def test_scrubbing_photographs_is_felt_as_immediate(page):
     said = f"24 photographs of 224 pixels: median {sorted(taken)[15]:.0f} ms from key press to new picture, {min(taken):.0f} to {max(taken):.0f}"
     (SHOTS / "scrub.txt").write_text(said + "\n")
     other.screenshot(path=SHOTS / "photographs.png")
+    other.close()
+
+
+def test_coverage_by_keyboard_moves_risk_curve_and_images(page):
+    other = opened(page, "07_know_when_not_to_answer.ipynb")
+    area = panel(other, "coverage")
+    status, curve = area.locator("[role=status]"), area.locator("img.widget-image").first
+    answered = lambda: float(re.search(r"([\d.]+)% answered here", status.inner_text()).group(1))  # noqa: E731
+    before, share, drawn = picture(area), answered(), curve.get_attribute("src")
+    area.locator(".noUi-handle").first.focus()
+    for _ in range(20):
+        other.keyboard.press("ArrowLeft")
+    status.filter(has_text="70% asked of validation images").wait_for()
+    changed(other, area, before)
+    assert answered() < share and curve.get_attribute("src") != drawn
+    area.locator("select").nth(0).select_option("MaskTune")  # classifier, decision, verdict, class ...
+    status.filter(has_text=re.compile(r"[5-9]\d\.\d% answered here")).wait_for()
+    area.locator("select").nth(1).select_option("left open")
+    left = round(359 * (1 - answered() / 100))
+    area.get_by_text(re.compile(rf"\({left} of 359 images\)")).wait_for()
+    area.get_by_role("columnheader", name="wrong of these").wait_for()
+    other.wait_for_timeout(500)
+    other.screenshot(path=SHOTS / "coverage.png")
     other.close()

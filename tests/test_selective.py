@@ -112,3 +112,21 @@ def test_what_cannot_be_had_names_the_nearest():
     # no error in 100, at a confidence shared out among eight steps: 1 - (0.05 / 8) ** (1 / 100)
     with pytest.raises(ValueError, match=r"a risk of 1.00% cannot be guaranteed .* the lowest bound found is 4\.95%, at coverage 100\.0%"):
         risk_threshold(score, correct, 0.01)
+
+
+def test_the_curve_and_its_area_are_torch_uncertaintys():
+    "Another package's curve, point by point; its area is by trapezoids between N points, ours the mean of the N (Geifman et al., 2019)"
+    from torch_uncertainty.metrics.classification import AURC
+
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        probabilities = torch.randn(200, 3, generator=generator).softmax(1)
+        labels = torch.randint(3, (200,), generator=generator)
+        answer, score = selective_score(probabilities[None], "softmax-response")
+        assert len(score.unique()) == 200  # no ties: torch-uncertainty orders them as they come
+        theirs = AURC()
+        theirs.update(probabilities, labels)
+        risk = risk_coverage(score, answer == labels).risk
+        torch.testing.assert_close(risk.float(), theirs.partial_compute().float(), atol=1e-6, rtol=0)
+        ends = float(risk[0] + risk[-1]) / 2
+        assert math.isclose(200 * aurc(score, answer == labels) - ends, 199 * float(theirs.compute()), abs_tol=1e-4)

@@ -9,9 +9,10 @@ import torch
 
 from masktune.data import ArrayDataset, ImageDataset
 from masktune.finetune import MaskTune
+from masktune.launcher import Launcher
 from masktune.masking import hide
 from masktune.models import build_model, model_fingerprint, seed_everything
-from masktune.widgets import ClassEvidence, CompareExplorer, Launcher, ThresholdScrubber
+from masktune.widgets import ClassEvidence, CompareExplorer, ThresholdScrubber
 from masktune.xgradcam import SaliencyMaps, compute_saliency
 
 
@@ -53,8 +54,8 @@ def test_the_masked_tile_is_the_masked_image(scrubber, digits, rule, strengths, 
 
 
 def test_outline_surrounds_the_mask(scrubber):
+    from masktune.panels import _rgb
     from masktune.report import MASK_COLOR
-    from masktune.widgets import _rgb
 
     scrubber.tile.value = 224
     for card in range(len(scrubber.shown)):
