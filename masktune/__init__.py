@@ -1,8 +1,8 @@
 """Find the shortcuts an image classifier takes, mask them, and finetune it to explore the rest.
 
 The names below are loaded when they are first used, so that `import masktune` costs next to nothing. Everything else lies in the
-modules: `masktune.data`, `published`, `datasets`, `models`, `erm`, `sources`, `xgradcam`, `masking`, `finetune`, `processes`, `features`, `selective`, `report`,
-`recipes`, `ablations`, `panels`, `widgets`, `launcher`, `coverage`, `cli`.
+modules: `masktune.data`, `published`, `datasets`, `models`, `files`, `erm`, `sources`, `xgradcam`, `masking`, `finetune`, `processes`, `features`, `selective`, `report`,
+`resume`, `recipes`, `runs`, `ablations`, `panels`, `widgets`, `launcher`, `coverage`, `cli`.
 """
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -4,21 +4,17 @@
 
 # %% auto #0
 __all__ = ['wilson_interval', 'Share', 'Evaluation', 'progress_bar', 'batches', 'predict', 'evaluate', 'score_predictions',
-           'atomic_path', 'write_json', 'read_json', 'save_weights', 'load_weights', 'make_optimizer', 'make_schedule',
-           'FitResult', 'recalibrate_batchnorm', 'Step', 'TrainingStopped', 'fit']
+           'make_optimizer', 'make_schedule', 'FitResult', 'recalibrate_batchnorm', 'Step', 'TrainingStopped', 'fit']
 
 # %% ../nbs/api/02_erm.ipynb #ee37dfe9
 import copy
-import json
 import math
 import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -97,16 +93,22 @@ def _accelerator(device:str|torch.device|None=None, mixed_precision:str="no"):
     "An Accelerator for `device`: None takes what the launcher or the machine offers"
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState, PartialState
+    from accelerate.utils import DataLoaderConfiguration
     look_up("mixed_precision", mixed_precision, ("no", "fp16", "bf16"))
     cpu = device is not None and torch.device(device).type == "cpu"
     shared = AcceleratorState._shared_state
     if shared and PartialState().num_processes == 1:  # one process may change its mind between calls
         changed = (shared["device"].type == "cpu") != cpu if device is not None else bool(shared.get("_cpu"))
         if changed or shared.get("_mixed_precision") != mixed_precision: AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = Accelerator(cpu=cpu, mixed_precision=mixed_precision)
+    accelerator = Accelerator(cpu=cpu, mixed_precision=mixed_precision, dataloader_config=DataLoaderConfiguration(non_blocking=True))
     if device is not None and accelerator.device.type != torch.device(device).type:
         raise ValueError(f"device {str(device)!r} is not available here: leave it out, or use 'cpu'")
     return accelerator
+
+# %% ../nbs/api/02_erm.ipynb #a1f11e52
+def _to_device(model:nn.Module, device:torch.device)->nn.Module:
+    "Move a model; on a GPU also its convolutions' weights to channels-last order, which tensor cores read fastest"
+    return model.to(device, memory_format=torch.channels_last) if device.type == "cuda" else model.to(device)
 
 # %% ../nbs/api/02_erm.ipynb #8862dd20
 def _is_watched()->bool:
@@ -149,7 +151,7 @@ def predict(
     accelerator = _accelerator(device, mixed_precision)
     model = as_classifier(model, dataset)
     training = model.training
-    model.to(accelerator.device).eval()
+    _to_device(model, accelerator.device).eval()
     loader = accelerator.prepare(batches(dataset, batch_size, num_workers))
     scores = order = None
     try:
@@ -188,67 +190,6 @@ def score_predictions(
     def by(codes, names): return {name: _share(correct[codes == i]) for i, name in enumerate(names) if (codes == i).any()}
     return Evaluation(_share(correct), by(labels, dataset.classes), by(dataset.groups, dataset.group_names),
                       float(F.cross_entropy(logits, labels)), predicted, confidence, correct)
-
-# %% ../nbs/api/02_erm.ipynb #c030b30b
-@contextmanager
-def atomic_path(
-    path:str|os.PathLike,  # where the finished file is to be
-)->Iterator[Path]:         # where to write it first
-    "Write to a temporary path beside `path`, then rename: readers see the old file or the new one, never half"
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally: temporary.unlink(missing_ok=True)
-
-# %% ../nbs/api/02_erm.ipynb #69eacbd2
-def write_json(
-    path:str|os.PathLike,  # the file
-    content:Any,           # what json can hold; NaN becomes null
-)->None:
-    "Write a JSON file, atomically"
-    def clean(value):
-        if isinstance(value, Mapping): return {str(k): clean(v) for k, v in value.items()}
-        if isinstance(value, (list, tuple)): return [clean(v) for v in value]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-    with atomic_path(path) as temporary: temporary.write_text(json.dumps(clean(content), indent=1) + "\n", encoding="utf-8")
-
-# %% ../nbs/api/02_erm.ipynb #ced29245
-def read_json(
-    path:str|os.PathLike,  # the file
-)->Any:
-    "Read a JSON file; raises `ValueError` that names it when it is missing or broken"
-    try: return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError: raise ValueError(f"{path} is missing") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error: raise ValueError(f"{path} is not valid JSON ({error}): delete it and run that step again") from None
-
-# %% ../nbs/api/02_erm.ipynb #783214da
-def save_weights(
-    path:str|os.PathLike,  # ends in .safetensors
-    model:nn.Module,       # a `Classifier` (its network is saved) or any network
-)->None:
-    "Save a network's weights as safetensors, atomically, under the names the network itself uses"
-    from safetensors.torch import save_model
-    with atomic_path(path) as temporary: save_model(model.network if isinstance(model, Classifier) else model, str(temporary))
-
-# %% ../nbs/api/02_erm.ipynb #9484e0e2
-def load_weights(
-    path:str|os.PathLike,  # a .safetensors file
-    model:nn.Module,       # a `Classifier` (its network is filled) or any network
-)->nn.Module:              # the same `model`
-    "Load weights into `model`; raises `ValueError` unless every weight fits: a half-loaded model never goes on"
-    from safetensors import SafetensorError
-    from safetensors.torch import load_model
-    network = model.network if isinstance(model, Classifier) else model
-    if not Path(path).is_file(): raise ValueError(f"no weights at {path}: is that the right run folder, and did the step that writes them finish?")
-    try: missing, unexpected = load_model(network, str(path), strict=False)
-    except (SafetensorError, OSError) as error: raise ValueError(f"{path} is no intact safetensors file ({error})") from None
-    except RuntimeError as error: raise ValueError(f"{path} does not fit {type(network).__name__}: {str(error).splitlines()[-1].strip()}") from None
-    if missing or unexpected:
-        raise ValueError(f"{path} does not fit {type(network).__name__}: missing {sorted(missing)[:5] or 'nothing'}, unexpected {sorted(unexpected)[:5] or 'nothing'}")
-    return model
 
 # %% ../nbs/api/02_erm.ipynb #5025917c
 class _Order(Sampler):
@@ -421,6 +362,7 @@ def fit(
     seed:int=0,                                         # order of images, augmentation, dropout
     device:str|torch.device|None=None,                  # default: the GPU when there is one
     mixed_precision:str="no",                           # no, bf16 or fp16
+    compile:bool=False,                                 # compile the network (torch.compile): slow first steps, faster ones after
     num_workers:int=0,                                  # processes that decode images
     on_epoch:Callable[[dict[str, float]], None]|None=None,  # called with each epoch's row
     on_step:Callable[[Step], bool|None]|None=None,      # called after each step; True stops the training (`TrainingStopped`)
@@ -432,7 +374,7 @@ def fit(
     Selection uses validation accuracy, never groups; of equally good epochs the latest wins, as the nearest to the weights a
     finetuning starts from. Raises `ValueError` before the first step when model, data and settings do not fit together, and when the loss stops being a number."""
     accelerator = _accelerator(device, mixed_precision)
-    model = as_classifier(model, dataset).to(accelerator.device)
+    model = _to_device(as_classifier(model, dataset), accelerator.device)
     _check_fit(model, dataset, val, epochs, batch_size, select)
     if lr is None and optimizer_state is None: raise ValueError("lr is missing: give a learning rate, or an optimizer_state that holds one")
     stepper = make_optimizer([p for p in model.parameters() if p.requires_grad], optimizer, lr=lr or 1., momentum=momentum, weight_decay=weight_decay)
@@ -448,8 +390,8 @@ def fit(
                         generator=torch.Generator(), num_workers=num_workers,  # its own, so that starting it leaves the training's alone
                         drop_last=len(dataset) % batch_size == 1,  # batch normalisation cannot learn from a batch of one
                         pin_memory=accelerator.device.type == "cuda", persistent_workers=num_workers > 0)
-    trained, stepper, loader = accelerator.prepare(model, stepper, loader)
-    plan = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "images": len(dataset), "optimizer": optimizer, "schedule": schedule}
+    trained, stepper, loader = accelerator.prepare(torch.compile(model) if compile else model, stepper, loader)
+    plan = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "images": len(dataset), "optimizer": optimizer, "schedule": schedule, "processes": accelerator.num_processes}
     history, best_score, best_state, best_epoch, totals = [], -math.inf, None, 0, torch.zeros(3)
     first, done = 1, 0
     with torch.random.fork_rng():
@@ -463,6 +405,8 @@ def fit(
                 for _ in range(first - 1): scheduler.step()
             stepper.load_state_dict(copy.deepcopy(resume["optimizer"]))
             torch.set_rng_state(resume["rng"])
+            if resume.get("cuda_rng") is not None and accelerator.device.type == "cuda": torch.cuda.set_rng_state(resume["cuda_rng"], accelerator.device)
+            if resume.get("scaler") is not None and accelerator.scaler is not None: accelerator.scaler.load_state_dict(resume["scaler"])
         for epoch in range(first, epochs + 1):
             started, order.epoch = time.perf_counter(), epoch
             trained.train()
@@ -484,7 +428,8 @@ def fit(
                     best = {"best_score": best_score, "best_epoch": best_epoch, "best_state": best_state}
                     def state(epoch=epoch, step=step, totals=totals, best=best):
                         return {"plan": plan, "epoch": epoch, "step": step, "network": _network_state(model), "optimizer": _plain(stepper.state_dict()),
-                                "rng": torch.get_rng_state(), "totals": totals.cpu().clone(), "history": list(history), **best}
+                                "rng": torch.get_rng_state(), "cuda_rng": torch.cuda.get_rng_state(accelerator.device) if accelerator.device.type == "cuda" else None,
+                                "scaler": None if accelerator.scaler is None else accelerator.scaler.state_dict(), "totals": totals.cpu().clone(), "history": list(history), **best}
                     if on_step(Step(epoch, epochs, step, len(loader), totals, state)): raise TrainingStopped(state())
             done = 0
             loss_sum, right, seen = accelerator.reduce(totals, "sum").tolist()

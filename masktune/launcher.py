@@ -20,7 +20,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .data import ImageDataset
 from .erm import Step, TrainingStopped
-from .finetune import MaskTune, load_state, save_state
+from .files import load_state, save_state
+from .finetune import MaskTune
 from .panels import Panel, W, _group_table, _rgb, _Sheet, encode
 from .processes import finetune_round_in_processes
 from .report import ERM_COLOR, MASKTUNE_COLOR, group_table

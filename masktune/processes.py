@@ -14,8 +14,9 @@ from pathlib import Path
 import torch
 
 from .data import ImageDataset
-from .erm import Step, TrainingStopped, load_weights
-from .finetune import MaskTune, Round, load_state, save_state
+from .erm import Step, TrainingStopped
+from .files import load_state, load_weights, save_state
+from .finetune import MaskTune, Round
 
 # %% ../nbs/api/05_processes.ipynb #b946d7bc
 def finetune_round_in_processes(

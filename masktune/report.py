@@ -24,8 +24,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from .data import ImageDataset
-from .erm import Evaluation, Share, atomic_path
+from .erm import Evaluation, Share
 from .features import explored_features
+from .files import atomic_path
 from .finetune import MaskTune, versions
 from .masking import SwappedDataset, Threshold, hide, normalize
 from .selective import RiskCoverage

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from .data import ImageDataset, look_up
-from .erm import atomic_path, load_weights, predict, read_json, save_weights, write_json
+from .erm import predict
+from .files import atomic_path, load_weights, read_json, save_weights, write_json
 from .models import Classifier
 
 # %% ../nbs/api/06_selective.ipynb #77beb138

@@ -6,21 +6,27 @@
 __all__ = ['xgradcam', 'LayerXGradCam', 'SaliencyMaps', 'compute_saliency']
 
 # %% ../nbs/api/03_xgradcam.ipynb #f00c9a6c
+import json
+import math
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from captum._utils.common import _format_additional_forward_args, _run_forward, _select_targets
 from captum.attr import GradientAttribution, LayerAttribution
 from torch import Tensor, nn
+from torch.utils.data import Subset
 
 from .data import ImageDataset, look_up
-from .erm import _accelerator, atomic_path, batches, progress_bar
+from .erm import _accelerator, _to_device, batches, progress_bar
+from .files import atomic_path, read_json, require_space, write_json
 from .models import Classifier, TargetLayer, as_classifier, model_fingerprint, named_layer
 from .sources import Explain, make_source
 
@@ -169,16 +175,14 @@ class SaliencyMaps:
     def load(cls,
         path:str|os.PathLike,  # written by `save`
     )->"SaliencyMaps":
-        "Open stored maps without reading them all; raises `ValueError` for a missing, broken or foreign file"
+        "Open stored maps without reading them: rows are read when they are asked for; raises `ValueError` for a missing, broken or foreign file"
         from safetensors import SafetensorError, safe_open
         if not Path(path).is_file(): raise ValueError(f"no saliency maps at {path}: compute them first")
         try:
-            with safe_open(path, framework="pt") as file:
-                tensors, facts = {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+            with safe_open(path, framework="pt") as file: names, facts = sorted(file.keys()), file.metadata() or {}
         except (SafetensorError, OSError) as error: raise ValueError(f"{path} is no intact safetensors file ({error}): compute the maps again") from None
-        if set(tensors) != set(_TENSORS) or set(facts) != set(_FACTS) or tensors["maps"].ndim != 3:
-            raise ValueError(f"{path} holds no saliency maps: it has {sorted(tensors)}")
-        return cls(**tensors, **facts)
+        if set(names) != set(_TENSORS) or set(facts) != set(_FACTS): raise ValueError(f"{path} holds no saliency maps: it has {names}")
+        return cls(**_mapped(path), **facts)
 
     def __repr__(self)->str:
         height, width = self.maps.shape[1:]
@@ -187,6 +191,73 @@ class SaliencyMaps:
 # %% ../nbs/api/03_xgradcam.ipynb #768c2e36
 _TENSORS = ("maps", "scale", "predicted", "confidence")
 _FACTS = ("model", "data", "dataset", "layer", "source", "target")
+_KINDS = {"predicted": ("I64", np.int64), "scale": ("F32", np.float32), "confidence": ("F32", np.float32), "maps": ("F16", np.float16)}  # widest first: each begins aligned
+
+# %% ../nbs/api/03_xgradcam.ipynb #5707e001
+def _head(count:int, height:int, width:int, facts:Mapping[str, str])->tuple[bytes, int]:
+    "The head of a safetensors file for this many maps, and the size of what follows"
+    about, end = {"__metadata__": dict(facts)}, 0
+    for name, (kind, dtype) in _KINDS.items():
+        shape = [count, height, width] if name == "maps" else [count]
+        start, end = end, end + math.prod(shape) * np.dtype(dtype).itemsize
+        about[name] = {"dtype": kind, "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(about).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, end
+
+# %% ../nbs/api/03_xgradcam.ipynb #5707e002
+def _mapped(path:str|os.PathLike, mode:str="c")->dict[str, Tensor]:
+    "The tensors of a store that is known to be intact, mapped into memory; writing to them reaches the file in mode r+ alone"
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        about = json.loads(file.read(size))
+    return {name: torch.from_numpy(np.memmap(path, dtype, mode, 8 + size + about[name]["data_offsets"][0], tuple(about[name]["shape"]))) for name, (_, dtype) in _KINDS.items()}
+
+# %% ../nbs/api/03_xgradcam.ipynb #5707e003
+class _Store:
+    "The rows of a pass as they come, in memory, or in a file beside `path` that a killed pass goes on with"
+    def __init__(self, path:str|os.PathLike|None, count:int, facts:Mapping[str, str]):
+        self.path, self.count, self.facts, self.done, self.rows = path if path is None else Path(path), count, dict(facts), 0, {}
+        if path is None: return
+        self.part, self.progress = (self.path.with_name(f".{self.path.name}.part{end}") for end in ("", ".json"))
+        try: noted = read_json(self.progress)
+        except ValueError: noted = {}
+        if noted.get("facts") == self.facts and noted.get("count") == count and self.part.is_file(): self.rows, self.done = _mapped(self.part, "r+"), noted["done"]
+        self.noted = time.monotonic()
+
+    def put(self, index:Tensor, values:Mapping[str, Tensor])->None:
+        "Take the rows of a batch, the next after those that are there"
+        if not self.rows: self._begin(values["maps"].shape[1:])
+        for name, value in values.items(): self.rows[name][index] = value.cpu()
+        self.done = min(self.done + len(index), self.count)
+        if self.path is not None and time.monotonic() - self.noted > 10: self.note()
+
+    def _begin(self, size):
+        if self.path is None:
+            self.rows = {name: torch.from_numpy(np.zeros((self.count, *size) if name == "maps" else self.count, dtype)) for name, (_, dtype) in _KINDS.items()}
+            return
+        head, rest = _head(self.count, *size, self.facts)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        require_space(self.path.parent, rest)
+        self.progress.unlink(missing_ok=True)
+        with open(self.part, "wb") as file:
+            file.write(head)
+            file.truncate(len(head) + rest)
+        self.rows = _mapped(self.part, "r+")
+
+    def note(self)->None:
+        "Say on disk how far the rows have come: what a resumed pass skips"
+        if self.path is None or not self.rows: return
+        write_json(self.progress, {"facts": self.facts, "count": self.count, "done": self.done})
+        self.noted = time.monotonic()
+
+    def finish(self)->None:
+        "The file takes its name"
+        if self.path is None: return
+        self.rows = {}
+        with open(self.part, "rb+") as file: os.fsync(file.fileno())
+        os.replace(self.part, self.path)
+        self.progress.unlink(missing_ok=True)
 
 # %% ../nbs/api/03_xgradcam.ipynb #919c8c9b
 def compute_saliency(
@@ -200,34 +271,41 @@ def compute_saliency(
     device:str|torch.device|None=None,                  # default: the GPU when there is one
     mixed_precision:str="no",                           # no, bf16 or fp16
     num_workers:int=0,                                  # processes that decode images
+    path:str|os.PathLike|None=None,                     # write the maps here as they come (.safetensors): memory stays flat, and a pass that was killed goes on
     progress:bool|None=None,                            # see `progress_bar`
 )->SaliencyMaps:
     "Compute every image's saliency map in eval mode, in one pass over the data (MaskTune, section 3)"
     look_up("target", target, ("predicted", "label"))
     if not len(dataset): raise ValueError(f"{dataset} is empty: there is nothing to explain")
     accelerator = _accelerator(device, mixed_precision)
-    model = as_classifier(model, dataset).to(accelerator.device)
+    model = _to_device(as_classifier(model, dataset), accelerator.device)
     found = named_layer(model, layer, dataset[0].image[None].to(accelerator.device))
     attribute, name = _source(source, model, found)
+    facts = dict(model=model_fingerprint(model), data=dataset.fingerprint, dataset=str(dataset), layer=found.name, source=name, target=target)
+    store = _Store(path, len(dataset), facts)
+    left = dataset if not store.done else Subset(dataset, range(store.done, len(dataset)))
     training = model.training
     model.eval()
-    rows = {}
     try:
-        for batch in progress_bar(accelerator.prepare(batches(dataset, batch_size, num_workers)), "saliency", progress):
+        for batch in progress_bar(accelerator.prepare(batches(left, batch_size, num_workers)), "saliency", progress):
             with accelerator.autocast(): saliency, scores = attribute(batch.image, batch.label if target == "label" else None)
             saliency = saliency.float()
             scale = saliency.amax((1, 2))
             maps = (saliency / scale.clamp(min=torch.finfo(torch.float32).tiny)[:, None, None]).half()
             confidence, predicted = scores.float().softmax(1).max(1)
             index, *values = accelerator.gather_for_metrics((batch.index, maps, scale, predicted, confidence))
-            for key, value in zip(_TENSORS, values, strict=True):
-                if key not in rows: rows[key] = torch.zeros((len(dataset), *value.shape[1:]), dtype=value.dtype)
-                rows[key][index.cpu()] = value.cpu()
-    finally: model.train(training)
-    if not torch.isfinite(rows["scale"]).all():
-        bad = (~torch.isfinite(rows["scale"])).nonzero().flatten().tolist()
+            if accelerator.is_main_process or path is None: store.put(index.cpu(), dict(zip(_TENSORS, values, strict=True)))
+    finally:
+        model.train(training)
+        if accelerator.is_main_process: store.note()
+    bad = (~torch.isfinite(store.rows["scale"])).nonzero().flatten().tolist() if store.rows else []
+    if bad:
+        if path is not None: store.part.unlink()
         raise ValueError(f"the saliency of {len(bad)} of {dataset} is not finite (first at index {bad[0]}): the model's weights or scores hold NaN or infinity")
-    return SaliencyMaps(**rows, model=model_fingerprint(model), data=dataset.fingerprint, dataset=str(dataset), layer=found.name, source=name, target=target)
+    if path is None: return SaliencyMaps(**store.rows, **facts)
+    if accelerator.is_main_process: store.finish()
+    accelerator.wait_for_everyone()
+    return SaliencyMaps.load(path)
 
 # %% ../nbs/api/03_xgradcam.ipynb #80de31dc
 def _source(source, model:Classifier, found:TargetLayer)->tuple[Explain, str]:

@@ -138,7 +138,7 @@ def test_names_from_the_data_are_escaped(run, digits):
 
 
 def test_a_stopped_launch_is_on_disk_and_ends_like_an_unbroken_one(run, digits, tmp_path):
-    from masktune.finetune import load_state
+    from masktune.files import load_state
 
     launcher = Launcher(run, digits["train"], {"test": digits["test"]}, folder=tmp_path / "run")
     launcher.launch().wait()
