@@ -129,8 +129,15 @@ def _options(pairs:Sequence[str])->dict[str, Any]:
 @contextmanager
 def _owned(folder)->Iterator[None]:
     "A run's folder while this command writes it; of several processes the first holds it for all"
+    from pathlib import Path
+
     from masktune.files import is_main_process, run_lock
-    with run_lock(folder) if is_main_process() else nullcontext(): yield
+    if not is_main_process():
+        yield
+        return
+    with run_lock(folder):
+        for half in Path(folder).rglob(".*.tmp"): half.unlink()  # of a process that was killed
+        yield
 
 # %% ../nbs/api/10_cli.ipynb #c11b0001
 def _begin(out, recipe, root, weights, overwrite, resume, keep_every, about)->tuple[Any, dict[str, Any]]:

@@ -8,11 +8,15 @@ from masktune.datasets import load_dataset
 os.environ["TQDM_DISABLE"] = "1"
 
 
-@pytest.fixture(scope="session")
-def digits():
+def split_digits():
     "Small parts of biased-digits, enough to train on for a second"
     train = load_dataset("biased-digits", "train")
     return {"train": train.subset(torch.arange(0, len(train), 4)), "val": load_dataset("biased-digits", "val"), "test": load_dataset("biased-digits", "test")}
+
+
+@pytest.fixture(scope="session")
+def digits():
+    return split_digits()
 
 
 @pytest.fixture
