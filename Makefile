@@ -25,6 +25,9 @@ lab: .venv/dev
 bench: .venv/dev
 	$(BIN)/python benchmarks/saliency.py --quick
 	$(BIN)/python benchmarks/scrub.py
+	$(BIN)/python benchmarks/pipeline.py --quick
+	$(BIN)/python benchmarks/scale.py --counts 1000 10000 20000
+	$(BIN)/python benchmarks/loader.py --quick
 
 readme: .venv/dev
 	$(BIN)/python scripts/readme.py

@@ -54,7 +54,7 @@ def _add_settings(parser:argparse.ArgumentParser, title:str, names:Sequence[str]
         group.add_argument("--" + f.name.replace("_", "-"), **option)
 
 # %% ../nbs/api/10_cli.ipynb #1954d95c
-_MACHINE = ("device", "mixed_precision", "num_workers", "batch_size")
+_MACHINE = ("device", "mixed_precision", "compile", "num_workers", "cache", "batch_size")
 _MASKS = ("layer", "source", "target", "maps_from", "on_device")
 _FINETUNING = ("rule", "fill", "finetune_epochs", "finetune_lr", "finetune_batch_size", "start_from", "keep_optimizer", "freeze_batchnorm", "recalibrate", "augment", "seed", "rounds", "accumulate", "choose")
 
@@ -154,20 +154,27 @@ def _begin(out, recipe, root, weights, overwrite, resume, keep_every, about)->tu
         run, splits = start_run(out, recipe, root, weights, about)
     return Resumable(run, out, seconds=keep_every), splits
 
+# %% ../nbs/api/10_cli.ipynb #c11b0004
+def _opening(run, splits, recipe)->str:
+    "What is trained on what, where"
+    from masktune.cache import CachedDataset, cached
+    from masktune.models import default_device
+    kept = cached(splits["train"], run.cache)
+    return f"{splits['train']}, {len(splits['val']):,} for validation; {recipe.model} on {run.device or default_device()}" + (f"\n{kept.describe()}" if isinstance(kept, CachedDataset) else "")
+
 # %% ../nbs/api/10_cli.ipynb #28674c1c
 def _erm(out:str, data:str, root:str|None=None, option:Sequence[str]=(), model:str|None=None, pretrained:bool|None=None, weights:str|None=None, overwrite:bool=False, resume:bool=False, keep_every:float=30., **settings):
     from dataclasses import replace
 
     from masktune.data import look_up
     from masktune.datasets import DATASETS
-    from masktune.models import default_device
     from masktune.recipes import get_recipe
     recipe = get_recipe(look_up("dataset", data, DATASETS))
     if pretrained is None: pretrained = recipe.pretrained and model in (None, recipe.model) and not weights
     recipe = replace(recipe, model=model or recipe.model, pretrained=pretrained, options=dict(recipe.options) | _options(option), settings=dict(recipe.settings) | settings)
     with _owned(out):
         kept, splits = _begin(out, recipe, root, weights, overwrite, resume, keep_every, {})
-        print(f"{splits['train']}, {len(splits['val']):,} for validation; {recipe.model} on {kept.run.device or default_device()}", flush=True)
+        print(_opening(kept.run, splits, recipe), flush=True)
         kept.fit_erm(splits["train"], splits["val"])
     best = max((row.get("val_accuracy", 0.) for row in kept.run.history_["erm"]), default=None)
     print(f"{out}/erm: " + ("weights taken as they are" if best is None else f"best validation accuracy {best:.1%}") + f". Next: masktune saliency {out}")
@@ -345,14 +352,12 @@ def _chosen_recipe(name:str, changes:Sequence[str])->Any:
 # %% ../nbs/api/10_cli.ipynb #6f6553df
 def _run(recipe:str, root:str|None=None, out:str|None=None, set:Sequence[str]=(), overwrite:bool=False, resume:bool=False, keep_every:float=30.):
     from pathlib import Path
-
-    from masktune.models import default_device
     chosen = _chosen_recipe(recipe, set)
     out = out or f"runs/{Path(recipe).stem}"
     with _owned(out):
         kept, splits = _begin(out, chosen, root, None, overwrite, resume, keep_every, {"recipe": recipe})
         run = kept.run
-        print(f"{splits['train']}, {len(splits['val']):,} for validation; {chosen.model} on {run.device or default_device()}", flush=True)
+        print(_opening(run, splits, chosen), flush=True)
         kept.fit_erm(splits["train"], splits["val"])
         print(f"{out}/erm: best validation accuracy {max(row['val_accuracy'] for row in run.history_['erm']):.1%}", flush=True)
         kept.fit_rounds(splits["train"], splits["val"])

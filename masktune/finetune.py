@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from .cache import cached
 from .data import AUGMENTATIONS, ImageDataset, look_up, make_augmentation
 from .erm import Evaluation, FitResult, evaluate, fit
 from .files import load_state, load_weights, read_json, save_state, save_weights, write_json
@@ -90,6 +91,7 @@ class Settings:
     mixed_precision:str="no"         # no, bf16 or fp16
     compile:bool=False               # compile the network for training (torch.compile)
     num_workers:int=0                # processes that decode images
+    cache:float=4.                   # GB of decoded images to keep on disk for later passes (`masktune.cache`); 0 keeps none
 
     def __post_init__(self):
         self.rule = repr(self.rule if isinstance(self.rule, Threshold) else Threshold.parse(self.rule))
@@ -105,6 +107,7 @@ class Settings:
             value = getattr(self, name)
             if not isinstance(value, int) or value < least: raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
         if self.finetune_batch_size is not None and self.finetune_batch_size < 2: raise ValueError(f"finetune_batch_size must be at least 2, got {self.finetune_batch_size}")
+        if not self.cache >= 0: raise ValueError(f"cache must be 0 or more gigabytes, got {self.cache!r}")
         for name in ("lr", "finetune_lr"):
             value = getattr(self, name)
             if value is not None and not value > 0: raise ValueError(f"{name} must be above 0, got {value!r}")
@@ -196,6 +199,7 @@ class MaskTune(Settings):
     )->"MaskTune":
         "Step 1: train the plain model, and keep its best and last weights; with `epochs=0` take it as it is"
         model = as_classifier(copy.deepcopy(self.model), train)
+        train, val = self._cached(train), None if val is None else self._cached(val)
         if self.epochs:
             result = fit(model, train, val, epochs=self.epochs, lr=self.lr, schedule=self.schedule, milestones=self.milestones, gamma=self.gamma,
                          select=self.select, augment=self._augmentation(train), seed=self.seed, on_epoch=on_epoch and (lambda row: on_epoch("erm", row)),
@@ -234,13 +238,14 @@ class MaskTune(Settings):
         path:str|os.PathLike|None=None,  # see `compute_saliency`
     )->SaliencyMaps:
         "Compute maps the way this run does: its source, layer, target, device"
-        return compute_saliency(model, images, self.layer, self.source, target=self.target, batch_size=max(self.batch_size, 128), path=path, progress=self.progress, **self._machine())
+        return compute_saliency(model, self._cached(images), self.layer, self.source, target=self.target, batch_size=max(self.batch_size, 128), path=path, progress=self.progress, **self._machine())
 
     def masked(self,
         train:ImageDataset,  # the images trained on
         number:int,          # the round, from 1; 0 masks nothing
     )->ImageDataset:
         "The training images as round `number` sees them: masked by its maps, and with `accumulate` by those of earlier rounds"
+        train = self._cached(train)
         for r in self.rounds_[0 if self.accumulate else max(number - 1, 0):number]:
             if r.maps is None: raise ValueError("this run makes its masks on the device and stores no maps")
             train = MaskedDataset(train, r.maps, Threshold.parse(self.rule), self.fill)
@@ -251,6 +256,7 @@ class MaskTune(Settings):
         number:int=1,      # whose evidence is swapped: that of the model which round `number` explains
     )->SwappedDataset:
         "A test set that asks, without group labels, whether the evidence of the plain model (or of a round) is still followed"
+        val = self._cached(val)
         return SwappedDataset(val, self.explain(self._explained(number), val), Threshold.parse(self.rule), self.fill, self.seed)
 
     def choose_round(self,
@@ -272,7 +278,7 @@ class MaskTune(Settings):
     )->"MaskTune":
         "Steps 3 and 4: train one epoch on the masked images"
         if len(self.rounds_) < number: raise ValueError(f"round {number} has no maps yet: call compute_maps first")
-        data, transform = (train, self._mask_batches(number)) if self.on_device else (self.masked(train, number), None)
+        data, transform = (self._cached(train), self._mask_batches(number)) if self.on_device else (self.masked(train, number), None)
         this = self.rounds_[number - 1]
         this.model, result = self._finetune(data, number, transform, on_epoch and (lambda row: on_epoch(f"round-{number}", row)), **watching)
         this.history, this.optimizer_state = result.history, result.optimizer_state
@@ -302,10 +308,11 @@ class MaskTune(Settings):
         measured:dict[int, dict[str, Evaluation]] = {}                 # the chosen round is one of the rounds: once is enough
         for name, model in models.items():
             if id(model) not in measured:
-                measured[id(model)] = {test: evaluate(model, data, progress=self.progress, **self._machine()) for test, data in datasets.items()}
+                measured[id(model)] = {test: evaluate(model, self._cached(data), progress=self.progress, **self._machine()) for test, data in datasets.items()}
             self.metrics_.setdefault(name, {}).update(measured[id(model)])
         return self.metrics_
 
+    def _cached(self, dataset:ImageDataset)->ImageDataset: return cached(dataset, self.cache)
     def _machine(self): return {name: getattr(self, name) for name in ("device", "mixed_precision", "num_workers")}
     def _training(self):
         names = ("optimizer", "momentum", "weight_decay", "batch_size", "compile", "progress")

@@ -1,4 +1,5 @@
 import os
+import tempfile
 
 import pytest
 import torch
@@ -6,6 +7,7 @@ import torch
 from masktune.datasets import load_dataset
 
 os.environ["TQDM_DISABLE"] = "1"
+os.environ["MASKTUNE_CACHE"] = tempfile.mkdtemp(prefix="masktune-cache-")
 
 
 def split_digits():
