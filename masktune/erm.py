@@ -294,7 +294,7 @@ def recalibrate_batchnorm(
 )->nn.Module:                               # the same `model`
     "Measure batch normalisation's running statistics over a whole data set (Wu & Johnson, 2021, section 3)"
     accelerator = _accelerator(device, mixed_precision)
-    classifier = as_classifier(model, dataset).to(accelerator.device)
+    classifier = _to_device(as_classifier(model, dataset), accelerator.device)
     norms = [module for module in classifier.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats]
     if not norms: return model
     training, momenta = classifier.training, [norm.momentum for norm in norms]
@@ -306,8 +306,10 @@ def recalibrate_batchnorm(
     try:
         batch_size = min(batch_size, len(dataset))
         loader = DataLoader(_Pairs(dataset, seed=seed), batch_size=batch_size, sampler=_Order(len(dataset), seed), drop_last=True, num_workers=num_workers)
-        for images, _ in accelerator.prepare(loader):
-            with accelerator.autocast(): classifier(images if batch_transform is None else batch_transform(images))
+        with torch.random.fork_rng():
+            torch.manual_seed(seed + accelerator.process_index)  # a transform that draws, draws the same again
+            for images, _ in accelerator.prepare(loader):
+                with accelerator.autocast(): classifier(images if batch_transform is None else batch_transform(images))
         if accelerator.num_processes > 1:
             for norm in norms:
                 for statistic in (norm.running_mean, norm.running_var): statistic.copy_(accelerator.reduce(statistic, "mean"))

@@ -96,3 +96,18 @@ def test_rounds_accumulate_masks(digits):
 def test_what_cannot_work_is_said_before_training(digits, break_it, message):
     with pytest.raises(ValueError, match=message):
         MaskTune(build_model("small-cnn", 2), **SHORT).fit(**break_it(digits))
+
+
+def test_a_compiled_training_ends_like_a_plain_one(digits, monkeypatch):
+    "The compiler's front end alone: what it would generate needs a C++ compiler, and rounds differently"
+    monkeypatch.setattr(torch, "compile", lambda model, real=torch.compile: real(model, backend="eager"))
+    plain, compiled = (trained(digits["train"], digits["val"], compile=flag) for flag in (False, True))
+    assert fingerprints(compiled) == fingerprints(plain)
+    assert list(compiled.model_.network.state_dict()) == list(plain.model_.network.state_dict())
+
+
+def test_the_random_control_depends_on_the_seed_alone(digits):
+    run = trained(digits["train"], digits["val"], recalibrate=True)
+    first = model_fingerprint(run.fit_control(digits["train"]))
+    torch.rand(7)  # whatever was drawn in between
+    assert model_fingerprint(run.fit_control(digits["train"])) == first
