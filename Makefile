@@ -3,12 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 LISTS := settings.ini setup.py pyproject.toml
 
-.PHONY: help demo test lab bench readme screenshots clean
+.PHONY: help demo test lab bench docs docs-serve readme screenshots clean
 
 help:
 	@echo "make demo    MaskTune on scans of handwritten digits: table, pictures, report, in under a minute"
 	@echo "make test    every test: notebooks, package, command"
 	@echo "make lab     JupyterLab on the first tutorial"
+	@echo "make docs    the site, in _docs/ (make docs-serve shows it too)"
 	@echo "make bench   the benchmarks, in their quick forms"
 	@echo "make readme  README.md from nbs/index.ipynb"
 	@echo "make screenshots   the README's picture of the scrubber, taken in a real browser (needs Chromium)"
@@ -29,6 +30,12 @@ bench: .venv/dev
 	$(BIN)/python benchmarks/scale.py --counts 1000 10000 20000
 	$(BIN)/python benchmarks/loader.py --quick
 
+docs: .venv/dev
+	$(BIN)/python scripts/docs.py
+
+docs-serve: .venv/dev
+	$(BIN)/python scripts/docs.py --serve
+
 readme: .venv/dev
 	$(BIN)/python scripts/readme.py
 
@@ -36,7 +43,7 @@ screenshots: .venv/dev
 	$(BIN)/python scripts/screenshots.py
 
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv build dist _build _docs _proc *.egg-info
 
 .venv/bin/python:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: install Python 3.10 or newer, or name one with make PYTHON=..." >&2; exit 1; }

@@ -37,6 +37,6 @@ setup(
     package_dir={"masktune.tutorials": "nbs/tutorials"},  # `masktune lab` gives an installed package's reader copies of them
     package_data={"masktune": ["py.typed"], "masktune.tutorials": ["*.ipynb"]},
     install_requires=lines("requirements"),
-    extras_require={"lab": lab, "docs": docs, "dev": lab + lines("dev_requirements")},
+    extras_require={"lab": lab, "docs": docs, "dev": lab + docs + lines("dev_requirements")},
     entry_points={"console_scripts": lines("console_scripts"), "nbdev": ["masktune=masktune._modidx:d"]},
 )

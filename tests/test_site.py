@@ -1,0 +1,151 @@
+"The site: built without a warning, no link leads nowhere, every picture has words, search finds, axe finds nothing serious."
+
+import functools
+import http.server
+import os
+import re
+import subprocess
+import sys
+import threading
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urljoin
+
+import pytest
+from screenshots import CHROMIUM, FLAGS, ROOT
+
+SITE, SHOTS = ROOT / "_docs", ROOT / ".cache" / "screenshots"
+PAGES = {
+    "home": "index.html",
+    "tutorial": "tutorials/01_find_and_remove_a_shortcut.html",
+    "api": "api/masking.html",
+    "results": "results.html",
+    "guide": "guides/many_gpus.html",
+    "method": "method.html",
+}
+
+
+@pytest.fixture(scope="module")
+def site():
+    run = subprocess.run([sys.executable, ROOT / "scripts" / "docs.py"], capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    return {path.relative_to(SITE).as_posix(): Page(path.read_text(encoding="utf-8")) for path in SITE.rglob("*.html")}
+
+
+class Page(HTMLParser):
+    "Links, pictures and anchors of a page"
+
+    def __init__(self, text):
+        super().__init__()
+        self.links, self.pictures, self.anchors, self.text = [], [], set(), text
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.anchors.update(found[key] for key in ("id", "name") if found.get(key))
+        if tag == "a" and found.get("href"):
+            self.links.append(found["href"])
+        if tag == "img":
+            self.pictures.append((found.get("src", ""), found.get("alt", "")))
+
+
+def test_no_link_and_no_picture_is_missing(site):
+    wrong = []
+    for name, page in site.items():
+        for link in page.links:
+            if re.match(r"[a-z]+:", link):
+                continue
+            target, fragment = urldefrag(unquote(urljoin(f"/{name}", link)))
+            target = target.lstrip("/") or "index.html"
+            if target not in site and not (SITE / target).is_file():
+                wrong.append(f"{name}: {link}")
+            elif fragment and target in site and fragment not in site[target].anchors:
+                wrong.append(f"{name}: {link} (no such place)")
+        for source, words in page.pictures:
+            if not (SITE / unquote(urljoin(f"/{name}", source)).lstrip("/")).is_file():
+                wrong.append(f"{name}: picture {source}")
+            if len(words.strip()) < 12 or words.endswith(".png"):
+                wrong.append(f"{name}: picture {source[-30:]} says {words!r}")
+    assert not wrong, "\n".join(wrong[:30])
+
+
+def test_every_module_tutorial_and_guide_is_there_and_no_page_is_heavy(site):
+    for path in (ROOT / "masktune").glob("*.py"):
+        if not path.stem.startswith("_"):
+            assert f"api/{path.stem}.html" in site, path
+    for folder in ("tutorials", "guides"):
+        assert {p.stem for p in (ROOT / "nbs" / folder).iterdir() if p.suffix in (".ipynb", ".md")} == {
+            Path(n).stem for n in site if n.startswith(f"{folder}/")
+        }
+    for name in site:
+        assert (SITE / name).stat().st_size < 2_000_000, name
+
+
+def test_a_reference_page_says_what_a_reader_asks(site):
+    text = re.sub(r"<[^>]+>", "", site["api/masking.html"].text)
+    for words in ("parameter", "zero (the paper", "True where the image is hidden", "(B, 3, H, W) uint8", "source of hide"):
+        assert words in text, words
+    assert "_quantile_height" not in text  # private
+
+
+@pytest.fixture(scope="module")
+def browser(site):
+    if CHROMIUM is None:
+        if os.environ.get("CI"):
+            pytest.fail("Chromium is missing: .ci/run is to install it", pytrace=False)
+        pytest.skip("no Chromium here: install the package chromium")
+    from playwright.sync_api import sync_playwright
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *words):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=SITE))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium, f"http://127.0.0.1:{server.server_port}/"
+        chromium.close()
+    server.shutdown()
+
+
+@pytest.mark.parametrize("width, scheme", [(1400, "light"), (390, "light"), (1400, "dark")])
+def test_pages_fit_and_axe_finds_nothing_serious(browser, width, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    chromium, address = browser
+    page = chromium.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    serious = []
+    for name, place in PAGES.items():
+        page.goto(address + place)
+        page.wait_for_timeout(150)
+        page.screenshot(path=SHOTS / f"site-{name}-{width}-{scheme}.png")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{name} is wider than {width} pixels"
+        for found in Axe().run(page).response["violations"]:
+            if found["impact"] in ("serious", "critical"):
+                serious.append(f"{name}: {found['id']}: {found['help']}: {found['nodes'][0]['html'][:200]}")
+    page.close()
+    assert not serious, "\n".join(serious)
+
+
+@pytest.mark.parametrize("words, first", [("LayerXGradCam", "masktune.xgradcam"), ("worst-group", None), ("MaskedDataset", "masktune.masking")])
+def test_search_finds(browser, words, first):
+    chromium, address = browser
+    page = chromium.new_page()
+    page.goto(f"{address}search.html?q={words}")
+    page.wait_for_selector("#search-results li a")
+    page.wait_for_function("document.querySelector('#search-results .search-summary')?.innerText.includes('found')")
+    titles = page.locator("#search-results li > a").all_inner_texts()
+    assert titles and (first is None or first in titles[:3]), titles
+    page.close()
+
+
+def test_the_contributing_examples_run():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(examples) == 3
+    for example in examples:
+        assert len(example.splitlines()) < 30
+        run = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
