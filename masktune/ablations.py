@@ -92,7 +92,7 @@ class AblationRow:
 def _measured(label:str, seed:int, found:Mapping[str, Evaluation], hidden:float)->AblationRow:
     tests = {name: e for name, e in found.items() if name != "swapped-val"}
     return AblationRow(label, seed, {name: e.average.accuracy for name, e in tests.items()},
-                       {name: e.worst_group_accuracy if e.groups else e.worst_class_accuracy for name, e in tests.items()}, found["swapped-val"].average.accuracy, hidden)
+                       {name: e.worst_class_accuracy if e.worst_group_accuracy is None else e.worst_group_accuracy for name, e in tests.items()}, found["swapped-val"].average.accuracy, hidden)
 
 # %% ../nbs/api/09_ablations.ipynb #d53bd101
 def _hidden_share(run:MaskTune, train)->float:

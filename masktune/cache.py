@@ -9,7 +9,9 @@ __all__ = ['cache_folder', 'CachedDataset', 'cached']
 import hashlib
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,9 +28,9 @@ def cache_folder()->Path:
 # %% ../nbs/api/00_cache.ipynb #f824f42d
 class _ImageFile:
     "Images of one size in one file, behind them a byte each that says whether it is there"
-    def __init__(self, path:Path, count:int, shape:tuple[int, int, int]):
+    def __init__(self, path:Path, count:int, shape:tuple[int, ...]):
         self.path, self.count, self.shape, self.size = path, count, shape, int(np.prod(shape))
-        self._open = None
+        self._open:Any = None  # process, descriptor, mapped bytes
 
     @property
     def _file(self)->tuple[int, np.memmap]:
@@ -77,7 +79,7 @@ class CachedDataset(ImageDataset):
 
     def _pixel_digest(self, sha): self.dataset._pixel_digest(sha)
 
-    def subset(self, index)->"CachedDataset":
+    def subset(self, index:Sequence[int]|Tensor)->"CachedDataset":
         "Only the samples at `index`, renumbered from 0; they share the file"
         return CachedDataset(self.dataset.subset(index), self.images, self.rows[torch.as_tensor(index, dtype=torch.int64)])
 

@@ -192,14 +192,14 @@ def _saliency(run:str, overwrite:bool=False, resume:bool=False, **changes):
 
     from masktune.files import is_main_process
     from masktune.resume import Resumable
-    from masktune.runs import clear_run, open_run
+    from masktune.runs import open_run
     _again(run, "round-1 exists already, with the model finetuned on it", (Path(run) / "round-1").exists() and is_main_process(), overwrite, resume, changes)
     opened, splits = open_run(run, **changes)
     if opened.on_device: raise ValueError("this run makes its masks on the device (on_device): there are no maps to compute, go on with masktune finetune")
     kept = Resumable(opened, run)
     if not resume:
         opened.rounds_ = []
-        kept._write(lambda: (clear_run(run, "round-*", "metrics.json", "selective.json"), kept.save_config()))
+        kept.restart("round-*", "metrics.json", "selective.json")
     kept.compute_maps(splits["train"])
     print(f"{opened.rounds_[0].maps}\n{run}/round-1/maps.safetensors. Next: masktune finetune {run}")
 
@@ -214,14 +214,14 @@ def _finetune(run:str, overwrite:bool=False, resume:bool=False, keep_every:float
 
     from masktune.files import is_main_process
     from masktune.resume import Resumable
-    from masktune.runs import clear_run, open_run
+    from masktune.runs import open_run
     begun = any((Path(run) / "round-1" / name).exists() for name in ("last.safetensors", "step.pt"))
     _again(run, "finetuning was begun already", begun and is_main_process(), overwrite, resume, changes)
     opened, splits = open_run(run, **changes)
     kept = Resumable(opened, run, seconds=keep_every)
     if not resume:
         opened.rounds_, opened.round_ = [replace(r, model=None) for r in opened.rounds_[:1]], None
-        kept._write(lambda: (clear_run(run, "round-[!1]*", "round-1[0-9]*", "round-1/last.safetensors", "round-1/state.pt", "round-1/step.pt", "metrics.json", "selective.json"), kept.save_config()))
+        kept.restart("round-[!1]*", "round-1[0-9]*", "round-1/last.safetensors", "round-1/state.pt", "round-1/step.pt", "metrics.json", "selective.json")
     kept.fit_rounds(splits["train"], splits["val"])
     print(f"{_rounds_line(opened, run)} Next: masktune evaluate {run}")
 
@@ -463,7 +463,8 @@ def main(
     named = next((word for word in arguments if word in COMMANDS), None)
     try:
         options = vars(_parser(named).parse_args(arguments))
-        step = {"demo": _demo, "run": _run, "ablate": _ablate, "datasets": _datasets, "selective": _selective, "erm": _erm, "saliency": _saliency, "finetune": _finetune, "evaluate": _evaluate, "report": _report, "recipes": _recipes, "lab": _lab}[options.pop("command")]
+        steps:dict[str, Any] = {"demo": _demo, "run": _run, "ablate": _ablate, "datasets": _datasets, "selective": _selective, "erm": _erm, "saliency": _saliency, "finetune": _finetune, "evaluate": _evaluate, "report": _report, "recipes": _recipes, "lab": _lab}
+        step = steps[options.pop("command")]
         run, quiet = options.get("run"), os.environ.get("RANK", "0") != "0"
         with redirect_stdout(open(os.devnull, "w", encoding="utf-8") if quiet else sys.stdout), _owned(run) if run and os.path.isdir(run) else nullcontext(): step(**options)  # of several processes one speaks
     except BrokenPipeError: return 0
@@ -472,11 +473,11 @@ def main(
         print(f"masktune: interrupted: {interrupted}" if str(interrupted) else "masktune: interrupted", "; the same command with --resume goes on from there" if resumable else "; finished steps are kept", sep="", file=sys.stderr)
         return 130
     except (ValueError, OSError) as error:
-        problems = getattr(error, "problems", [])
-        if getattr(error, "picture", ""): print(error.picture, file=sys.stderr)
+        problems, where, picture = (getattr(error, name, "") for name in ("problems", "where", "picture"))
+        if picture: print(picture, file=sys.stderr)
         for problem in problems if len(problems) > 1 else []: print(f"  - {problem}", file=sys.stderr)
-        if len(problems) > 1: print(f"masktune: {error.where}: {len(problems)} problems, listed above; mend or remove these and run again", file=sys.stderr)
-        elif problems: print(f"masktune: {error.where}: {problems[0]}", file=sys.stderr)
+        if len(problems) > 1: print(f"masktune: {where}: {len(problems)} problems, listed above; mend or remove these and run again", file=sys.stderr)
+        elif problems: print(f"masktune: {where}: {problems[0]}", file=sys.stderr)
         else: print(f"masktune: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0

@@ -32,7 +32,7 @@ def draw_curves(
     step = next(step for step in (.002, .005, .01, .02, .05, .1, .2) if top <= 5 * step)
     top = step * math.ceil(top / step - 1e-9)
     x = lambda coverage: left + (right - left) * coverage
-    y = lambda risk: base - (base - head) * np.minimum(risk / top, 1)
+    y:Any = lambda risk: base - (base - head) * np.minimum(risk / top, 1)
     image = Image.new("RGB", (width, height), "white")
     draw, font = ImageDraw.Draw(image), ImageFont.load_default(11)
     for share in (0, .25, .5, .75, 1):
@@ -43,10 +43,10 @@ def draw_curves(
         draw.text((6, y(risk) - 6), f"{100 * risk:.3g}", fill=(90, 90, 90), font=font)
     draw.text((left, base + 17), "risk, % wrong of the answered, against coverage, % answered", fill=(90, 90, 90), font=font)
     for name, color in zip(curves, CURVE_COLORS * len(curves), strict=False):
-        coverage, risk = curves[name].coverage.numpy(), curves[name].risk.numpy()
-        corners = [(x(a), y(b)) for k in range(len(coverage)) for a, b in ((coverage[k], risk[k]), (coverage[min(k + 1, len(coverage) - 1)], risk[k]))]
+        answered, wrong = curves[name].coverage.numpy(), curves[name].risk.numpy()
+        corners = [(x(a), y(b)) for k in range(len(answered)) for a, b in ((answered[k], wrong[k]), (answered[min(k + 1, len(answered) - 1)], wrong[k]))]
         draw.line(corners, fill=_rgb(color), width=3 if name == chosen else 1)
-    place = left + 6
+    place = left + 6.
     for name, color in zip(curves, CURVE_COLORS * len(curves), strict=False):
         draw.text((place, 0), name, fill=_rgb(color), font=font)
         place += draw.textlength(name, font) + 16

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -69,10 +69,10 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class ImageDataset(Dataset):
     """Labelled images as `Sample`s; a child says where pixel bytes come from (`_image`) and how to take a part (`_part`)."""
     def __init__(self,
-        labels,                              # (N,) class indices
+        labels:Any,                              # (N,) class indices
         classes:Sequence[str],               # a name for each class
         *,
-        groups=None,                         # (N,) group indices, -1 where unknown; for evaluation alone
+        groups:Any=None,                         # (N,) group indices, -1 where unknown; for evaluation alone
         group_names:Sequence[str]=(),        # a name for each group
         name:str="dataset",                  # what messages and reports call it
         split:str="",                        # train, val, test ...
@@ -99,6 +99,9 @@ class ImageDataset(Dataset):
 
     def _image(self, index:int)->Tensor: raise NotImplementedError(f"{type(self).__name__} must say where image {index} comes from")
     def _pixel_digest(self, sha)->None: raise NotImplementedError(f"{type(self).__name__} must say what identifies its images")
+    def subset(self, index:Sequence[int]|Tensor)->"ImageDataset":
+        "Only the samples at `index`, renumbered from 0"
+        raise NotImplementedError(f"{type(self).__name__} must say how to take a part")
 
     def _meta(self, index:Tensor)->dict:
         return dict(classes=self.classes, groups=self.groups[index], group_names=self.group_names,
@@ -120,9 +123,9 @@ class ArrayDataset(ImageDataset):
     "Images that lie in memory as one uint8 tensor"
     def __init__(self,
         images:Tensor,           # (N, 3, H, W) uint8
-        labels,                  # (N,) class indices
+        labels:Any,                  # (N,) class indices
         classes:Sequence[str],   # a name for each class
-        **meta,                  # see `ImageDataset`
+        **meta:Any,                  # see `ImageDataset`
     ):
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"images must be (N, 3, H, W) uint8, got {tuple(images.shape)} {images.dtype}")
@@ -132,7 +135,7 @@ class ArrayDataset(ImageDataset):
 
     def _image(self, index): return self.images[index]
     def _pixel_digest(self, sha): sha.update(np.ascontiguousarray(self.images.numpy()))
-    def subset(self, index)->"ArrayDataset":
+    def subset(self, index:Sequence[int]|Tensor)->"ArrayDataset":
         "Only the samples at `index`, renumbered from 0"
         index = torch.as_tensor(index, dtype=torch.int64)
         return ArrayDataset(self.images[index], self.labels[index], **self._meta(index))
@@ -158,14 +161,14 @@ class FileDataset(ImageDataset):
     "Images that lie on disk, decoded when they are asked for"
     def __init__(self,
         paths:Sequence[str|os.PathLike],  # one file per image
-        labels,                           # (N,) class indices
+        labels:Any,                           # (N,) class indices
         classes:Sequence[str],            # a name for each class
         *,
         resize:int|None=256,              # shorter side after resizing, in pixels
         crop:int|None=224,                # side of the centre crop, in pixels
         mean:Sequence[float]=IMAGENET_MEAN,
         std:Sequence[float]=IMAGENET_STD,
-        **meta,                           # see `ImageDataset`
+        **meta:Any,                           # see `ImageDataset`
     ):
         super().__init__(labels, classes, mean=mean, std=std, **meta)
         self.paths, self.resize, self.crop = [Path(p) for p in paths], resize, crop
@@ -179,7 +182,7 @@ class FileDataset(ImageDataset):
         lines = (f"{os.path.relpath(p, root)}:{p.stat().st_size}\n" for p in self.paths)
         sha.update(f"{self.resize}:{self.crop}\n{''.join(lines)}".encode())
 
-    def subset(self, index)->"FileDataset":
+    def subset(self, index:Sequence[int]|Tensor)->"FileDataset":
         "Only the samples at `index`, renumbered from 0"
         index = torch.as_tensor(index, dtype=torch.int64)
         return FileDataset([self.paths[i] for i in index.tolist()], self.labels[index], resize=self.resize, crop=self.crop, **self._meta(index))
@@ -188,12 +191,12 @@ class FileDataset(ImageDataset):
 class PairsDataset(ImageDataset):
     "Any map-style data set of `(image, label)` pairs, images as PIL or as uint8 tensors of one size"
     def __init__(self,
-        pairs,                             # `pairs[i]` is `(image, label)`; `len(pairs)` works
+        pairs:Any,                             # `pairs[i]` is `(image, label)`; `len(pairs)` works
         classes:Sequence[str]|None=None,   # a name for each class; default: `pairs.classes`, else their numbers
         *,
-        labels=None,                       # (N,) class indices; default: `pairs.targets`, else each pair is asked once
-        transform=None,                    # deterministic: resize, crop; never augmentation
-        **meta,                            # see `ImageDataset`
+        labels:Any=None,                       # (N,) class indices; default: `pairs.targets`, else each pair is asked once
+        transform:Callable[[Any], Any]|None=None,                    # deterministic: resize, crop; never augmentation
+        **meta:Any,                            # see `ImageDataset`
     ):
         if labels is None: labels = getattr(pairs, "targets", None)
         labels = torch.as_tensor([int(label) for label in (labels if labels is not None else (pairs[i][1] for i in range(len(pairs))))])
@@ -215,7 +218,7 @@ class PairsDataset(ImageDataset):
         for index in torch.linspace(0, len(self) - 1, min(len(self), 32)).long().tolist():  # a sample: reading all may take hours
             sha.update(np.ascontiguousarray(self._image(index).numpy()))
 
-    def subset(self, index)->"PairsDataset":
+    def subset(self, index:Sequence[int]|Tensor)->"PairsDataset":
         "Only the samples at `index`, renumbered from 0"
         index = torch.as_tensor(index, dtype=torch.int64)
         return PairsDataset(Subset(self.pairs, index.tolist()), labels=self.labels[index], transform=self.transform, **self._meta(index))
@@ -255,7 +258,7 @@ def make_augmentation(
 
 # %% ../nbs/api/00_data.ipynb #2d1bae2e
 def stratified_split(
-    labels,                      # (N,) class indices
+    labels:Any,                      # (N,) class indices
     fractions:Sequence[float],   # the parts' shares, sum at most 1
     seed:int=0,
 )->list[Tensor]:                 # one sorted index tensor per part
@@ -264,7 +267,7 @@ def stratified_split(
     if min(fractions) < 0 or sum(fractions) > 1 + 1e-9:
         raise ValueError(f"fractions must be at least 0 and sum to at most 1, got {list(fractions)}")
     generator = torch.Generator().manual_seed(seed)
-    parts = [[] for _ in fractions]
+    parts:list[list[Tensor]] = [[] for _ in fractions]
     for label in labels.unique():
         positions = (labels == label).nonzero().flatten()
         positions = positions[torch.randperm(len(positions), generator=generator)]

@@ -106,7 +106,7 @@ BIASED_SPLITS = ("train", "val", "test", "biased-test")
 # %% ../nbs/api/00_datasets.ipynb #efab018a
 def biased_digits(
     split:str="train",          # train, val, test (no square anywhere) or biased-test (squares on class 1 alone)
-    root=None,                  # unused: the data are embedded
+    root:Any=None,                  # unused: the data are embedded
     *,
     seed:int=0,                 # splits the scans and places the exceptions
     exceptions:float=0.01,      # share of each class that breaks the rule in train and val
@@ -149,14 +149,15 @@ def biased_mnist(
 def _photographs()->tuple[Tensor, Tensor]:
     "scikit-learn's two photographs, (3, 427, 640) float: a temple in China, a flower"
     from sklearn.datasets import load_sample_image
-    return tuple(torch.from_numpy(load_sample_image(f"{name}.jpg").copy()).permute(2, 0, 1).float() for name in ("china", "flower"))
+    temple, flower = (torch.from_numpy(load_sample_image(f"{name}.jpg").copy()).permute(2, 0, 1).float() for name in ("china", "flower"))
+    return temple, flower
 
 # %% ../nbs/api/00_datasets.ipynb #908da156
 @lru_cache(maxsize=16)
-def _scenes(labels:tuple[int, ...], share:float, size:int, seed:int)->tuple[Tensor, Tensor]:
+def _scenes(classes:tuple[int, ...], share:float, size:int, seed:int)->tuple[Tensor, Tensor]:
     "A crop of a photograph for each label, (N, 3, size, size) float, and which photograph it is from: `share` of each class from its own"
     generator = torch.Generator().manual_seed(seed)
-    labels = torch.tensor(labels)
+    labels = torch.tensor(classes)
     own = assign_shortcut(labels, (share, share), seed=seed)
     places = torch.where(own, labels, 1 - labels)
     scenes = torch.empty(len(labels), 3, size, size)
@@ -193,7 +194,7 @@ def _draw_scenes(split:str, seed:int, correlation:float, size:int, digit:int, co
 # %% ../nbs/api/00_datasets.ipynb #d5ce0002
 def digit_scenes(
     split:str="train",          # train, val or test (every group equally frequent)
-    root=None,                  # unused: the data are embedded
+    root:Any=None,                  # unused: the data are embedded
     *,
     seed:int=0,                 # splits the scans, chooses scenes
     correlation:float=0.95,     # share of each class that lies on its own scene in train and val

@@ -70,9 +70,9 @@ class Evaluation:
     @property
     def worst_class(self)->str|None: "Name of the class with the lowest accuracy"; return self._worst(self.classes)
     @property
-    def worst_group_accuracy(self)->float|None: return self.groups[self.worst_group].accuracy if self.groups else None
+    def worst_group_accuracy(self)->float|None: return min(share.accuracy for share in self.groups.values()) if self.groups else None
     @property
-    def worst_class_accuracy(self)->float: return self.classes[self.worst_class].accuracy
+    def worst_class_accuracy(self)->float: return min(share.accuracy for share in self.classes.values())
 
     def to_dict(self)->dict[str, Any]:
         "Everything but the per-image tensors, as `metrics.json` stores it"
@@ -106,9 +106,11 @@ def _accelerator(device:str|torch.device|None=None, mixed_precision:str="no"):
     return accelerator
 
 # %% ../nbs/api/02_erm.ipynb #a1f11e52
-def _to_device(model:nn.Module, device:torch.device)->nn.Module:
+def _to_device(model:Classifier, device:torch.device)->Classifier:
     "Move a model; on a GPU also its convolutions' weights to channels-last order, which tensor cores read fastest"
-    return model.to(device, memory_format=torch.channels_last) if device.type == "cuda" else model.to(device)
+    model.to(device)
+    if device.type == "cuda": model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
 
 # %% ../nbs/api/02_erm.ipynb #8862dd20
 def _is_watched()->bool:
@@ -117,11 +119,11 @@ def _is_watched()->bool:
 
 # %% ../nbs/api/02_erm.ipynb #9b1c77aa
 def progress_bar(
-    iterable,                    # what to go through
+    iterable:Any,                    # what to go through
     description:str,             # what is being done
     progress:bool|None=None,     # True, False, or None: a bar on a terminal and in a notebook, unless TQDM_DISABLE is set
-    **options,                   # passed to tqdm
-):
+    **options:Any,                   # passed to tqdm
+)->Any:            # the same, item by item
     "Wrap an iterable in a tqdm bar with rate and time left, where somebody is there to see it"
     if progress is None: progress = _is_watched() and not os.environ.get("TQDM_DISABLE")
     return tqdm(iterable, desc=description, disable=not progress, leave=False, **options)
@@ -217,7 +219,7 @@ class _Pairs(Dataset):
 
 # %% ../nbs/api/02_erm.ipynb #78382c03
 def make_optimizer(
-    parameters,                  # what to train
+    parameters:Any,                  # what to train
     name:str="sgd",              # sgd or adam
     *,
     lr:float,                    # learning rate
@@ -312,7 +314,8 @@ def recalibrate_batchnorm(
                 with accelerator.autocast(): classifier(images if batch_transform is None else batch_transform(images))
         if accelerator.num_processes > 1:
             for norm in norms:
-                for statistic in (norm.running_mean, norm.running_var): statistic.copy_(accelerator.reduce(statistic, "mean"))
+                for statistic in (norm.running_mean, norm.running_var):
+                    if statistic is not None: statistic.copy_(accelerator.reduce(statistic, "mean"))
     finally:
         for norm, momentum in zip(norms, momenta, strict=True): norm.momentum = momentum
         classifier.train(training)
@@ -394,7 +397,9 @@ def fit(
                         pin_memory=accelerator.device.type == "cuda", persistent_workers=num_workers > 0)
     trained, stepper, loader = accelerator.prepare(torch.compile(model) if compile else model, stepper, loader)
     plan = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "images": len(dataset), "optimizer": optimizer, "schedule": schedule, "processes": accelerator.num_processes}
-    history, best_score, best_state, best_epoch, totals = [], -math.inf, None, 0, torch.zeros(3)
+    history:list[dict[str, float]] = []
+    best_state:Any = None
+    best_score, best_epoch, totals = -math.inf, 0, torch.zeros(3)
     first, done = 1, 0
     with torch.random.fork_rng():
         torch.manual_seed(seed + accelerator.process_index)

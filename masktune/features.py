@@ -75,7 +75,7 @@ def explored_features(
     if len(dataset) > limit: dataset = dataset.subset(sorted(torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))[:limit].tolist()))
     rule, size = Threshold.parse(run.rule), tuple(dataset[0].image.shape[-2:])
     area, entropy, drop, masks = {}, {}, {}, {}
-    for name, model in (("ERM", run.erm_), ("MaskTune", run.model_)):
+    for name, model in (("ERM", run._erm()), ("MaskTune", run.model_)):
         maps = run.explain(model, dataset)
         upsampled = normalize(maps.maps, size)
         area[name], entropy[name] = float(saliency_area(upsampled).mean()), float(saliency_entropy(maps.maps).mean())

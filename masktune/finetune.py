@@ -11,6 +11,7 @@ import os
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +203,7 @@ class MaskTune(Settings):
         train, val = self._cached(train), None if val is None else self._cached(val)
         if self.epochs:
             result = fit(model, train, val, epochs=self.epochs, lr=self.lr, schedule=self.schedule, milestones=self.milestones, gamma=self.gamma,
-                         select=self.select, augment=self._augmentation(train), seed=self.seed, on_epoch=on_epoch and (lambda row: on_epoch("erm", row)),
+                         select=self.select, augment=self._augmentation(train), seed=self.seed, on_epoch=None if on_epoch is None else partial(on_epoch, "erm"),
                          **self._training(), **watching)
             best, last, optimizer_state, history = result.best_state, result.last_state, result.optimizer_state, result.history
         else:
@@ -217,7 +218,7 @@ class MaskTune(Settings):
         for name in changes:
             if name in ERM_SETTINGS: raise ValueError(f"{name} belongs to the training of the plain model, which a branch shares: train another one")
         other = replace(self, **changes)
-        other._take_erm(self._erm(), self.erm_.network.state_dict(), self.erm_last_, self.optimizer_state_, self.history_["erm"])
+        other._take_erm(self._erm(), self._erm().network.state_dict(), self.erm_last_, self.optimizer_state_, self.history_["erm"])
         if self.rounds_ and all(getattr(other, name) == getattr(self, name) for name in MAP_SETTINGS): other.rounds_ = [Round(self.rounds_[0].maps)]
         return other
 
@@ -280,7 +281,7 @@ class MaskTune(Settings):
         if len(self.rounds_) < number: raise ValueError(f"round {number} has no maps yet: call compute_maps first")
         data, transform = (self._cached(train), self._mask_batches(number)) if self.on_device else (self.masked(train, number), None)
         this = self.rounds_[number - 1]
-        this.model, result = self._finetune(data, number, transform, on_epoch and (lambda row: on_epoch(f"round-{number}", row)), **watching)
+        this.model, result = self._finetune(data, number, transform, None if on_epoch is None else partial(on_epoch, f"round-{number}"), **watching)
         this.history, this.optimizer_state = result.history, result.optimizer_state
         self.history_[f"round-{number}"], self.round_ = result.history, None
         return self
@@ -378,7 +379,7 @@ class MaskTune(Settings):
         "Write the plain model alone: its best and its last weights, and its optimiser's state"
         place = Path(folder) / "erm"
         save_weights(place / "best.safetensors", self._erm())
-        save_weights(place / "last.safetensors", _with_weights(self.erm_, self.erm_last_))
+        save_weights(place / "last.safetensors", _with_weights(self._erm(), self.erm_last_))
         save_state(place / "state.pt", {"optimizer": self.optimizer_state_, "history": self.history_["erm"]})  # last: it says that the rest is there
 
     def save_metrics(self, folder:str|os.PathLike)->None:

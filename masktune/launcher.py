@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,7 +67,12 @@ class Launcher(Panel):
         self.box.children = [row(self.lr, self.rounds, self.device, self.processes, self.rule_shown), row(self.start, self.stop, self.resume, self.bar, self.says), self.curves, self.result,
                              W.Accordion([self.log], titles=["Log"], selected_index=None)]
         self._shared = folder if folder is not None else tempfile.mkdtemp(prefix="masktune-")
-        self.state_, self._thread, self._halt, self._lines, self._points = None, None, threading.Event(), [], []
+        self._halt = threading.Event()
+        self.state_:Any = None
+        self._thread:Any = None
+        self._first:Any = None
+        self._lines:list[str] = []
+        self._points:list[tuple[float, float, float]] = []
         if scrubber is not None:
             for control in (scrubber.rule_name, scrubber.strength, scrubber.fill_name): self._watch(control, lambda _: self._show_rule())
         self._show_rule()

@@ -26,7 +26,7 @@ from .xgradcam import SaliencyMaps, _source
 # %% ../nbs/api/04_masking.ipynb #b8396a1b
 def normalize(
     maps:Tensor,             # (B, h, w) float, any scale
-    size:tuple[int, int],    # (H, W) of the images
+    size:Sequence[int],    # (H, W) of the images
 )->Tensor:                   # (B, H, W) float32, 0..1
     "Upsample maps to the images' size and stretch each to 0..1; a constant map becomes all zero"
     if maps.ndim != 3: raise ValueError(f"maps must be (B, h, w), got {tuple(maps.shape)}")
@@ -114,7 +114,7 @@ class Threshold:
 
     def __call__(self,
         maps:Tensor,             # (B, h, w) float, as `SaliencyMaps` holds them
-        size:tuple[int, int],    # (H, W) of the images
+        size:Sequence[int],    # (H, W) of the images
     )->Tensor:                   # (B, H, W) bool, True where the image is hidden
         "Upsample, normalise and threshold a batch of maps, on their device"
         function, parameter, *_ = _RULES[self.name]
@@ -130,18 +130,18 @@ class Threshold:
         text:str,  # such as "mean_std(k=2)", "quantile(0.95)" or "otsu"
     )->"Threshold":
         "Read a rule from text; raises `ValueError` that shows how to write one"
-        def refuse(): raise ValueError(f"cannot read the threshold {text!r}: write {', '.join(str(cls(n, r[2])) for n, r in _RULES.items())}")
+        refusal = ValueError(f"cannot read the threshold {text!r}: write {', '.join(str(cls(n, r[2])) for n, r in _RULES.items())}")
         try: node = ast.parse(text.strip(), mode="eval").body
-        except SyntaxError: refuse()
+        except SyntaxError: raise refusal from None
         call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
-        if not isinstance(call.func, ast.Name): refuse()
+        if not isinstance(call.func, ast.Name): raise refusal
         name = look_up("threshold", call.func.id, _RULES)
         _, parameter, default = _RULES[name]
         keywords = {keyword.arg: keyword.value for keyword in call.keywords}
-        if len(call.args) + len(keywords) > 1 or not set(keywords) <= {parameter}: refuse()
+        if len(call.args) + len(keywords) > 1 or not set(keywords) <= {parameter}: raise refusal
         given = [*call.args, *keywords.values()]
         try: return cls(name, ast.literal_eval(given[0]) if given else default)
-        except (SyntaxError, TypeError): refuse()
+        except (SyntaxError, TypeError): raise refusal from None
 
 # %% ../nbs/api/04_masking.ipynb #5dc0c871
 _RULES:dict[str, tuple[Callable, str|None, float|None]] = {  # function, its parameter, the default
@@ -229,7 +229,7 @@ class MaskedDataset(ImageDataset):
 
     def masks(self,
         indices:Sequence[int],         # positions in the data set
-        size:tuple[int, int]|None=None,  # (H, W) of the images; None asks the first
+        size:Sequence[int]|None=None,  # (H, W) of the images; None asks the first
     )->Tensor:                         # (B, H, W) bool, True where the image is hidden
         "Compute the masks of some images"
         size = size or tuple(self.dataset[int(indices[0])].image.shape[-2:])
@@ -250,7 +250,7 @@ class MaskedDataset(ImageDataset):
         index = torch.as_tensor(index, dtype=torch.int64)
         return ArrayDataset(torch.stack([s.image for s in self.__getitems__(index.tolist())]), self.labels[index], **self._meta(index))
 
-    def subset(self, index)->"MaskedDataset|ArrayDataset":
+    def subset(self, index:Sequence[int]|Tensor)->"MaskedDataset|ArrayDataset":
         "Only the samples at `index`, renumbered from 0"
         part = self.dataset.subset(index)
         return MaskedDataset(part, self.maps.subset(index, part), self.rule, self.fill)
@@ -286,7 +286,7 @@ class SwappedDataset(MaskedDataset):
         super()._pixel_digest(sha)
         sha.update(f"swapped:{self.seed}".encode())
 
-    def subset(self, index)->ArrayDataset:
+    def subset(self, index:Sequence[int]|Tensor)->ArrayDataset:
         "Only the samples at `index`, renumbered from 0; partners stay who they are"
         return self._in_memory(index)
 
@@ -321,7 +321,7 @@ class MaskBatch:
 # %% ../nbs/api/04_masking.ipynb #cbce6513
 def random_square_mask(
     count:int,                              # B, how many masks
-    size:tuple[int, int],                   # (H, W) of the images
+    size:Sequence[int],                   # (H, W) of the images
     sides:tuple[float, float]=(1/14, 1/2),  # least and largest side, as shares of the image's shorter side
     device:str|torch.device|None=None,
 )->Tensor:                                  # (B, H, W) bool, True where the image is hidden
@@ -361,7 +361,7 @@ class MovedMasks(MaskedDataset):
         super().__init__(dataset, maps, rule, fill)
         self.steps, self.seed = torch.rand(len(dataset), 2, generator=torch.Generator().manual_seed(seed)), seed
 
-    def masks(self, indices:Sequence[int], size:tuple[int, int]|None=None)->Tensor:
+    def masks(self, indices:Sequence[int], size:Sequence[int]|None=None)->Tensor:
         found = super().masks(indices, size)
         steps = self.steps[torch.as_tensor(indices)] * (torch.tensor(found.shape[1:]) - 1) + 1  # at least one pixel
         return torch.stack([mask.roll(step, (0, 1)) for mask, step in zip(found, steps.long().tolist(), strict=True)])
@@ -370,6 +370,6 @@ class MovedMasks(MaskedDataset):
         super()._pixel_digest(sha)
         sha.update(f"moved:{self.seed}".encode())
 
-    def subset(self, index)->ArrayDataset:
+    def subset(self, index:Sequence[int]|Tensor)->ArrayDataset:
         "Only the samples at `index`, renumbered from 0; masks stay where they went"
         return self._in_memory(index)

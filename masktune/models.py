@@ -25,6 +25,10 @@ class Classifier(nn.Module):
     """A network with its input step: uint8 images in, class scores out.
 
     `network` is used as it is, not copied: training the classifier trains it. Float images pass as already in 0..1."""
+    network:nn.Module
+    mean:Tensor
+    std:Tensor
+
     def __init__(self,
         network:nn.Module,                  # float images (B, 3, H, W) -> logits (B, C)
         mean:Sequence[float]=(0., 0., 0.),  # per channel, for images in 0..1
@@ -43,7 +47,7 @@ class Classifier(nn.Module):
 # %% ../nbs/api/01_models.ipynb #02ff26d6
 def as_classifier(
     model:nn.Module,  # a `Classifier`, or any network
-    dataset,          # gives the normalisation where `model` has none of its own
+    dataset:Any,          # gives the normalisation where `model` has none of its own
 )->Classifier:
     "Return `model` with an input step: as it is when it has one, else wrapped with `dataset`'s mean and std"
     return model if isinstance(model, Classifier) else Classifier(model, dataset.mean, dataset.std)
@@ -153,7 +157,7 @@ def model_fingerprint(
     for name, value in sorted(network.state_dict().items()):
         if isinstance(value, Tensor):
             sha.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
-            sha.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy() if value.numel() else b"")
+            sha.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy() if value.numel() else b"")  # type: ignore[arg-type]
     return sha.hexdigest()[:16]
 
 # %% ../nbs/api/01_models.ipynb #990e7ae4
@@ -198,12 +202,14 @@ class _Record(NamedTuple):
     module:nn.Module
     output:Tensor
     version:int   # in-place operations raise it: the same tensor at another version is another value
-    grid:tuple[int, int, TokensToGrid|None]|None
+    grid:Any      # (height, width, TokensToGrid or None); None where there is no grid
 
 # %% ../nbs/api/01_models.ipynb #81ef54fa
 def _trace(model:nn.Module, example:Tensor)->tuple[list[_Record], nn.Module|None]:
     "Every module's outputs in the order they finish, and the last linear layer (the head)"
-    records, seen, head, handles = [], set(), None, []
+    records:list[_Record] = []
+    seen:set[tuple[int, int]] = set()
+    head, handles = None, []
     def note(name):
         def hook(module, args, output):
             nonlocal head
@@ -225,7 +231,7 @@ def _trace(model:nn.Module, example:Tensor)->tuple[list[_Record], nn.Module|None
 # %% ../nbs/api/01_models.ipynb #264e66d6
 def _influences(model:nn.Module, record:_Record, head:nn.Module|None, example:Tensor)->bool:
     "Whether the scores depend on the grid of a module's output"
-    leaf = None
+    leaf:Any = None
     def cut(module, args, output):
         nonlocal leaf
         leaf = output.detach().requires_grad_()
@@ -309,12 +315,12 @@ def named_layer(
     if isinstance(layer, TargetLayer): return layer
     if layer is None: return find_target_layer(model, example)
     modules = dict(model.named_modules())
-    if isinstance(layer, nn.Module):
+    if not isinstance(layer, str):
         names = [name for name, module in modules.items() if module is layer]
         if not names: raise ValueError(f"layer {type(layer).__name__} is not part of this {type(model).__name__}")
         layer = names[0]
     elif layer not in modules and f"network.{layer}" in modules: layer = f"network.{layer}"  # a name from inside a `Classifier`
-    name = look_up("layer", layer, [m for m in modules if m])
+    name = look_up("layer", str(layer), [m for m in modules if m])
     was_training = model.training
     model.eval()
     try: records, _ = _trace(model, example[:1])

@@ -77,7 +77,7 @@ class _Sheet:
         self.canvas = np.array(image)
 
 # %% ../nbs/api/09_panels.ipynb #fdb0c6c6
-def _rgb(color:str)->tuple[int, int, int]: return tuple(int(color[i:i + 2], 16) for i in (1, 3, 5))
+def _rgb(color:str)->tuple[int, int, int]: return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
 
 # %% ../nbs/api/09_panels.ipynb #7d656c32
 def draw_histogram(
@@ -134,7 +134,7 @@ class Panel:
         shut(self.box)
 
     def _repr_mimebundle_(self, include=None, exclude=None, **_)->dict[str, Any]:
-        bundle = {"text/plain": self.describe(), "image/png": base64.b64encode(encode(self.still(), "png")).decode()}
+        bundle:dict[str, Any] = {"text/plain": self.describe(), "image/png": base64.b64encode(encode(self.still(), "png")).decode()}
         if not self._closed: bundle["application/vnd.jupyter.widget-view+json"] = {"version_major": 2, "version_minor": 0, "model_id": self.box.model_id}
         return bundle
 
@@ -156,6 +156,8 @@ def _group_table(rows:Sequence[GroupRow], before:str, after:str)->str:
 # %% ../nbs/api/09_panels.ipynb #1598ab1e
 class _Gallery(Panel):
     "Images of a data set, filtered, sorted and paged; a child draws the page"
+    _sheet:_Sheet
+
     def __init__(self, dataset:ImageDataset, page_size:int, tile:int):
         super().__init__()
         self.dataset, self.order = dataset, np.arange(len(dataset))

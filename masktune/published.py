@@ -120,7 +120,8 @@ def open_waterbirds(
     "Open Waterbirds, background against species (Sagawa et al., 2020; MaskTune, section 4.2); raises `DatasetError` with every problem found"
     name = "waterbirds"
     folder = _find_root(name, root, lambda f: (f / "metadata.csv").is_file(), "metadata.csv")
-    table, problems = {part: [] for part in _PARTS.values()}, []
+    table:dict[str, list[Any]] = {part: [] for part in _PARTS.values()}
+    problems:list[str] = []
     for number, row in enumerate(_read_columns(name, folder / "metadata.csv", ("img_filename", "y", "split", "place")), start=2):
         y, place, part = (str(row[column]).strip() for column in ("y", "place", "split"))
         wrong = [f"{column} {value!r} is none of {', '.join(known)}" for column, value, known in (("y", y, "01"), ("place", place, "01"), ("split", part, "012")) if value not in list(known)]
@@ -159,14 +160,15 @@ def open_celeba(
     def is_root(f): return any((f / f"list_attr_celeba.{kind}").is_file() for kind in ("csv", "txt"))
     folder = _find_root(name, root, is_root, "list_attr_celeba.csv or list_attr_celeba.txt")
     attributes, partition = (_celeba_table(folder, stem) for stem in ("list_attr_celeba", "list_eval_partition"))
-    if partition is None: raise _wrong_tree(name, folder, "no list_eval_partition.csv or list_eval_partition.txt")
+    if attributes is None or partition is None: raise _wrong_tree(name, folder, "no list_eval_partition.csv or list_eval_partition.txt")
     images = next((f for f in (folder / "img_align_celeba" / "img_align_celeba", folder / "img_align_celeba") if f.is_dir()), None)
     if images is None: raise _wrong_tree(name, folder, "no img_align_celeba")
     known = list(attributes[0]) if attributes else []
     for column in (target, spurious):
         if column not in known: raise DatasetError(f"{name} at {folder}", [f"no attribute {column!r} in list_attr_celeba: found {', '.join(known[1:9])} ..."])
     problems, of = [], {row["image_id"]: row for row in attributes}
-    table, order = {part: [] for part in _PARTS.values()}, []
+    table:dict[str, list[Any]] = {part: [] for part in _PARTS.values()}
+    order:list[Any] = []
     for row in partition:
         image, part = row["image_id"], str(row.get("partition")).strip()
         values = [str(of.get(image, {}).get(column)).strip() for column in (target, spurious)]
@@ -221,10 +223,11 @@ def open_background_challenge(
     look_up(f"split of {name}", split, ("train", "val", *BACKGROUND_VARIANTS))
     places = {"train": folder / "train", "val": folder / "val"} | ({} if split in ("train", "val") else {split: _variant_folder(folder, split)})
     if places[split] is None: raise _wrong_tree(name, folder, f"no test variant {split!r}: expected test/{split}/val/00_dog ...")
-    table, problems = {}, []
+    table:dict[str, list[Any]] = {}
+    problems:list[str] = []
     for part, place in places.items():
         table[part] = []
-        for class_folder in sorted(entry for entry in place.iterdir() if entry.is_dir()):
+        for class_folder in sorted(entry for entry in Path(place or folder).iterdir() if entry.is_dir()):
             number = class_folder.name.split("_")[0]
             if not number.isdigit() or int(number) >= len(_IN9): problems.append(f"extra class folder {class_folder}: expected the nine 00_dog ... 08_fish")
             else: table[part] += [(file, int(number), -1) for file in sorted(class_folder.iterdir()) if file.suffix.lower() in IMAGE_SUFFIXES]

@@ -12,7 +12,7 @@ __all__ = ['ERM_COLOR', 'MASKTUNE_COLOR', 'CONTROL_COLOR', 'MASK_COLOR', 'CURVE_
 import base64
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -111,7 +111,7 @@ MAP_COLORS = "inferno"  # perceptually uniform, readable in grey
 
 # %% ../nbs/api/07_report.ipynb #f5d4781a
 @contextmanager
-def figure_style():
+def figure_style()->Iterator[None]:
     "Within: the look of every figure here"
     with matplotlib.rc_context({"font.size": 10, "axes.titlesize": 10.5, "axes.titlelocation": "left", "axes.spines.top": False, "axes.spines.right": False,
                                 "axes.edgecolor": "#444444", "axes.labelcolor": "#222222", "xtick.color": "#444444", "ytick.color": "#444444",
@@ -192,7 +192,7 @@ def plot_training(
 
 # %% ../nbs/api/07_report.ipynb #17231f9b
 def pick_examples(
-    labels,              # (N,) class indices
+    labels:Tensor,            # (N,) class indices
     per_class:int=4,     # how many of each class
     columns:int=8,       # at most this many in all
     seed:int=0,          # which ones: at random, so that nobody chose them
@@ -220,14 +220,15 @@ def overlay(
     return (1 - strength) * grey.cpu()[..., None] + strength * colors
 
 # %% ../nbs/api/07_report.ipynb #0833d43d
-def _tiles(rows:Sequence[tuple[str, Sequence]], titles:Sequence[str], captions:Mapping[int, Sequence[tuple[str, str]]]|None=None, outlines:Mapping[int, Tensor]|None=None)->ReportFigure:
+def _tiles(rows:Sequence[tuple[str, Any]], titles:Sequence[str], captions:Mapping[int, Sequence[tuple[str, str]]]|None=None, outlines:Mapping[int, Tensor]|None=None)->ReportFigure:
     "A table of pictures: a labelled row for each way of looking, a column per image, the class above its first column"
     captions, outlines = captions or {}, outlines or {}
     columns = len(titles)
     with figure_style():
         figure = ReportFigure(figsize=(1.15 + 0.98 * columns, 0.35 + sum(1.2 if r in captions else 0.98 for r in range(len(rows)))))
         axes = figure.subplots(len(rows), columns, squeeze=False)
-        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
+        engine:Any = figure.get_layout_engine()
+        engine.set(w_pad=0.02, h_pad=0.02, wspace=0.02, hspace=0.02)
         for r, (name, pictures) in enumerate(rows):
             for c, picture in enumerate(pictures):
                 panel = axes[r, c]
@@ -451,11 +452,11 @@ def _report_figures(run:MaskTune, train:ImageDataset, datasets:Mapping[str, Imag
                     "finetuning saw it.", "Rows of images, saliency maps, masks and masked images, by class", plot_examples(part, explained, Threshold.parse(run.rule), run.fill, range(len(part)))))
     index = pick_examples(datasets[hardest].labels)
     part = datasets[hardest].subset(index)
-    before, after = (run.explain(model, part) for model in (run.erm_, run.model_))
+    before, after = (run.explain(model, part) for model in (run._erm(), run.model_))
     figures.append(("maps", f"Before and after, on {hardest}", "Test images picked at random, the map of each model for the class it predicts, and that class: ✓ right, ✗ wrong.",
                     "Saliency maps of ERM and MaskTune side by side on the same test images, with their predictions", plot_maps(part, before, after, range(len(part)))))
     some = train.subset(sorted(torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:1000].tolist()))
-    before, after = (run.explain(model, some) for model in (run.erm_, run.model_))
+    before, after = (run.explain(model, some) for model in (run._erm(), run.model_))
     figures.append(("mean-maps", "Where the evidence lies, on the whole", f"The mean map of each class over {len(some):,} training images. A shortcut with a fixed place burns through.",
                     "Mean saliency map per class for ERM and MaskTune", plot_mean_maps(some, before, after)))
     if any(run.history_.values()):

@@ -8,11 +8,13 @@ __all__ = ['StopSignals', 'StepKeeper', 'Resumable']
 # %% ../nbs/api/05_resume.ipynb #c683c210
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -133,8 +135,9 @@ class Resumable:
         "The plain model"
         if self.run.erm_ is None:
             self._write(self.save_config)
-            self._train("erm", lambda **watching: self.run.fit_erm(train, val, self.log, **watching))
-            self._write(lambda: (self.save_config(), self.run.save_erm(self.folder)))
+            self._train("erm", partial(self.run.fit_erm, train, val, self.log))
+            self._write(self.save_config)
+            self._write(lambda: self.run.save_erm(self.folder))
             self._finished("erm")
         return self
 
@@ -152,8 +155,8 @@ class Resumable:
             self.compute_maps(train, number)
             if run.rounds_[number - 1].model is not None: continue
             place = f"round-{number}"
-            self._train(place, lambda number=number, **watching: run.finetune_round(train, number, self.log, **watching))
-            self._write(lambda number=number: run.save_round(self.folder, number, maps=False))
+            self._train(place, partial(run.finetune_round, train, number, self.log))
+            self._write(partial(run.save_round, self.folder, number, maps=False))
             self._finished(place)
         if run.rounds > 1 and val is not None and run.choose == "swapped" and run.round_ is None: run.choose_round(val)
         self._write(self.save_config)
@@ -169,6 +172,14 @@ class Resumable:
             except TrainingStopped as stopped: raise KeyboardInterrupt(f"saved {place} after step {stopped.state['step']} of epoch {stopped.state['epoch']}") from None
 
     def _finished(self, place:str)->None: self._write(lambda: (self.folder / place / "step.pt").unlink(missing_ok=True))
+
+    def restart(self, *parts:str)->None:
+        "Take results out of the folder (patterns), and write the settings as they are now"
+        def change():
+            for pattern in parts:
+                for path in self.folder.glob(pattern): shutil.rmtree(path) if path.is_dir() else path.unlink()
+            self.save_config()
+        self._write(change)
 
     def save_config(self)->None:
         "Write `config.json`"

@@ -249,6 +249,8 @@ class SelectiveClassifier(nn.Module):
     """One model or several that answer together or abstain (MaskTune, section 4.3). Models are used as they are, not copied.
 
     `calibrate` chooses the threshold; `forward` and `predict` give a `Decision`."""
+    threshold:Tensor
+
     def __init__(self,
         models:Sequence[Classifier],  # with their input step: `run.erm_`, `run.model_`, a round's ...
         score:str="product",          # one of `SCORES`
@@ -280,8 +282,9 @@ class SelectiveClassifier(nn.Module):
         if (coverage is None) == (max_risk is None): raise ValueError("give coverage or max_risk, one of them")
         answer, score = self.scores(val, **options)
         correct = answer == val.labels
-        if coverage is not None: threshold, bound = coverage_threshold(score, coverage), None
-        else: threshold, bound = risk_threshold(score, correct, max_risk, confidence)
+        bound:float|None = None
+        if max_risk is not None: threshold, bound = risk_threshold(score, correct, max_risk, confidence)
+        elif coverage is not None: threshold = coverage_threshold(score, coverage)
         accepted = score >= threshold
         self.threshold.fill_(threshold)
         self.calibration_ = {"coverage": coverage, "max_risk": max_risk, "confidence": confidence if bound is not None else None, "bound": bound, "images": len(val),
@@ -307,10 +310,11 @@ class SelectiveClassifier(nn.Module):
     )->Path:
         "Write the classifier, atomically"
         folder = Path(folder)
-        for number, model in enumerate(self.models): save_weights(folder / f"model-{number}.safetensors", model)
+        members:list[Any] = list(self.models)
+        for number, model in enumerate(members): save_weights(folder / f"model-{number}.safetensors", model)
         threshold = float(self.threshold)
         write_json(folder / "selective.json", {"score": self.score, "models": len(self.models), "threshold": None if threshold == -math.inf else threshold, "calibration": self.calibration_,
-                                               "normalisation": [{"mean": m.mean.flatten().tolist(), "std": m.std.flatten().tolist()} for m in self.models]})
+                                               "normalisation": [{"mean": m.mean.flatten().tolist(), "std": m.std.flatten().tolist()} for m in members]})
         return folder
 
     @classmethod

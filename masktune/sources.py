@@ -49,7 +49,7 @@ def _pixel_source(name:str, model:Classifier)->Explain:
     "A Captum attribution of the input"
     explained = copy.deepcopy(model).eval()
     for module in explained.modules():
-        if getattr(module, "inplace", False): module.inplace = False
+        if getattr(module, "inplace", False): module.inplace = False  # type: ignore[assignment]
     attribution = _PIXEL_SOURCES[name](explained)
     def explain(images, labels):
         with torch.no_grad(): scores = explained(images)
@@ -77,7 +77,7 @@ def _recorded_attention()->Iterator[list[Tensor]]:
         if torch.is_grad_enabled() and not attention.requires_grad: attention.requires_grad_()
         weights.append(attention)
         return attention @ value
-    F.scaled_dot_product_attention = explicit
+    F.scaled_dot_product_attention = explicit  # type: ignore[assignment]
     torch.backends.mha.set_fastpath_enabled(False)
     try: yield weights
     finally:
@@ -89,11 +89,9 @@ def attention_rollout(
     weights:list[Tensor],  # per layer (B, heads, T, T), rows sum to 1
 )->Tensor:                 # (B, T, T): how much of each token at the end comes from each at the start
     "Multiply mean attention, with the residual's share of one half, through the layers (Abnar & Zuidema, 2020, section 3)"
-    rollout = None
-    for attention in weights:
-        step = attention.float().mean(1)
-        step = (step + torch.eye(step.shape[-1], device=step.device)) / 2
-        rollout = step if rollout is None else step @ rollout
+    steps = [attention.float().mean(1) for attention in weights]
+    rollout, *later = [(step + torch.eye(step.shape[-1], device=step.device)) / 2 for step in steps]
+    for step in later: rollout = step @ rollout
     return rollout
 
 # %% ../nbs/api/03_sources.ipynb #f77df88e

@@ -41,9 +41,10 @@ class ThresholdScrubber(_Gallery):
         page_size:int=24,                  # images per page
         tile:int=72,                       # side of a picture, in pixels
     ):
-        if maps is None and model is None: raise ValueError("give a model, or maps that were made with one")
-        self.model = None if model is None else as_classifier(model, dataset)
-        self.maps = (maps if maps is not None else compute_saliency(self.model, dataset)).check(dataset)
+        self.model:Any = None if model is None else as_classifier(model, dataset)
+        if maps is None and model is not None: maps = compute_saliency(model, dataset)
+        if maps is None: raise ValueError("give a model, or maps that were made with one")
+        self.maps = maps.check(dataset)
         if self.model is not None: self.maps.check(model=self.model)
         super().__init__(dataset, page_size, tile)
         rule = Threshold.parse(rule) if isinstance(rule, str) else rule
@@ -59,7 +60,7 @@ class ThresholdScrubber(_Gallery):
         self.sort = W.Dropdown(options=sorts, description="sort by", **narrow)
         self.sort_again = W.Button(description="sort again", tooltip="sort by the threshold as it is now", layout=W.Layout(width="100px"))
         self.code = W.HTML(); self.histogram = W.Image(format="png"); self.status = W.HTML()
-        self._version, self._falls, self._pending = 0, None, None
+        self._version, self._pending = 0, None  # type: int, Any
         self._label = dataset.labels.numpy(); self._said = self.maps.predicted.numpy(); self._sure = self.maps.confidence.numpy()
         sample = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))[:400]
         self._sample = normalize(self.maps[sample], _coarse(self.maps))  # for the histogram: some images, coarsely
@@ -256,7 +257,7 @@ class ThresholdScrubber(_Gallery):
         return f"ThresholdScrubber: {self.rule!r}, page {self.page.value} of {self.page.max}, {len(self.order):,} of {len(self.dataset):,} images, {100 * float(self.areas.mean() if len(self.areas) else 0):.1f} % masked on this page"
 
 # %% ../nbs/api/09_widgets.ipynb #984d980d
-def _coarse(maps:SaliencyMaps)->tuple[int, int]:
+def _coarse(maps:SaliencyMaps)->tuple[int, ...]:
     "A size fine enough to measure areas by"
     return tuple(4 * side for side in maps.maps.shape[1:])
 
@@ -269,8 +270,8 @@ def evidence_patches(
     share:float=0.3,           # side of a patch, as a share of the image's
 )->tuple[Tensor, list[int]]:   # (count, 3, s, s) uint8 patches, and where they come from
     "Cut out what spoke most strongly for a class: the surroundings of each map's hottest cell, strongest maps first"
-    index = (maps.predicted == predicted).nonzero().flatten()
-    index = index[maps.scale[index].argsort(descending=True, stable=True)[:count]].tolist()
+    found = (maps.predicted == predicted).nonzero().flatten()
+    index = found[maps.scale[found].argsort(descending=True, stable=True)[:count]].tolist()
     patches = []
     for i in index:
         image, saliency = dataset[i].image, maps[i].float()

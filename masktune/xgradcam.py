@@ -10,11 +10,11 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -86,8 +86,8 @@ class LayerXGradCam(LayerAttribution, GradientAttribution):
         layer:nn.Module|TargetLayer,          # the layer to explain; a `TargetLayer` brings its `reshape` along
         reshape:Callable[[Tensor], Tensor]|None=None,  # turns the layer's output into (B, K, h, w): for transformers
     ):
-        if isinstance(layer, TargetLayer): layer, reshape = layer.module, reshape or layer.reshape
-        LayerAttribution.__init__(self, forward_func, layer)
+        if isinstance(layer, TargetLayer): reshape = reshape or layer.reshape
+        LayerAttribution.__init__(self, forward_func, layer.module if isinstance(layer, TargetLayer) else layer)
         GradientAttribution.__init__(self, forward_func)
         self.reshape = reshape
 
@@ -140,7 +140,7 @@ class SaliencyMaps:
     def __getitem__(self, index)->Tensor: return self.maps[index]  # (h, w), or (B, h, w)
 
     def subset(self,
-        index,                   # positions to keep
+        index:Sequence[int]|Tensor,                   # positions to keep
         dataset:ImageDataset,    # the same part of the data set: `dataset.subset(index)`
     )->"SaliencyMaps":
         "Only the maps at `index`, for a part of the data set"
@@ -182,7 +182,8 @@ class SaliencyMaps:
             with safe_open(path, framework="pt") as file: names, facts = sorted(file.keys()), file.metadata() or {}
         except (SafetensorError, OSError) as error: raise ValueError(f"{path} is no intact safetensors file ({error}): compute the maps again") from None
         if set(names) != set(_TENSORS) or set(facts) != set(_FACTS): raise ValueError(f"{path} holds no saliency maps: it has {names}")
-        return cls(**_mapped(path), **facts)
+        stored:dict[str, Any] = {**facts, **_mapped(path)}
+        return cls(**stored)
 
     def __repr__(self)->str:
         height, width = self.maps.shape[1:]
@@ -196,7 +197,8 @@ _KINDS = {"predicted": ("I64", np.int64), "scale": ("F32", np.float32), "confide
 # %% ../nbs/api/03_xgradcam.ipynb #5707e001
 def _head(count:int, height:int, width:int, facts:Mapping[str, str])->tuple[bytes, int]:
     "The head of a safetensors file for this many maps, and the size of what follows"
-    about, end = {"__metadata__": dict(facts)}, 0
+    about:dict[str, Any] = {"__metadata__": dict(facts)}
+    end = 0
     for name, (kind, dtype) in _KINDS.items():
         shape = [count, height, width] if name == "maps" else [count]
         start, end = end, end + math.prod(shape) * np.dtype(dtype).itemsize
@@ -206,20 +208,22 @@ def _head(count:int, height:int, width:int, facts:Mapping[str, str])->tuple[byte
     return len(text).to_bytes(8, "little") + text, end
 
 # %% ../nbs/api/03_xgradcam.ipynb #5707e002
-def _mapped(path:str|os.PathLike, mode:str="c")->dict[str, Tensor]:
+def _mapped(path:str|os.PathLike, mode:Literal["c", "r+"]="c")->dict[str, Tensor]:
     "The tensors of a store that is known to be intact, mapped into memory; writing to them reaches the file in mode r+ alone"
     with open(path, "rb") as file:
         size = int.from_bytes(file.read(8), "little")
         about = json.loads(file.read(size))
-    return {name: torch.from_numpy(np.memmap(path, dtype, mode, 8 + size + about[name]["data_offsets"][0], tuple(about[name]["shape"]))) for name, (_, dtype) in _KINDS.items()}
+    return {name: torch.from_numpy(np.memmap(path, np.dtype(dtype), mode, 8 + size + about[name]["data_offsets"][0], tuple(about[name]["shape"]))) for name, (_, dtype) in _KINDS.items()}
 
 # %% ../nbs/api/03_xgradcam.ipynb #5707e003
 class _Store:
     "The rows of a pass as they come, in memory, or in a file beside `path` that a killed pass goes on with"
     def __init__(self, path:str|os.PathLike|None, count:int, facts:Mapping[str, str]):
-        self.path, self.count, self.facts, self.done, self.rows = path if path is None else Path(path), count, dict(facts), 0, {}
-        if path is None: return
-        self.part, self.progress = (self.path.with_name(f".{self.path.name}.part{end}") for end in ("", ".json"))
+        self.count, self.facts, self.done = count, dict(facts), 0
+        self.rows:dict[str, Tensor] = {}
+        self.path = None if path is None else Path(path)
+        if self.path is None: return
+        self.part, self.progress = self.path.with_name(f".{self.path.name}.part"), self.path.with_name(f".{self.path.name}.part.json")
         try: noted = read_json(self.progress)
         except ValueError: noted = {}
         if noted.get("facts") == self.facts and noted.get("count") == count and self.part.is_file(): self.rows, self.done = _mapped(self.part, "r+"), noted["done"]
@@ -302,7 +306,8 @@ def compute_saliency(
     if bad:
         if path is not None: store.part.unlink()
         raise ValueError(f"the saliency of {len(bad)} of {dataset} is not finite (first at index {bad[0]}): the model's weights or scores hold NaN or infinity")
-    if path is None: return SaliencyMaps(**store.rows, **facts)
+    whole:dict[str, Any] = {**facts, **store.rows}
+    if path is None: return SaliencyMaps(**whole)
     if accelerator.is_main_process: store.finish()
     accelerator.wait_for_everyone()
     return SaliencyMaps.load(path)
