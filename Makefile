@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 LISTS := settings.ini setup.py pyproject.toml
 
-.PHONY: help demo test lab bench docs docs-serve readme screenshots clean
+.PHONY: help demo test lab bench docs docs-serve readme screenshots minimal clean
 
 help:
 	@echo "make demo    MaskTune on scans of handwritten digits: table, pictures, report, in under a minute"
@@ -12,6 +12,7 @@ help:
 	@echo "make docs    the site, in _docs/ (make docs-serve shows it too)"
 	@echo "make bench   the benchmarks, in their quick forms"
 	@echo "make readme  README.md from nbs/index.ipynb"
+	@echo "make minimal   the demo and the tests of the package with every requirement at its lower bound, in .venv-minimal"
 	@echo "make screenshots   the README's picture of the scrubber, taken in a real browser (needs Chromium)"
 
 demo: .venv/base
@@ -42,8 +43,16 @@ readme: .venv/dev
 screenshots: .venv/dev
 	$(BIN)/python scripts/screenshots.py
 
+MINIMAL_TESTS := masking training data files widgets published
+minimal:
+	@test -x .venv-minimal/bin/python || $(PYTHON) -m venv .venv-minimal
+	.venv-minimal/bin/python scripts/minimal.py lab_requirements > .venv-minimal/lower-bounds.txt
+	.venv-minimal/bin/python -m pip install --quiet --constraint .venv-minimal/lower-bounds.txt '.[lab]' pytest hypothesis nbformat
+	.venv-minimal/bin/masktune demo --out .venv-minimal/demo
+	.venv-minimal/bin/python -m pytest -q $(MINIMAL_TESTS:%=tests/test_%.py)
+
 clean:
-	rm -rf .venv build dist _build _docs _proc *.egg-info
+	rm -rf .venv .venv-minimal build dist _build _docs _proc *.egg-info
 
 .venv/bin/python:
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is missing: install Python 3.10 or newer, or name one with make PYTHON=..." >&2; exit 1; }

@@ -42,6 +42,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'masktune.cli._again': ('api/cli.html#_again', 'masktune/cli.py'),
                               'masktune.cli._begin': ('api/cli.html#_begin', 'masktune/cli.py'),
                               'masktune.cli._chosen_recipe': ('api/cli.html#_chosen_recipe', 'masktune/cli.py'),
+                              'masktune.cli._completion': ('api/cli.html#_completion', 'masktune/cli.py'),
                               'masktune.cli._datasets': ('api/cli.html#_datasets', 'masktune/cli.py'),
                               'masktune.cli._demo': ('api/cli.html#_demo', 'masktune/cli.py'),
                               'masktune.cli._demo_run': ('api/cli.html#_demo_run', 'masktune/cli.py'),

@@ -27,7 +27,8 @@ COMMANDS = {"demo": "the whole story on embedded data: table, pictures, report",
             "ablate": "vary one choice over seeds: one table, one plot",
             "recipes": "list the experiments, or print one as YAML",
             "datasets": "list the data sets: where each is had from, how it lies on disk",
-            "lab": "open JupyterLab on the first tutorial"}
+            "lab": "open JupyterLab on the first tutorial",
+            "completion": "print what completes masktune's words in bash or zsh"}
 
 # %% ../nbs/api/10_cli.ipynb #73f48abe
 def _help_of(settings:type)->dict[str, str]:
@@ -66,15 +67,15 @@ def _add_writing(parser:argparse.ArgumentParser, what:str, states:bool=True)->No
     if states: parser.add_argument("--keep-every", type=float, default=30., metavar="SECONDS", help="how often a training's state is saved (default: 30)")
 
 # %% ../nbs/api/10_cli.ipynb #59da697b
-def _parser(command:str|None)->argparse.ArgumentParser:
-    "The parser of one command, or of them all without their options"
+def _parser(command:str|None, everything:bool=False)->argparse.ArgumentParser:
+    "The parser of one command, or of them all: without their options, or with `everything`"
     parser = argparse.ArgumentParser(prog="masktune", description="Find the shortcuts an image classifier takes, mask them, and finetune it to explore the rest.",
                                      epilog="masktune COMMAND --help says more.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"masktune {version('masktune')}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, text in COMMANDS.items():
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
-        if name != command: continue
+        if name != command and not everything: continue
         if name == "demo":
             sub.add_argument("--out", default="runs/demo", help="folder to write (default: runs/demo)")
             sub.add_argument("--seed", type=int, default=30, help="split, initial weights, order of images (default: 30, the first of the ten in benchmarks/digits_seeds.py)")
@@ -89,6 +90,8 @@ def _parser(command:str|None)->argparse.ArgumentParser:
             else:
                 sub.add_argument("--seeds", default="0-4", help="first-last (default: 0-4)")
                 sub.add_argument("--jobs", type=int, default=1, help="processes, each with its share of the processors (default: 1)")
+        elif name == "completion":
+            sub.add_argument("shell", choices=("bash", "zsh"), help="for bash: masktune completion bash > ~/.local/share/bash-completion/completions/masktune; for zsh: into a folder of $fpath, as _masktune")
         elif name in ("recipes", "datasets"):
             sub.add_argument("name", nargs="?", help="one of them, in full")
         elif name == "erm":
@@ -407,6 +410,11 @@ def _lab(folder:str="masktune-tutorials", port:int=8888, no_browser:bool=False):
     try: raise SystemExit(subprocess.run(command, cwd=place).returncode)
     except FileNotFoundError as error: raise ValueError(f"JupyterLab could not be started ({error}): pip install 'masktune[lab]'") from None
 
+# %% ../nbs/api/10_cli.ipynb #c11b0005
+def _completion(shell:str):
+    import shtab
+    print(shtab.complete(_parser(None, everything=True), shell))
+
 # %% ../nbs/api/10_cli.ipynb #c4132a9a
 def _demo(out:str="runs/demo", seed:int=30):
     import json
@@ -463,7 +471,7 @@ def main(
     named = next((word for word in arguments if word in COMMANDS), None)
     try:
         options = vars(_parser(named).parse_args(arguments))
-        steps:dict[str, Any] = {"demo": _demo, "run": _run, "ablate": _ablate, "datasets": _datasets, "selective": _selective, "erm": _erm, "saliency": _saliency, "finetune": _finetune, "evaluate": _evaluate, "report": _report, "recipes": _recipes, "lab": _lab}
+        steps:dict[str, Any] = {"demo": _demo, "run": _run, "ablate": _ablate, "datasets": _datasets, "selective": _selective, "erm": _erm, "saliency": _saliency, "finetune": _finetune, "evaluate": _evaluate, "report": _report, "recipes": _recipes, "lab": _lab, "completion": _completion}
         step = steps[options.pop("command")]
         run, quiet = options.get("run"), os.environ.get("RANK", "0") != "0"
         with redirect_stdout(open(os.devnull, "w", encoding="utf-8") if quiet else sys.stdout), _owned(run) if run and os.path.isdir(run) else nullcontext(): step(**options)  # of several processes one speaks
