@@ -19,7 +19,7 @@ demo: .venv/base
 	$(BIN)/masktune demo
 
 test: .venv/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lab: .venv/dev
 	$(BIN)/masktune lab

@@ -213,7 +213,11 @@ def stage_notebook(source: Path, target: Path, homes: dict[str, str], module: st
         part.source = re.sub(r"^#\|.*\n?", "", part.source, flags=re.MULTILINE).strip("\n")
         if not part.source:
             continue
-        tags = [tag for directive, tag in (("echo: false", "remove-input"), ("output: false", "remove-output")) if directive in directives]
+        tags = [
+            tag
+            for directive, tag in (("echo: false", "remove-input"), ("hide_input", "remove-input"), ("output: false", "remove-output"))
+            if directive in directives
+        ]
         pictures = [output for output in part.outputs if "image/png" in output.get("data", {})]
         part.metadata = {"tags": tags} | ({"mystnb": {"image": {"alt": alternative(pictures[0], before, part.source)}}} if pictures else {})
         for output in part.outputs:

@@ -1,6 +1,8 @@
 import os
 import tempfile
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side: a thread each is faster than two that wait for each other
+
 import pytest
 import torch
 
