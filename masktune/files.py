@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import torch
 from torch import nn
@@ -40,7 +41,7 @@ def atomic_path(
     "Write to a temporary path beside `path`, then rename: readers see the old file or the new one, never half. A full disk raises `OSError` and leaves the old file"
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.tmp")  # no other process, here or on another machine, takes the same
     try:
         yield temporary
         with open(temporary, "rb+") as file: os.fsync(file.fileno())  # a rename may reach the disk before the bytes do
