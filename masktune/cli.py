@@ -478,7 +478,7 @@ def main(
     except BrokenPipeError: return 0
     except KeyboardInterrupt as interrupted:
         resumable = named in ("run", "erm", "saliency", "finetune")
-        print(f"masktune: interrupted: {interrupted}" if str(interrupted) else "masktune: interrupted", "; the same command with --resume goes on from there" if resumable else "; finished steps are kept", sep="", file=sys.stderr)
+        if os.environ.get("RANK", "0") == "0": print(f"masktune: interrupted: {interrupted}" if str(interrupted) else "masktune: interrupted", "; the same command with --resume goes on from there" if resumable else "; finished steps are kept", sep="", file=sys.stderr)
         return 130
     except (ValueError, OSError) as error:
         problems, where, picture = (getattr(error, name, "") for name in ("problems", "where", "picture"))

@@ -29,7 +29,9 @@ from .finetune import MaskTune
 # %% ../nbs/api/05_resume.ipynb #91f98017
 class StopSignals:
     "Within: Ctrl-C and SIGTERM end the work. During a training (`gently`) they end it after the current step, a second one at once"
-    def __init__(self): self.wanted, self.gently, self._old = False, False, {}
+    def __init__(self):
+        self.wanted, self.gently, self._process = False, False, os.getpid()
+        self._old:dict[Any, Any] = {}
 
     def __enter__(self)->"StopSignals":
         if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
@@ -40,6 +42,9 @@ class StopSignals:
         for number, handler in self._old.items(): signal.signal(number, handler)
 
     def _handle(self, number, frame):
+        if os.getpid() != self._process:  # a process that reads images: its parent decides, and ends it when it likes
+            if number == signal.SIGTERM: raise SystemExit(128 + number)
+            return
         if not self.gently or self.wanted: raise KeyboardInterrupt
         self.wanted = True
         if is_main_process(): print("stopping after this step; once more stops at once", file=sys.stderr, flush=True)
@@ -138,7 +143,7 @@ class Resumable:
             self._train("erm", partial(self.run.fit_erm, train, val, self.log))
             self._write(self.save_config)
             self._write(lambda: self.run.save_erm(self.folder))
-            self._finished("erm")
+        self._finished("erm")
         return self
 
     def compute_maps(self, train:ImageDataset, number:int=1)->"Resumable":
@@ -153,10 +158,10 @@ class Resumable:
         run = self.run
         for number in range(1, run.rounds + 1):
             self.compute_maps(train, number)
-            if run.rounds_[number - 1].model is not None: continue
             place = f"round-{number}"
-            self._train(place, partial(run.finetune_round, train, number, self.log))
-            self._write(partial(run.save_round, self.folder, number, maps=False))
+            if run.rounds_[number - 1].model is None:
+                self._train(place, partial(run.finetune_round, train, number, self.log))
+                self._write(partial(run.save_round, self.folder, number, maps=False))
             self._finished(place)
         if run.rounds > 1 and val is not None and run.choose == "swapped" and run.round_ is None: run.choose_round(val)
         self._write(self.save_config)

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from .data import ImageDataset
 from .datasets import dataset_splits, load_dataset
 from .files import is_main_process, load_weights, read_json
@@ -94,6 +96,6 @@ def check_same(
 )->None:
     "Raise `ValueError` where a setting differs from the run's own: a resumed run ends as it was begun"
     had = read_json(Path(folder) / "config.json").get("settings", {})
-    known = MaskTune(build_model("small-cnn", 2), **{**had, **settings}).settings  # as the run would spell them
+    known = MaskTune(nn.Identity(), **{**had, **settings}).settings  # as the run would spell them
     other = [f"{name} {had.get(name)!r}, not {known[name]!r}" for name in settings if name in known and had.get(name) != known[name]]
     if other: raise ValueError(f"{folder} was begun with {', '.join(other)}: leave that out to go on, or begin anew with --overwrite")

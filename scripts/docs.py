@@ -366,7 +366,6 @@ def build() -> None:
         "html_copy_source": False,
         "pygments_style": "a11y-high-contrast-light",
         "pygments_dark_style": "a11y-high-contrast-dark",
-        "exclude_patterns": ["reference-*.txt"],
         "suppress_warnings": ["mystnb.unknown_mime_type"],
         "language": "en",
     }

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -130,13 +131,16 @@ def test_thirty_kills_change_nothing(starter, tmp_path):
 
 
 def test_sigterm_and_interrupts_save_and_say_how_to_go_on(starter, tmp_path):
-    for number in (signal.SIGTERM, signal.SIGINT):
-        out = tmp_path / number.name
-        child = starter.start(f"run biased-digits --set settings.epochs=30 --out {out}")
+    for number, workers in ((signal.SIGTERM, 0), (signal.SIGINT, 0), (signal.SIGTERM, 2)):
+        out = tmp_path / f"{number.name}-{workers}"
+        child = starter.start(f"run biased-digits --set settings.epochs=30 --set settings.num_workers={workers} --out {out}")
         while not list(out.glob("erm/step.pt")):
             time.sleep(0.05)
+        readers = psutil.Process(child).children(recursive=True)
+        assert len(readers) == workers
         os.kill(child, number)
         assert starter.ended() == 130
+        assert psutil.wait_procs(readers, timeout=10)[1] == []  # they leave with their parent
         said = (tmp_path / "errors.txt").read_text().splitlines()[-1]
         assert said.startswith("masktune: interrupted: saved erm after step") and said.endswith("with --resume goes on from there")
         state = load_state(out / "erm" / "step.pt")
