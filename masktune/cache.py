@@ -85,7 +85,7 @@ class CachedDataset(ImageDataset):
 
     def describe(self)->str:
         "What is kept where"
-        return f"decoded images are kept, {self.images.count * (self.images.size + 1) / 1e9:.3g} GB in {self.images.path}; {self.images.filled():,} of {self.images.count:,} are there"
+        return f"decoded images are kept, {self.images.count * (self.images.size + 1) / 1e6:,.1f} MB in {self.images.path}; {self.images.filled():,} of {self.images.count:,} are there"
 
 # %% ../nbs/api/00_cache.ipynb #b3656f91
 def cached(
