@@ -643,6 +643,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'masktune.xgradcam._Store': ('api/xgradcam.html#_store', 'masktune/xgradcam.py'),
                                    'masktune.xgradcam._Store.__init__': ('api/xgradcam.html#_store.__init__', 'masktune/xgradcam.py'),
                                    'masktune.xgradcam._Store._begin': ('api/xgradcam.html#_store._begin', 'masktune/xgradcam.py'),
+                                   'masktune.xgradcam._Store.discard': ('api/xgradcam.html#_store.discard', 'masktune/xgradcam.py'),
                                    'masktune.xgradcam._Store.finish': ('api/xgradcam.html#_store.finish', 'masktune/xgradcam.py'),
                                    'masktune.xgradcam._Store.note': ('api/xgradcam.html#_store.note', 'masktune/xgradcam.py'),
                                    'masktune.xgradcam._Store.put': ('api/xgradcam.html#_store.put', 'masktune/xgradcam.py'),

@@ -179,9 +179,12 @@ class SaliencyMaps:
         from safetensors import SafetensorError, safe_open
         if not Path(path).is_file(): raise ValueError(f"no saliency maps at {path}: compute them first")
         try:
-            with safe_open(path, framework="pt") as file: names, facts = sorted(file.keys()), file.metadata() or {}
+            with safe_open(path, framework="pt") as file:
+                names, facts = sorted(file.keys()), file.metadata() or {}
+                kinds = {name: (file.get_slice(name).get_dtype(), len(file.get_slice(name).get_shape())) for name in names}
         except (SafetensorError, OSError) as error: raise ValueError(f"{path} is no intact safetensors file ({error}): compute the maps again") from None
-        if set(names) != set(_TENSORS) or set(facts) != set(_FACTS): raise ValueError(f"{path} holds no saliency maps: it has {names}")
+        if kinds != {name: (kind, 3 if name == "maps" else 1) for name, (kind, _) in _KINDS.items()} or set(facts) != set(_FACTS):
+            raise ValueError(f"{path} holds no saliency maps: it has {names}")
         stored:dict[str, Any] = {**facts, **_mapped(path)}
         return cls(**stored)
 
@@ -263,6 +266,11 @@ class _Store:
         os.replace(self.part, self.path)
         self.progress.unlink(missing_ok=True)
 
+    def discard(self)->None:
+        "Nothing stays of rows that are no use"
+        if self.path is not None:
+            for file in (self.part, self.progress): file.unlink(missing_ok=True)
+
 # %% ../nbs/api/03_xgradcam.ipynb #919c8c9b
 def compute_saliency(
     model:nn.Module,                                    # a classifier, or a network that `dataset` says how to normalise for
@@ -304,7 +312,7 @@ def compute_saliency(
         if accelerator.is_main_process: store.note()
     bad = (~torch.isfinite(store.rows["scale"])).nonzero().flatten().tolist() if store.rows else []
     if bad:
-        if path is not None: store.part.unlink()
+        store.discard()
         raise ValueError(f"the saliency of {len(bad)} of {dataset} is not finite (first at index {bad[0]}): the model's weights or scores hold NaN or infinity")
     whole:dict[str, Any] = {**facts, **store.rows}
     if path is None: return SaliencyMaps(**whole)
