@@ -2,7 +2,7 @@
 
     python benchmarks/pipeline.py [--quick] [--repeats 5] [--images 64] [--batch 16] [--mixed-precision no]
 
-Four ways through the same images, which lie in memory (on a GPU, on the GPU), in turns; read the ratios to the ERM epoch.
+Four ways through the same images, which lie in memory, in turns; read the ratios to the ERM epoch.
 
 - ERM epoch: plain training, forward, backward, step.
 - stored maps: a pass for the maps, stored as 7 x 7 halves, then an epoch over masked images.
@@ -11,7 +11,7 @@ Four ways through the same images, which lie in memory (on a GPU, on the GPU), i
   are written as PNG files and read back for the epoch. Written from its description; it is not the official code, and has none of its copies
   between processes.
 
-`python benchmarks/pipeline.py --profile` prints where the time of a pass for maps and of a masked epoch goes (PyTorch's profiler).
+`python benchmarks/pipeline.py --profile` prints where the time of an ERM epoch and of one with masks made on the device goes (PyTorch's profiler).
 """
 
 import argparse

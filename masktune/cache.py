@@ -32,8 +32,8 @@ class _ImageFile:
         self.path, self.count, self.shape, self.size = path, count, shape, int(np.prod(shape))
         self._open:Any = None  # process, descriptor, mapped bytes
 
-    @property
-    def _file(self)->tuple[int, np.memmap]:
+    def open(self)->tuple[int, np.memmap]:
+        "The descriptor to write by, and the bytes to read; made where there is no file yet"
         if self._open is None or self._open[0] != os.getpid():  # a worker process opens its own
             whole = self.count * (self.size + 1)
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -42,16 +42,16 @@ class _ImageFile:
         return self._open[1:]
 
     def get(self, row:int)->Tensor|None:
-        bytes_ = self._file[1]
+        bytes_ = self.open()[1]
         if not bytes_[self.count * self.size + row]: return None
         return torch.from_numpy(np.array(bytes_[row * self.size:(row + 1) * self.size]).reshape(self.shape))  # a copy: nobody paints into the file
 
     def put(self, row:int, image:Tensor)->None:
-        descriptor = self._file[0]
+        descriptor = self.open()[0]
         os.pwrite(descriptor, image.contiguous().numpy().tobytes(), row * self.size)
         os.pwrite(descriptor, b"\1", self.count * self.size + row)       # last: two processes may write the same image, never half of one
 
-    def filled(self)->int: return int((self._file[1][self.count * self.size:] == 1).sum())
+    def filled(self)->int: return int((self.open()[1][self.count * self.size:] == 1).sum())
     def __getstate__(self): return self.__dict__ | {"_open": None}
     def __del__(self):
         if getattr(self, "_open", None) is not None and self._open[0] == os.getpid(): os.close(self._open[1])
@@ -105,7 +105,7 @@ def cached(
             _make_room(path.parent, needed, limit)
             if shutil.disk_usage(path.parent).free < 2 * needed: return dataset
         images = _ImageFile(path, len(dataset), shape)
-        images.filled()
+        images.open()
         os.utime(path)
     except OSError: return dataset   # a home that is read-only, a disk that is full: work goes on without
     return CachedDataset(dataset, images, torch.arange(len(dataset)))

@@ -155,20 +155,19 @@ def _begin(out, recipe, root, weights, overwrite, resume, keep_every, about)->tu
     else:
         if begun and not overwrite and is_main_process(): raise ValueError(f"{out} holds a run already: add --resume to go on with it, --overwrite to replace it, or name another folder with --out")
         run, splits = start_run(out, recipe, root, weights, about)
+    splits["train"] = run._cached(splits["train"])  # every step from here on reads these
     return Resumable(run, out, seconds=keep_every), splits
 
 # %% ../nbs/api/10_cli.ipynb #c11b0004
 def _opening(run, splits, recipe)->str:
     "What is trained on what, where"
-    from masktune.cache import CachedDataset, cached
+    from masktune.cache import CachedDataset
     from masktune.models import default_device
-    kept = cached(splits["train"], run.cache)
-    return f"{splits['train']}, {len(splits['val']):,} for validation; {recipe.model} on {run.device or default_device()}" + (f"\n{kept.describe()}" if isinstance(kept, CachedDataset) else "")
+    train = splits["train"]
+    return f"{train}, {len(splits['val']):,} for validation; {recipe.model} on {run.device or default_device()}" + (f"\n{train.describe()}" if isinstance(train, CachedDataset) else "")
 
 # %% ../nbs/api/10_cli.ipynb #28674c1c
 def _erm(out:str, data:str, root:str|None=None, option:Sequence[str]=(), model:str|None=None, pretrained:bool|None=None, weights:str|None=None, overwrite:bool=False, resume:bool=False, keep_every:float=30., **settings):
-    from dataclasses import replace
-
     from masktune.data import look_up
     from masktune.datasets import DATASETS
     from masktune.recipes import get_recipe
@@ -255,7 +254,6 @@ def _evaluate(run:str, **changes):
 def _second_erm(opened, splits, folder)->Any:
     "The plain model trained once more from another seed: what the pair is to be compared with, at equal cost; kept in `erm-2`"
     import copy
-    from dataclasses import replace
 
     from masktune.files import load_weights, read_json, save_weights
     from masktune.models import build_model, seed_everything
@@ -340,11 +338,9 @@ def _datasets(name:str|None=None):
     import textwrap
 
     from masktune.data import look_up
-    from masktune.datasets import DATASETS, dataset_options
+    from masktune.datasets import DATASETS, dataset_facts
     for key in DATASETS if name is None else [look_up("dataset", name, DATASETS)]:
-        info = DATASETS[key]
-        facts = [("task", info.about), ("from", info.source), ("size", info.size), ("licence", info.licence), ("tests", ", ".join(info.tests)), ("options", ", ".join(dataset_options(key)) or "none")]
-        print("\n".join([key, *(f"  {label:9}{fact}" for label, fact in facts), "  below --root:", textwrap.indent(info.tree, "    ")]) + "\n")
+        print("\n".join([key, *(f"  {label:9}{fact}" for label, fact in dataset_facts(key).items()), "  below --root:", textwrap.indent(DATASETS[key].tree, "    ")]) + "\n")
 
 # %% ../nbs/api/10_cli.ipynb #6f6553de
 def _chosen_recipe(name:str, changes:Sequence[str])->Any:
@@ -436,7 +432,6 @@ def _demo(out:str="runs/demo", seed:int=30):
 # %% ../nbs/api/10_cli.ipynb #8190bf9e
 def _demo_run(out:str, seed:int, ours:bool, started:float):
     import time
-    from dataclasses import replace
 
     from masktune.recipes import get_recipe
     recipe = get_recipe("biased-digits")
@@ -469,16 +464,17 @@ def main(
     "Run the `masktune` command"
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     named = next((word for word in arguments if word in COMMANDS), None)
+    quiet = os.environ.get("RANK", "0") != "0"  # of several processes one speaks; `is_main_process` would load PyTorch for it
     try:
         options = vars(_parser(named).parse_args(arguments))
         steps:dict[str, Any] = {"demo": _demo, "run": _run, "ablate": _ablate, "datasets": _datasets, "selective": _selective, "erm": _erm, "saliency": _saliency, "finetune": _finetune, "evaluate": _evaluate, "report": _report, "recipes": _recipes, "lab": _lab, "completion": _completion}
         step = steps[options.pop("command")]
-        run, quiet = options.get("run"), os.environ.get("RANK", "0") != "0"
-        with redirect_stdout(open(os.devnull, "w", encoding="utf-8") if quiet else sys.stdout), _owned(run) if run and os.path.isdir(run) else nullcontext(): step(**options)  # of several processes one speaks
+        run = options.get("run")
+        with redirect_stdout(open(os.devnull, "w", encoding="utf-8") if quiet else sys.stdout), _owned(run) if run and os.path.isdir(run) else nullcontext(): step(**options)
     except BrokenPipeError: return 0
     except KeyboardInterrupt as interrupted:
         resumable = named in ("run", "erm", "saliency", "finetune")
-        if os.environ.get("RANK", "0") == "0": print(f"masktune: interrupted: {interrupted}" if str(interrupted) else "masktune: interrupted", "; the same command with --resume goes on from there" if resumable else "; finished steps are kept", sep="", file=sys.stderr)
+        if not quiet: print(f"masktune: interrupted: {interrupted}" if str(interrupted) else "masktune: interrupted", "; the same command with --resume goes on from there" if resumable else "; finished steps are kept", sep="", file=sys.stderr)
         return 130
     except (ValueError, OSError) as error:
         problems, where, picture = (getattr(error, name, "") for name in ("problems", "where", "picture"))

@@ -42,12 +42,11 @@ def draw_curves(
         draw.line((left, y(risk), right, y(risk)), fill=(232, 232, 232))
         draw.text((6, y(risk) - 6), f"{100 * risk:.3g}", fill=(90, 90, 90), font=font)
     draw.text((left, base + 17), "risk, % wrong of the answered, against coverage, % answered", fill=(90, 90, 90), font=font)
+    place = left + 6.
     for name, color in zip(curves, CURVE_COLORS * len(curves), strict=False):
         answered, wrong = curves[name].coverage.numpy(), curves[name].risk.numpy()
         corners = [(x(a), y(b)) for k in range(len(answered)) for a, b in ((answered[k], wrong[k]), (answered[min(k + 1, len(answered) - 1)], wrong[k]))]
         draw.line(corners, fill=_rgb(color), width=3 if name == chosen else 1)
-    place = left + 6.
-    for name, color in zip(curves, CURVE_COLORS * len(curves), strict=False):
         draw.text((place, 0), name, fill=_rgb(color), font=font)
         place += draw.textlength(name, font) + 16
     if math.isfinite(point[0]) and math.isfinite(point[1]):

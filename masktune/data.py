@@ -67,12 +67,12 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 # %% ../nbs/api/00_data.ipynb #63927b5e
 class ImageDataset(Dataset):
-    """Labelled images as `Sample`s; a child says where pixel bytes come from (`_image`) and how to take a part (`_part`)."""
+    """Labelled images as `Sample`s; a child says where pixel bytes come from (`_image`) and how to take a part (`subset`)."""
     def __init__(self,
-        labels:Any,                              # (N,) class indices
+        labels:Any,                          # (N,) class indices
         classes:Sequence[str],               # a name for each class
         *,
-        groups:Any=None,                         # (N,) group indices, -1 where unknown; for evaluation alone
+        groups:Any=None,                     # (N,) group indices, -1 where unknown; for evaluation alone
         group_names:Sequence[str]=(),        # a name for each group
         name:str="dataset",                  # what messages and reports call it
         split:str="",                        # train, val, test ...
@@ -123,9 +123,9 @@ class ArrayDataset(ImageDataset):
     "Images that lie in memory as one uint8 tensor"
     def __init__(self,
         images:Tensor,           # (N, 3, H, W) uint8
-        labels:Any,                  # (N,) class indices
+        labels:Any,              # (N,) class indices
         classes:Sequence[str],   # a name for each class
-        **meta:Any,                  # see `ImageDataset`
+        **meta:Any,              # see `ImageDataset`
     ):
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"images must be (N, 3, H, W) uint8, got {tuple(images.shape)} {images.dtype}")
@@ -161,14 +161,14 @@ class FileDataset(ImageDataset):
     "Images that lie on disk, decoded when they are asked for"
     def __init__(self,
         paths:Sequence[str|os.PathLike],  # one file per image
-        labels:Any,                           # (N,) class indices
+        labels:Any,                       # (N,) class indices
         classes:Sequence[str],            # a name for each class
         *,
         resize:int|None=256,              # shorter side after resizing, in pixels
         crop:int|None=224,                # side of the centre crop, in pixels
         mean:Sequence[float]=IMAGENET_MEAN,
         std:Sequence[float]=IMAGENET_STD,
-        **meta:Any,                           # see `ImageDataset`
+        **meta:Any,                       # see `ImageDataset`
     ):
         super().__init__(labels, classes, mean=mean, std=std, **meta)
         self.paths, self.resize, self.crop = [Path(p) for p in paths], resize, crop
@@ -191,12 +191,12 @@ class FileDataset(ImageDataset):
 class PairsDataset(ImageDataset):
     "Any map-style data set of `(image, label)` pairs, images as PIL or as uint8 tensors of one size"
     def __init__(self,
-        pairs:Any,                             # `pairs[i]` is `(image, label)`; `len(pairs)` works
+        pairs:Any,                         # `pairs[i]` is `(image, label)`; `len(pairs)` works
         classes:Sequence[str]|None=None,   # a name for each class; default: `pairs.classes`, else their numbers
         *,
-        labels:Any=None,                       # (N,) class indices; default: `pairs.targets`, else each pair is asked once
-        transform:Callable[[Any], Any]|None=None,                    # deterministic: resize, crop; never augmentation
-        **meta:Any,                            # see `ImageDataset`
+        labels:Any=None,                   # (N,) class indices; default: `pairs.targets`, else each pair is asked once
+        transform:Callable[[Any], Any]|None=None,  # deterministic: resize, crop; never augmentation
+        **meta:Any,                        # see `ImageDataset`
     ):
         if labels is None: labels = getattr(pairs, "targets", None)
         labels = torch.as_tensor([int(label) for label in (labels if labels is not None else (pairs[i][1] for i in range(len(pairs))))])
@@ -258,7 +258,7 @@ def make_augmentation(
 
 # %% ../nbs/api/00_data.ipynb #2d1bae2e
 def stratified_split(
-    labels:Any,                      # (N,) class indices
+    labels:Any,                  # (N,) class indices
     fractions:Sequence[float],   # the parts' shares, sum at most 1
     seed:int=0,
 )->list[Tensor]:                 # one sorted index tensor per part

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['SHORTCUTS', 'BIASED_SPLITS', 'DATASETS', 'plant_shortcut', 'assign_shortcut', 'biased_digits', 'biased_mnist',
-           'digit_scenes', 'digit_scene_parts', 'DatasetInfo', 'load_dataset', 'dataset_options', 'dataset_splits']
+           'digit_scenes', 'digit_scene_parts', 'DatasetInfo', 'load_dataset', 'dataset_options', 'dataset_facts',
+           'dataset_splits']
 
 # %% ../nbs/api/00_datasets.ipynb #ce44a1fa
 import inspect
@@ -106,7 +107,7 @@ BIASED_SPLITS = ("train", "val", "test", "biased-test")
 # %% ../nbs/api/00_datasets.ipynb #efab018a
 def biased_digits(
     split:str="train",          # train, val, test (no square anywhere) or biased-test (squares on class 1 alone)
-    root:Any=None,                  # unused: the data are embedded
+    root:Any=None,              # unused: the data are embedded
     *,
     seed:int=0,                 # splits the scans and places the exceptions
     exceptions:float=0.01,      # share of each class that breaks the rule in train and val
@@ -194,7 +195,7 @@ def _draw_scenes(split:str, seed:int, correlation:float, size:int, digit:int, co
 # %% ../nbs/api/00_datasets.ipynb #d5ce0002
 def digit_scenes(
     split:str="train",          # train, val or test (every group equally frequent)
-    root:Any=None,                  # unused: the data are embedded
+    root:Any=None,              # unused: the data are embedded
     *,
     seed:int=0,                 # splits the scans, chooses scenes
     correlation:float=0.95,     # share of each class that lies on its own scene in train and val
@@ -277,6 +278,14 @@ def dataset_options(
 )->list[str]:      # names of the options `load_dataset` takes for it
     "Name a data set's options"
     return _keywords(DATASETS[look_up("dataset", name, DATASETS)].opener)
+
+# %% ../nbs/api/00_datasets.ipynb #fac75001
+def dataset_facts(
+    name:str,               # a data set's name
+)->dict[str, str]:          # task, from, size, licence, tests, options
+    "What there is to say of a data set, beside how it lies on disk"
+    info = DATASETS[look_up("dataset", name, DATASETS)]
+    return {"task": info.about, "from": info.source, "size": info.size, "licence": info.licence, "tests": ", ".join(info.tests), "options": ", ".join(dataset_options(name)) or "none"}
 
 # %% ../nbs/api/00_datasets.ipynb #c127ecec
 def dataset_splits(

@@ -72,6 +72,7 @@ def explored_features(
     limit:int=1000,        # how many of them are measured, at random
 )->ExploredFeatures:
     "Measure whether the finetuned model looks wider than the plain one (MaskTune, section 5)"
+    dataset = run._cached(dataset)   # before a part is taken: parts share the file
     if len(dataset) > limit: dataset = dataset.subset(sorted(torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))[:limit].tolist()))
     rule, size = Threshold.parse(run.rule), tuple(dataset[0].image.shape[-2:])
     area, entropy, drop, masks = {}, {}, {}, {}

@@ -228,7 +228,7 @@ class MaskTune(Settings):
         path:str|os.PathLike|None=None,  # see `compute_saliency`
     )->"MaskTune":
         "Step 2: explain the plain model, or in later rounds the one before, on every training image"
-        explained = self._explained(number)
+        explained, train = self._explained(number), self._cached(train)
         maps = None if self.on_device else self.explain(explained, self.masked(train, number - 1) if self.accumulate else train, path)
         self.rounds_[number - 1:], self.round_ = [Round(maps)], None
         return self
@@ -239,7 +239,7 @@ class MaskTune(Settings):
         path:str|os.PathLike|None=None,  # see `compute_saliency`
     )->SaliencyMaps:
         "Compute maps the way this run does: its source, layer, target, device"
-        return compute_saliency(model, self._cached(images), self.layer, self.source, target=self.target, batch_size=max(self.batch_size, 128), path=path, progress=self.progress, **self._machine())
+        return compute_saliency(model, images, self.layer, self.source, target=self.target, batch_size=max(self.batch_size, 128), path=path, progress=self.progress, **self._machine())
 
     def masked(self,
         train:ImageDataset,  # the images trained on
@@ -302,18 +302,21 @@ class MaskTune(Settings):
         others:Mapping[str, nn.Module]|None=None,               # more models to measure beside the two, by name
     )->dict[str, dict[str, Evaluation]]:                        # by model (erm, masktune, of several rounds also round-1 ...), then by test set
         "Measure the plain and the finetuned model, and every round where there are several; the result is kept in `metrics_`"
-        if isinstance(datasets, ImageDataset): datasets = {datasets.split or "test": datasets}
-        done = self._finished()
+        datasets, done = self._test_sets(datasets), self._finished()
         rounds = {f"round-{number}": model for number, model in enumerate(done, 1)} if len(done) > 1 else {}
         models = {"erm": self._erm(), **({"masktune": self.model_} if done else {}), **rounds, **(others or {})}
         measured:dict[int, dict[str, Evaluation]] = {}                 # the chosen round is one of the rounds: once is enough
         for name, model in models.items():
             if id(model) not in measured:
-                measured[id(model)] = {test: evaluate(model, self._cached(data), progress=self.progress, **self._machine()) for test, data in datasets.items()}
+                measured[id(model)] = {test: evaluate(model, data, progress=self.progress, **self._machine()) for test, data in datasets.items()}
             self.metrics_.setdefault(name, {}).update(measured[id(model)])
         return self.metrics_
 
     def _cached(self, dataset:ImageDataset)->ImageDataset: return cached(dataset, self.cache)
+    def _test_sets(self, datasets:ImageDataset|Mapping[str, ImageDataset])->dict[str, ImageDataset]:
+        "By name, and kept decoded once for every model that is to see them"
+        if isinstance(datasets, ImageDataset): datasets = {datasets.split or "test": datasets}
+        return {name: self._cached(data) for name, data in datasets.items()}
     def _machine(self): return {name: getattr(self, name) for name in ("device", "mixed_precision", "num_workers")}
     def _training(self):
         names = ("optimizer", "momentum", "weight_decay", "batch_size", "compile", "progress")

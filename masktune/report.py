@@ -411,7 +411,7 @@ def write_report(
 )->Path:
     "Write one self-contained page of tables and figures; raises `ValueError` when a data set has not been evaluated"
     from jinja2 import Environment
-    if isinstance(datasets, ImageDataset): datasets = {datasets.split or "test": datasets}
+    train, datasets = run._cached(train), run._test_sets(datasets)  # before parts are taken: parts share the file
     for name in datasets:
         if name not in run.metrics_.get("masktune", {}): raise ValueError(f"{name!r} has not been evaluated: call run.evaluate with it first")
     erm, tuned = run.metrics_["erm"], run.metrics_["masktune"]

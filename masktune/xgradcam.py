@@ -140,7 +140,7 @@ class SaliencyMaps:
     def __getitem__(self, index)->Tensor: return self.maps[index]  # (h, w), or (B, h, w)
 
     def subset(self,
-        index:Sequence[int]|Tensor,                   # positions to keep
+        index:Sequence[int]|Tensor,  # positions to keep
         dataset:ImageDataset,    # the same part of the data set: `dataset.subset(index)`
     )->"SaliencyMaps":
         "Only the maps at `index`, for a part of the data set"

@@ -13,6 +13,7 @@ import re
 import shutil
 import sys
 import warnings
+from functools import cache
 from pathlib import Path
 
 import nbformat
@@ -32,6 +33,7 @@ GROUPS = {
 }
 
 
+@cache
 def pages() -> dict[str, Path]:
     "The reference: module name to notebook"
     return {path.stem.split("_", 1)[1]: path for path in sorted((NOTEBOOKS / "api").glob("*.ipynb"))}
@@ -42,12 +44,23 @@ def anchor(module: str, name: str) -> str:
     return f"api-{module}-{name}".lower().replace("_", "-")
 
 
+def statements(module: str) -> list[ast.stmt]:
+    return ast.parse((ROOT / "masktune" / f"{module}.py").read_text(encoding="utf-8")).body
+
+
+def names_of(node: ast.stmt) -> list[str]:
+    "What a statement of a module defines"
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        return [node.name]
+    targets = [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, "targets", [])
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
 def public_names() -> dict[str, str]:
     "Where each public function and class is described; a name that two modules export is left out"
     homes: dict[str, list[str]] = {}
     for module in pages():
-        tree = ast.parse((ROOT / "masktune" / f"{module}.py").read_text(encoding="utf-8"))
-        for node in tree.body:
+        for node in statements(module):
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
                 homes.setdefault(node.name, []).append(module)
     return {name: modules[0] for name, modules in homes.items() if len(modules) == 1}
@@ -117,7 +130,8 @@ def described(module: str, node: ast.stmt, level: int) -> str:
     "The page's piece for an exported function, class or constant"
     loaded = importlib.import_module(f"masktune.{module}")
     if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-        return f"```python\n{ast.unparse(node) if len(ast.unparse(node)) < 1200 else ast.unparse(node)[:1200] + ' ...'}\n```"
+        text = ast.unparse(node)
+        return f"```python\n{text if len(text) < 1200 else text[:1200] + ' ...'}\n```"
     thing = getattr(loaded, node.name)
     mark, source = "#" * level, f'<a class="source" href="../source/{module}.html#L-{node.lineno}">source of {node.name}</a>'
     lines = [f"({anchor(module, node.name)})=", f"{mark} {node.name}", ""]
@@ -172,13 +186,7 @@ def alternative(output: dict, before: str, code: str) -> str:
 
 def stage_notebook(source: Path, target: Path, homes: dict[str, str], module: str | None = None) -> None:
     notebook, cells, before, depth = nbformat.read(source, as_version=4), [], "", 1
-    nodes: dict[str, ast.stmt] = {}
-    if module:
-        for node in ast.parse((ROOT / "masktune" / f"{module}.py").read_text(encoding="utf-8")).body:
-            for name in (
-                [node.name] if isinstance(node, (ast.FunctionDef, ast.ClassDef)) else [t.id for t in getattr(node, "targets", []) if isinstance(t, ast.Name)]
-            ):
-                nodes[name] = node
+    nodes = {name: node for node in statements(module) for name in names_of(node)} if module else {}
     prefix = "../" if target.parent != STAGE else ""
     for part in notebook.cells:
         directives = re.findall(r"^#\|\s*(.+?)\s*$", part.source, re.MULTILINE)
@@ -189,21 +197,14 @@ def stage_notebook(source: Path, target: Path, homes: dict[str, str], module: st
             depth = max([depth, *(len(h) for h in re.findall(r"^(#+) ", text, re.MULTILINE))]) if "## " in text else depth
             before = "\n".join(line for line in text.split("\n") if line.strip() and not line.startswith("#")) or before
             part.source = linked(text, homes, prefix)
-            part.attachments = {}
-            part.pop("attachments")
+            part.pop("attachments", None)
             cells.append(part)
             continue
         if part.cell_type != "code" or "hide" in directives or any(d.startswith("default_exp") for d in directives):
             continue
         if "export" in directives:
             for node in ast.parse(part.source).body:
-                names = (
-                    [node.name]
-                    if isinstance(node, (ast.FunctionDef, ast.ClassDef))
-                    else [t.id for t in getattr(node, "targets", []) if isinstance(t, ast.Name)]
-                )
-                if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-                    names = [node.target.id]
+                names = names_of(node)
                 if not names or names[0].startswith("_"):
                     continue
                 exported = nodes.get(names[0], node)
@@ -249,7 +250,7 @@ def stage_source(module: str) -> None:
 
 
 def stage_data_sets() -> None:
-    from masktune.datasets import DATASETS, dataset_options
+    from masktune.datasets import DATASETS, dataset_facts
 
     parts = [
         "# Data sets",
@@ -258,20 +259,12 @@ def stage_data_sets() -> None:
         "",
     ]
     for name, info in DATASETS.items():
-        rows = [
-            ("task", info.about),
-            ("from", info.source),
-            ("size", info.size),
-            ("licence", info.licence),
-            ("tests", ", ".join(info.tests)),
-            ("options", ", ".join(dataset_options(name)) or "none"),
-        ]
         parts += [
             f"## {name}",
             "",
             "| | |",
             "| --- | --- |",
-            *(f"| {label} | {cell(str(fact))} |" for label, fact in rows),
+            *(f"| {label} | {cell(fact)} |" for label, fact in dataset_facts(name).items()),
             "",
             "```text",
             info.tree,

@@ -73,9 +73,8 @@ def place(out):
     "How far a folder has come: phases finished, then the step of the one begun"
     done = sum((out / part / "state.pt").exists() for part in ("erm", "round-1", "round-2"))
     maps = sum((out / part / "maps.safetensors").exists() for part in ("round-1", "round-2"))
-    steps = [load_state(path) for path in out.glob("*/step.pt")]
-    newest = max(((state["epoch"], state["step"]) for state in steps), default=(0, 0))
-    return (done, maps, *(newest if steps and not (out / next(out.glob("*/step.pt")).parent.name / "state.pt").exists() else (0, 0)))
+    begun = [load_state(path) for path in out.glob("*/step.pt") if not (path.parent / "state.pt").exists()]
+    return (done, maps, *max(((state["epoch"], state["step"]) for state in begun), default=(0, 0)))
 
 
 def check_files(out):
