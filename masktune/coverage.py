@@ -23,8 +23,8 @@ def draw_curves(
     curves:Mapping[str, RiskCoverage],  # by classifier
     chosen:str,                         # which of them is looked at
     point:tuple[float, float],          # its coverage and risk now, 0..1; a NaN draws none
-    width:int=460,
-    height:int=230,
+    width:int=460,                      # pixels
+    height:int=230,                     # pixels
 )->np.ndarray:                          # (height, width, 3) uint8
     "Draw risk against coverage, fast enough to follow a slider"
     left, right, base, head = 44, width - 10, height - 34, 18

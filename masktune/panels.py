@@ -83,8 +83,8 @@ def _rgb(color:str)->tuple[int, int, int]: return int(color[1:3], 16), int(color
 def draw_histogram(
     values:np.ndarray,        # (N,) shares, 0..1
     marked:np.ndarray,        # (M,) shares, drawn as ticks
-    width:int=340,
-    height:int=72,
+    width:int=340,       # pixels
+    height:int=72,       # pixels
 )->np.ndarray:                # (height, width, 3) uint8
     "Draw how a share is spread over many images, and where a page's images lie"
     top = max(float(values.max(initial=0)), float(marked.max(initial=0)), 0.01)

@@ -95,6 +95,7 @@ def parameter_table(function: object) -> list[str]:
     from fastcore.docments import docments
 
     found = dict(docments(function, full=True))
+    gathered = dict(re.findall(r"^\s*\*+(\w+)\b[^#\n]*#\s*(.+)$", inspect.getsource(function), re.MULTILINE))  # docments leaves out *args and **options
     empty, rows = inspect.Parameter.empty, []
     returned = found.pop("return", None)
     for name, about in found.items():
@@ -104,7 +105,8 @@ def parameter_table(function: object) -> list[str]:
         default = "" if about["default"] is empty else f"`{cell(repr(about['default']))}`"
         if len(default) > 60:
             default = "see source"
-        rows.append(f"| `{name}` | {kind} | {default} | {cell(about['docment'] or '')} |")
+        stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}.get(about.get("kind"), "")
+        rows.append(f"| `{stars}{name}` | {kind} | {default} | {cell(about['docment'] or gathered.get(name, ''))} |")
     lines = ["| parameter | type | default | meaning |", "| --- | --- | --- | --- |", *rows, ""] if rows else []
     if returned and returned["anno"] not in (empty, None) and (returned["docment"] or spelt(returned["anno"]) != "None"):
         lines += [f"Returns `{spelt(returned['anno'])}`" + (f": {returned['docment']}" if returned["docment"] else ""), ""]
@@ -137,7 +139,7 @@ def described(module: str, node: ast.stmt, level: int) -> str:
     lines = [f"({anchor(module, node.name)})=", f"{mark} {node.name}", ""]
     if isinstance(node, ast.FunctionDef):
         return "\n".join([*lines, f"```python\n{signature(node.name, thing)}\n```", "", prose(thing.__doc__), "", *parameter_table(thing), source])
-    bases = ", ".join(base.__name__ for base in thing.__bases__ if base is not object)
+    bases = ", ".join(base.__name__ for base in thing.__bases__ if base is not object and not base.__name__.startswith("_"))
     own = "__init__" in vars(thing)
     try:
         call = signature(node.name, thing)
