@@ -176,6 +176,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'masktune.erm._check_fit': ('api/erm.html#_check_fit', 'masktune/erm.py'),
                               'masktune.erm._check_resume': ('api/erm.html#_check_resume', 'masktune/erm.py'),
                               'masktune.erm._is_watched': ('api/erm.html#_is_watched', 'masktune/erm.py'),
+                              'masktune.erm._leave_group': ('api/erm.html#_leave_group', 'masktune/erm.py'),
+                              'masktune.erm._leave_group_at_exit': ('api/erm.html#_leave_group_at_exit', 'masktune/erm.py'),
                               'masktune.erm._network_state': ('api/erm.html#_network_state', 'masktune/erm.py'),
                               'masktune.erm._plain': ('api/erm.html#_plain', 'masktune/erm.py'),
                               'masktune.erm._plain_state': ('api/erm.html#_plain_state', 'masktune/erm.py'),

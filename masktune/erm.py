@@ -7,6 +7,7 @@ __all__ = ['wilson_interval', 'Share', 'Evaluation', 'progress_bar', 'batches', 
            'make_optimizer', 'make_schedule', 'FitResult', 'recalibrate_batchnorm', 'Step', 'TrainingStopped', 'fit']
 
 # %% ../nbs/api/02_erm.ipynb #ee37dfe9
+import atexit
 import copy
 import math
 import os
@@ -15,6 +16,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -88,6 +90,15 @@ class Evaluation:
         if self.groups: lines.append(f"{'worst group':{width}}  {self.worst_group_accuracy:6.1%}  {self.worst_group}")
         return "\n".join(lines)
 
+# %% ../nbs/api/02_erm.ipynb #1ea7e001
+def _leave_group()->None:
+    "Leave the other processes, where there are any: who ends without leaves threads behind that abort it, one time in ten"
+    if torch.distributed.is_available() and torch.distributed.is_initialized(): torch.distributed.destroy_process_group()
+
+# %% ../nbs/api/02_erm.ipynb #1ea7e002
+@cache
+def _leave_group_at_exit()->None: atexit.register(_leave_group)  # once
+
 # %% ../nbs/api/02_erm.ipynb #d2367da3
 def _accelerator(device:str|torch.device|None=None, mixed_precision:str="no"):
     "An Accelerator for `device`: None takes what the launcher or the machine offers"
@@ -103,6 +114,7 @@ def _accelerator(device:str|torch.device|None=None, mixed_precision:str="no"):
     accelerator = Accelerator(cpu=cpu, mixed_precision=mixed_precision, dataloader_config=DataLoaderConfiguration(non_blocking=True))
     if device is not None and accelerator.device.type != torch.device(device).type:
         raise ValueError(f"device {str(device)!r} is not available here: leave it out, or use 'cpu'")
+    if accelerator.num_processes > 1: _leave_group_at_exit()
     return accelerator
 
 # %% ../nbs/api/02_erm.ipynb #a1f11e52

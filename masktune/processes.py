@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from .data import ImageDataset
-from .erm import Step, TrainingStopped
+from .erm import Step, TrainingStopped, _leave_group
 from .files import load_state, load_weights, save_state
 from .finetune import MaskTune, Round
 
@@ -85,5 +85,4 @@ def _round_worker(rank:int, processes:int, port:int, folder:str, run:MaskTune, t
     except TrainingStopped as stopped:
         save_state(Path(folder) / f"stopped-{rank}.pt", stopped.state)
         if rank == 0: steps.put((0, 0, 0, 0, 0., 0., (stopped.state["epoch"], stopped.state["step"])))
-    finally:
-        if torch.distributed.is_initialized(): torch.distributed.destroy_process_group()
+    finally: _leave_group()  # a spawned process runs nothing at its exit
