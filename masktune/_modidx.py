@@ -369,6 +369,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'masktune.models.as_classifier': ('api/models.html#as_classifier', 'masktune/models.py'),
                                  'masktune.models.build_model': ('api/models.html#build_model', 'masktune/models.py'),
                                  'masktune.models.default_device': ('api/models.html#default_device', 'masktune/models.py'),
+                                 'masktune.models.evaluating': ('api/models.html#evaluating', 'masktune/models.py'),
                                  'masktune.models.find_target_layer': ('api/models.html#find_target_layer', 'masktune/models.py'),
                                  'masktune.models.grid_layers': ('api/models.html#grid_layers', 'masktune/models.py'),
                                  'masktune.models.model_fingerprint': ('api/models.html#model_fingerprint', 'masktune/models.py'),
