@@ -350,7 +350,7 @@ def score_predictions(
     dataset:ImageDataset,   # the N images they are for
 )->Evaluation:
     "Measure accuracy from scores already computed"
-    labels = dataset.labels
+    labels, logits = dataset.labels, logits.cpu()
     if logits.shape != (len(dataset), len(dataset.classes)):
         raise ValueError(f"{dataset} needs scores of shape {(len(dataset), len(dataset.classes))}, the model gives {tuple(logits.shape)}")
     confidence, predicted = logits.softmax(1).max(1)
@@ -682,7 +682,13 @@ class _Training:
         self.best:dict[str, Any] = {"best_score": -math.inf, "best_epoch": 0, "best_state": None}
         self.totals, self.first, self.done = torch.zeros(3), 1, 0
         watched = options.on_step is not None or options.resume is not None
-        self.plan = _plan(options, dataset, val, self.process) if watched else {}
+        self.plan = _plan(options, dataset, val, self.process) | self._frozen() if watched else {}
+
+    def _frozen(self)->dict[str, Any]:
+        "What is not trained, by name"
+        still = set(self.still)
+        return {"still": [name for name, module in self.model.network.named_modules() if module in still],
+                "frozen": [name for name, p in self.model.network.named_parameters() if not p.requires_grad]}
 
     def _make_loader(self)->DataLoader:
         options, count = self.options, len(self.dataset)
