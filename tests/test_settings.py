@@ -59,7 +59,7 @@ def test_finetuning_goes_on_at_the_rate_training_ended_with(scheduled, few, star
     branch = run.branch(start_from=start_from, keep_optimizer=keep_optimizer).finetune_round(few["train"])
     row = branch.history_["round-1"][0]
     assert row["lr"] == pytest.approx(rate)
-    assert row["loss"] < 2  # measured: at most 0.9; the rate of 1.0 that stood here gave 7
+    assert row["loss"] < 1  # measured under two kinds of rounding: at most 0.1; a rate of 1.0 gave 7
     assert model_fingerprint(branch.model_) != model_fingerprint(branch.erm_)  # something was learned, at a rate that is not 0
 
 
@@ -213,8 +213,8 @@ def test_a_diverging_training_stops_and_gives_the_model_back(make, few):
 def test_an_exploded_loss_stops_a_training_in_the_middle_of_an_epoch(few):
     steps = []
     with pytest.raises(TrainingDiverged, match="the loss went from"):
-        fit(dry(), few["train"], epochs=1, lr=50.0, batch_size=2, on_step=lambda step: steps.append(step.step), **QUICK)
-    assert len(steps) in (20, 40)  # of 48
+        fit(dry(), few["train"], epochs=1, lr=1e4, batch_size=2, on_step=lambda step: steps.append(step.step), **QUICK)
+    assert len(steps) == 19  # of 48: the first look is after 20
 
 
 def test_a_diverged_run_keeps_nothing(few, tmp_path):
@@ -223,7 +223,9 @@ def test_a_diverged_run_keeps_nothing(few, tmp_path):
     with pytest.raises(ValueError, match="learning rate 10000"):
         kept.fit(few["train"], few["val"])
     assert run.erm_ is None and not run.history_
-    assert not list((tmp_path / "run").rglob("*.pt")) and not (tmp_path / "run" / "log.jsonl").read_text()
+    assert not list((tmp_path / "run").rglob("*.pt"))
+    log = tmp_path / "run" / "log.jsonl"
+    assert not log.exists() or not log.read_text()
 
 
 def test_a_finetuning_that_diverges_leaves_the_run_as_it_was(few):
@@ -236,7 +238,7 @@ def test_a_finetuning_that_diverges_leaves_the_run_as_it_was(few):
 
 @pytest.mark.parametrize("lr", [0.1, 1.0])
 def test_a_lively_training_is_no_diverging_one(few, lr):
-    "Rates ten and a hundred times the recipe's: rough, but batch normalisation carries them"
+    "Rates ten and a hundred times the recipe's: rough, but the loss was at most 18 of the 69 allowed (three seeds, two kinds of rounding)"
     assert len(fit(network(), few["train"], epochs=3, lr=lr, **QUICK).history) == 3
 
 
