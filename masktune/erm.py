@@ -151,7 +151,7 @@ class _OnDevice:
 
 # %% ../nbs/api/02_erm.ipynb #2a000005
 class _ScaledOptimizer:
-    "An optimiser behind a gradient scaler: what half precision would round to zero is scaled up before, and down again here"
+    "An optimiser behind a gradient scaler, which scales up before what half precision would round to zero"
     def __init__(self, optimizer:torch.optim.Optimizer, scaler): self.optimizer, self.scaler = optimizer, scaler
     @property
     def param_groups(self): return self.optimizer.param_groups
@@ -164,7 +164,7 @@ class _ScaledOptimizer:
 
 # %% ../nbs/api/02_erm.ipynb #2a000006
 class OneProcess:
-    "What the loop asks of Accelerate, for one process without a launcher: it keeps no state that another call could meet"
+    "What the loop asks of Accelerate, for one process without a launcher; no state of it outlives a call"
     num_processes, process_index, is_main_process = 1, 0, True
 
     def __init__(self,
@@ -183,8 +183,8 @@ class OneProcess:
 
     def _prepared(self, thing:Any)->Any:
         if isinstance(thing, DataLoader): return _OnDevice(thing, self.device)
-        if isinstance(thing, torch.optim.Optimizer) and self.scaler is not None: return _ScaledOptimizer(thing, self.scaler)
-        return thing
+        scaled = isinstance(thing, torch.optim.Optimizer) and self.scaler is not None
+        return _ScaledOptimizer(thing, self.scaler) if scaled else thing
 
     def autocast(self):
         "The precision, as a context"
@@ -228,8 +228,8 @@ def _checked_accelerator(accelerator, device, mixed_precision):
     if device is not None and parse_device(device).type != accelerator.device.type:
         raise ValueError(f"accelerator is on {accelerator.device}, device says {str(device)!r}: leave device out")
     if mixed_precision not in ("no", accelerator.mixed_precision):
-        raise ValueError(f"accelerator computes in mixed_precision {accelerator.mixed_precision!r}, not {mixed_precision!r}: "
-                         "leave mixed_precision out")
+        had = accelerator.mixed_precision
+        raise ValueError(f"accelerator computes in mixed_precision {had!r}, not {mixed_precision!r}: leave mixed_precision out")
     return accelerator
 
 # %% ../nbs/api/02_erm.ipynb #2a00000a
@@ -239,7 +239,8 @@ def _launched(device, mixed_precision):
     from accelerate.utils import DataLoaderConfiguration
     kind = None if device is None else parse_device(device)
     if kind is not None and kind.index is not None and kind.type != "cpu":
-        raise ValueError(f"device {str(device)!r} is one device, and there are several processes: write {kind.type!r}, each takes its own")
+        raise ValueError(f"device {str(device)!r} is one device, and there are several processes: "
+                         f"write {kind.type!r}, and each takes its own")
     plain = DataLoaderConfiguration(non_blocking=True)
     on_cpu = kind is not None and kind.type == "cpu"
     accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed_precision, dataloader_config=plain)
@@ -268,7 +269,8 @@ def borrowed(
     modules = list(model.modules())
     places = [(tensors, dict(tensors)) for module in modules for tensors in (module._parameters, module._buffers)]
     held = [(p, p.data, p.grad) for p in model.parameters()]
-    stays = device.type == "cpu" and all(t.device.type == "cpu" for _, kept in places for t in kept.values() if t is not None)
+    tensors_there = [tensor for _, kept in places for tensor in kept.values() if tensor is not None]
+    stays = device.type == "cpu" and all(tensor.device.type == "cpu" for tensor in tensors_there)
     for parameter, _, _ in [] if stays else held: parameter.grad = None  # it would be moved with its parameter
     try:
         with evaluating(model):
@@ -318,7 +320,7 @@ def predict(
     accelerator:Any=None,                   # an Accelerator of your own, see `find_process`
     progress:bool|None=None,                # see `progress_bar`
 )->Tensor:                                  # (N, C) float32 logits, on the CPU, in the data set's order
-    "Compute the scores of every image, in eval mode, over however many processes there are; the model is left as it was"
+    "Compute the scores of every image, in eval mode, in however many processes; the model is left as it was"
     if not len(dataset): raise ValueError(f"{dataset} is empty: there is nothing to predict")
     process = find_process(device, mixed_precision, accelerator)
     loader = process.prepare(batches(dataset, batch_size, num_workers))
@@ -407,9 +409,10 @@ def make_optimizer(
 )->torch.optim.Optimizer:
     "Build SGD (with momentum) or Adam"
     look_up("optimizer", name, ("sgd", "adam"))
-    if not check_number("lr", lr) > 0: raise ValueError(f"lr must be above 0, got {lr}")
-    if not 0 <= check_number("momentum", momentum) < 1: raise ValueError(f"momentum must be from 0 to below 1, got {momentum}")
-    if check_number("weight_decay", weight_decay) < 0: raise ValueError(f"weight_decay must be at least 0, got {weight_decay}")
+    for number, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)): check_number(number, value)
+    if not lr > 0: raise ValueError(f"lr must be above 0, got {lr}")
+    if not 0 <= momentum < 1: raise ValueError(f"momentum must be from 0 to below 1, got {momentum}")
+    if weight_decay < 0: raise ValueError(f"weight_decay must be at least 0, got {weight_decay}")
     if name == "sgd": return torch.optim.SGD(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay)
     return torch.optim.Adam(parameters, lr=lr, weight_decay=weight_decay)
 
@@ -452,7 +455,8 @@ def _check_options(options:SimpleNamespace)->None:
         value = getattr(options, name)
         if name == "eval_batch_size" and value is None: continue
         why = " (batch normalisation needs two images)" if name == "batch_size" else ""
-        if check_number(name, value, whole=True) < least: raise ValueError(f"{name} must be at least {least}{why}, got {value}")
+        if check_number(name, value, whole=True) < least:
+            raise ValueError(f"{name} must be at least {least}{why}, got {value}")
     for milestone in options.milestones: check_number("milestones", milestone, whole=True)
     if not check_number("gamma", options.gamma) > 0: raise ValueError(f"gamma must be above 0, got {options.gamma}")
     look_up("select", options.select, ("average", "worst_class", "last"))
@@ -467,9 +471,9 @@ def still_modules(
 )->list[nn.Module]:
     """List the modules that stay in eval mode while a network is trained.
 
-    A network that is in eval mode as a whole is trained as a whole, as `.train()` would have it: results are handed over so.
-    In a network that is in train mode, a module that its owner put in eval mode stays there; and a batch normalisation
-    whose own parameters are all frozen (`requires_grad` False) keeps its statistics in either."""
+    A network that is in eval mode as a whole is trained as a whole, as `.train()` would have it: results come so. In a
+    network that is in train mode, a module that its owner put in eval mode stays there. A batch normalisation whose own
+    parameters are all frozen (`requires_grad` False) keeps its statistics in either."""
     def still(module):
         if network.training and not module.training: return True
         if not isinstance(module, nn.modules.batchnorm._BatchNorm): return False
@@ -500,7 +504,8 @@ def _check_fit(model:Classifier, dataset, val, options)->None:
 def _measured_norms(network:nn.Module)->list[nn.Module]:
     "The batch normalisations whose running statistics may be measured anew"
     still = set(still_modules(network))
-    return [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats and m not in still]
+    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    return [norm for norm in norms if norm.track_running_stats and norm not in still]
 
 # %% ../nbs/api/02_erm.ipynb #2a000017
 @contextmanager
@@ -541,15 +546,18 @@ def recalibrate_batchnorm(
     num_workers:int=0,                      # processes that decode images
     accelerator:Any=None,                   # an Accelerator of your own, see `find_process`
 )->nn.Module:                               # the same `model`
-    "Measure batch normalisation's running statistics over a whole data set (Wu & Johnson, 2021, section 3); frozen layers (`still_modules`) keep theirs"
+    """Measure batch normalisation's running statistics over a whole data set (Wu & Johnson, 2021, section 3).
+
+    Frozen layers (`still_modules`) keep theirs, and every layer does when the measuring fails."""
     process = find_process(device, mixed_precision, accelerator)
     classifier = as_classifier(model, dataset)
     norms = _measured_norms(classifier.network)
     if not norms: return model
     _to_device(classifier, process.device)
     batch_size = min(batch_size, len(dataset))
-    loader = process.prepare(DataLoader(_Pairs(dataset, seed=seed), batch_size=batch_size, sampler=_Order(len(dataset), seed),
-                                        drop_last=True, num_workers=num_workers, generator=torch.Generator()))
+    order = _Order(len(dataset), seed)
+    loader = process.prepare(DataLoader(_Pairs(dataset, seed=seed), batch_size=batch_size, sampler=order, drop_last=True,
+                                        num_workers=num_workers, generator=torch.Generator()))
     with evaluating(classifier), _measuring(norms), torch.random.fork_rng():
         torch.manual_seed(seed + process.process_index)  # a transform that draws, draws the same again
         for images, _ in loader:
@@ -587,9 +595,9 @@ class TrainingDiverged(ValueError):
 class _LossWatch:
     """Ends a training whose loss is no longer finite, or has exploded.
 
-    Looked at every 20 steps and at an epoch's end, on average since the last look. Exploded means above 100 times the first
-    step's loss or, where that is small, above 100 times what guessing costs (the logarithm of the number of classes): 69 for
-    two classes, where a model that is sure of every wrong answer costs about 10. No training that still learns comes near."""
+    Looked at every 20 steps and at an epoch's end, on average since the last look. Exploded means above 100 times the
+    first step's loss or, where that is small, above 100 times what guessing costs (the logarithm of the number of
+    classes): 69 for two classes, where always wrong at a confidence of 99.99 % costs 9. A rough training comes to 20."""
     every, factor = 20, 100.
 
     def __init__(self, num_classes:int, process):
@@ -602,7 +610,8 @@ class _LossWatch:
         since = totals if self.seen is None else totals - self.seen
         self.seen = totals.clone()
         # together over all processes: one that stopped alone would leave the others waiting
-        loss_sum, images, first = self.process.reduce(torch.stack([since[0], since[2], self.first.to(since.device)]), "sum").tolist()
+        sums = torch.stack([since[0], since[2], self.first.to(since.device)])
+        loss_sum, images, first = self.process.reduce(sums, "sum").tolist()
         if not images: return
         start = first / self.process.num_processes
         if math.isfinite(loss_sum) and loss_sum / images <= self.factor * max(start, self.guessing): return
@@ -615,12 +624,12 @@ def diverged(
     lr:float,    # the learning rate at the time
 )->TrainingDiverged:
     "Word a `TrainingDiverged`"
-    return TrainingDiverged(f"training diverged: {what} in epoch {epoch} at learning rate {lr:g}, which is too high here: lower it, "
-                            f"to {lr / 10:g} for instance. The model has the weights back that it came with")
+    return TrainingDiverged(f"training diverged: {what} in epoch {epoch} at learning rate {lr:g}, which is too high here: "
+                            f"lower it, to {lr / 10:g} for instance. The model has the weights back that it came with")
 
 # %% ../nbs/api/02_erm.ipynb #2a000023
 def _are_finite(model:nn.Module)->bool:
-    "Whether trained weights and running statistics are: the last step of an epoch may have broken what its loss did not show yet"
+    "Whether trained weights and running statistics are: an epoch's last step may break what no loss shows yet"
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     statistics = [s for norm in norms for s in (norm.running_mean, norm.running_var) if s is not None]
     values = [*(p.detach() for p in model.parameters() if p.requires_grad), *statistics]
@@ -630,15 +639,17 @@ def _are_finite(model:nn.Module)->bool:
 def _make_stepper(model:nn.Module, options)->torch.optim.Optimizer:
     "The optimiser a training begins with: a state's own values, and whatever was given beside it instead"
     parameters = [p for p in model.parameters() if p.requires_grad]
-    if not parameters: raise ValueError("every parameter of the model is frozen: set requires_grad on those that are to be trained")
-    given = {name: value for name in ("lr", "momentum", "weight_decay") if (value := getattr(options, name)) is not None}
+    if not parameters: raise ValueError("every parameter of the model is frozen: set requires_grad on those to be trained")
+    wanted = {name: getattr(options, name) for name in ("lr", "momentum", "weight_decay")}
+    given = {name: value for name, value in wanted.items() if value is not None}
     state = options.optimizer_state
     if state is None: return make_optimizer(parameters, options.optimizer, **given)
     try:
         group = state["param_groups"][0]
         own = "momentum" if options.optimizer == "sgd" else "betas"
         kept = {name: group[name] for name in ("lr", "weight_decay", own)}
-        stepper = make_optimizer(parameters, options.optimizer, **{n: v for n, v in kept.items() if n != "betas"} | given)
+        kept.pop("betas", None)
+        stepper = make_optimizer(parameters, options.optimizer, **kept | given)
         stepper.load_state_dict(copy.deepcopy(dict(state)))  # PyTorch would train on in the caller's own buffers
         _check_shapes(stepper)
     except (ValueError, KeyError) as error:
@@ -668,12 +679,13 @@ class _Training:
         raw = _make_stepper(self.model, options)    # says what is wrong with rates and states
         _to_device(self.model, self.process.device)
         _check_fit(self.model, dataset, val, options)
-        if self.process.device.type != "cpu": raw = _make_stepper(self.model, options)  # its state where the weights now are
+        if self.process.device.type != "cpu": raw = _make_stepper(self.model, options)  # its state beside the weights
         self.still = still_modules(self.model.network, options.freeze_batchnorm)
         self.frozen = still_modules(self.model.network)
         self.modes = [(module, module.training) for module in self.model.modules()]
         self.first_weights = _network_state(self.model)
-        self.schedule = make_schedule(raw, options.schedule, epochs=options.epochs, milestones=options.milestones, gamma=options.gamma)
+        self.schedule = make_schedule(raw, options.schedule, epochs=options.epochs, milestones=options.milestones,
+                                      gamma=options.gamma)
         self.order = _Order(len(dataset), options.seed)
         compiled = torch.compile(self.model) if options.compile else self.model
         self.trained, self.stepper, self.loader = self.process.prepare(compiled, raw, self._make_loader())
@@ -702,7 +714,7 @@ class _Training:
     def lr(self)->float: return self.stepper.param_groups[0]["lr"]
 
     def run(self)->FitResult:
-        "Train; whatever happens, modes are settled: eval mode after a training, as they were after one that came to nothing"
+        "Train; modes are settled whatever happens: eval after a training, as they were after one that came to nothing"
         options = self.options
         try:
             with torch.random.fork_rng():
@@ -711,14 +723,16 @@ class _Training:
                 for epoch in range(self.first, options.epochs + 1): self._epoch(epoch)
             if options.recalibrate: self._recalibrate()
             self.model.eval()
-            return FitResult(self.history, self.best["best_epoch"], self.best["best_state"], _network_state(self.model), _plain_state(self.stepper))
+            last = _network_state(self.model)
+            return FitResult(self.history, self.best["best_epoch"], self.best["best_state"], last, _plain_state(self.stepper))
         except BaseException as error:
             if isinstance(error, TrainingDiverged): self.model.network.load_state_dict(self.first_weights)
             for module, mode in self.modes: module.training = mode
             if isinstance(error, TrainingStopped): self.model.eval()
             raise
         finally:
-            for left in ("forward", "_original_forward", "_is_accelerate_prepared"): self.model.__dict__.pop(left, None)  # Accelerate's
+            for left in ("forward", "_original_forward", "_is_accelerate_prepared"):  # by Accelerate
+                self.model.__dict__.pop(left, None)
 
     def _take_up(self, state:Mapping[str, Any])->None:
         "Go on from a state"
@@ -734,7 +748,8 @@ class _Training:
         torch.set_rng_state(state["rng"])
         if state.get("cuda_rng") is not None and self.process.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_rng"], self.process.device)
-        if state.get("scaler") is not None and self.process.scaler is not None: self.process.scaler.load_state_dict(state["scaler"])
+        if state.get("scaler") is not None and self.process.scaler is not None:
+            self.process.scaler.load_state_dict(state["scaler"])
 
     def _epoch(self, epoch:int)->None:
         "Every batch once, then validation"
@@ -744,11 +759,14 @@ class _Training:
         self.totals = (self.totals if self.done else torch.zeros(3)).to(self.process.device)  # loss, correct, images
         self.watch.seen = self.totals.clone() if self.done else None
         left = self.process.skip_first_batches(self.loader, self.done) if self.done else self.loader
-        bar = progress_bar(left, f"epoch {epoch}/{options.epochs}", options.progress, initial=self.done, total=len(self.loader))
+        name, count = f"epoch {epoch}/{options.epochs}", len(self.loader)
+        bar = progress_bar(left, name, options.progress, initial=self.done, total=count)
         for step, (images, labels) in enumerate(bar, self.done + 1): self._step(epoch, step, images, labels)
         self.done = 0
         self.watch.look(self.totals, epoch, self.lr)
-        if not _are_finite(self.model): raise diverged("weights or statistics are no longer finite", epoch, self.lr)
+        finite = torch.tensor(float(_are_finite(self.model)), device=self.process.device)
+        if self.process.reduce(finite, "sum") < self.process.num_processes:  # all stop, or none: statistics are each process's own
+            raise diverged("weights or statistics are no longer finite", epoch, self.lr)
         loss_sum, right, seen = self.process.reduce(self.totals, "sum").tolist()
         row = {"epoch": epoch, "loss": loss_sum / seen, "accuracy": right / seen, "lr": self.lr}
         if epoch < options.epochs: self.schedule.step()  # the rate that is left at the end is the last epoch's
@@ -780,7 +798,8 @@ class _Training:
         if step % self.watch.every == 0: self.watch.look(self.totals, epoch, self.lr)
         if options.on_step is None: return
         state = partial(self._state, epoch, step, self.totals, dict(self.best))
-        if options.on_step(Step(epoch, options.epochs, step, len(self.loader), self.totals, state)): raise TrainingStopped(state())
+        stop = options.on_step(Step(epoch, options.epochs, step, len(self.loader), self.totals, state))
+        if stop: raise TrainingStopped(state())
 
     def _state(self, epoch:int, step:int, totals:Tensor, best:Mapping[str, Any])->dict[str, Any]:
         "All that a training needs to go on, on the CPU"
@@ -794,15 +813,16 @@ class _Training:
     def _passes(self)->dict[str, Any]:
         "How validation and recalibration go through images"
         o = self.options
-        return dict(device=o.device, mixed_precision=o.mixed_precision, num_workers=o.num_workers, accelerator=o.accelerator,
-                    batch_size=o.eval_batch_size or max(o.batch_size, 128))
+        names = ("device", "mixed_precision", "num_workers", "accelerator")
+        return {name: getattr(o, name) for name in names} | {"batch_size": o.eval_batch_size or max(o.batch_size, 128)}
 
     def _select(self, row:dict[str, float])->None:
-        "Measure an epoch's model on validation data, and keep it if none was better; without validation the last is the best there is"
+        "Measure an epoch's model, and keep it if none was better; without validation data the last is the best there is"
         score = float(row["epoch"])
         if self.val is not None:
             found = evaluate(self.model, self.val, progress=False, **self._passes())
-            row |= {"val_loss": found.loss, "val_accuracy": found.average.accuracy, "val_worst_class": found.worst_class_accuracy}
+            row |= {"val_loss": found.loss, "val_accuracy": found.average.accuracy,
+                    "val_worst_class": found.worst_class_accuracy}
             select = self.options.select
             if select != "last": score = row["val_accuracy" if select == "average" else "val_worst_class"]
         if score < self.best["best_score"]: return
@@ -812,8 +832,10 @@ class _Training:
         "Measure batch normalisation anew, all but what its owner froze"
         options = self.options
         _start_training(self.model.network, self.frozen)
-        recalibrate_batchnorm(self.model, self.dataset, seed=options.seed, batch_transform=options.batch_transform, **self._passes())
-        if self.val is None or self.best["best_epoch"] == options.epochs: self.best["best_state"] = _network_state(self.model)
+        recalibrate_batchnorm(self.model, self.dataset, seed=options.seed, batch_transform=options.batch_transform,
+                              **self._passes())
+        last_is_best = self.val is None or self.best["best_epoch"] == options.epochs
+        if last_is_best: self.best["best_state"] = _network_state(self.model)
 
 # %% ../nbs/api/02_erm.ipynb #e4925969
 def _plain(value:Any)->Any:
@@ -833,8 +855,9 @@ def _plain_state(optimizer)->dict[str, Any]:
 def _spelled(function:Callable|None)->str|None:
     "What a function or transform is called, the same in another process"
     if isinstance(function, partial): return f"{_spelled(function.func)} of {function.args} {function.keywords}"
+    if function is None: return None
     name = getattr(function, "__qualname__", None)
-    return None if function is None else f"{function.__module__}.{name}" if name else re.sub(r" at 0x[0-9a-f]+", "", repr(function))
+    return f"{function.__module__}.{name}" if name else re.sub(r" at 0x[0-9a-f]+", "", repr(function))
 
 # %% ../nbs/api/02_erm.ipynb #c5d1a006
 def _plan(options:SimpleNamespace, dataset:ImageDataset, val:ImageDataset|None, process)->dict[str, Any]:
@@ -842,8 +865,8 @@ def _plan(options:SimpleNamespace, dataset:ImageDataset, val:ImageDataset|None, 
     names = ("epochs", "batch_size", "seed", "optimizer", "lr", "momentum", "weight_decay", "schedule", "gamma", "select",
              "freeze_batchnorm", "recalibrate", "mixed_precision", "compile")
     return {name: getattr(options, name) for name in names} | {
-        "milestones": list(options.milestones), "augment": _spelled(options.augment), "batch_transform": _spelled(options.batch_transform),
-        "images": len(dataset), "data": getattr(dataset, "fingerprint", None), "val": getattr(val, "fingerprint", None),
+        "milestones": list(options.milestones), "augment": _spelled(options.augment),
+        "batch_transform": _spelled(options.batch_transform), "images": len(dataset), "data": getattr(dataset, "fingerprint", None), "val": getattr(val, "fingerprint", None),
         "processes": process.num_processes}
 
 # %% ../nbs/api/02_erm.ipynb #2a000032
@@ -851,7 +874,9 @@ def _check_resume(resume:Mapping[str, Any], plan:Mapping[str, Any])->int:
     "The epoch to go on in; raises `ValueError` when the state is of another training"
     had = resume.get("plan") or {}
     other = [f"{name} {had.get(name)!r}, not {value!r}" for name, value in plan.items() if had.get(name) != value]
-    if other: raise ValueError(f"the state to resume from is of another training: {', '.join(other)}. Restore these settings, or begin anew")
+    if other:
+        raise ValueError(f"the state to resume from is of another training: {', '.join(other)}. "
+                         "Restore these settings, or begin anew")
     return resume["epoch"]
 
 # %% ../nbs/api/02_erm.ipynb #825dd7cc
@@ -863,7 +888,7 @@ def _say(row, epochs, progress, main)->None:
 
 # %% ../nbs/api/02_erm.ipynb #15219eb5
 def fit(
-    model:nn.Module,                                    # trained in place; a plain network is normalised for as `dataset` says
+    model:nn.Module,                                    # trained in place, and left where it was trained; a plain network is normalised for as `dataset` says
     dataset:ImageDataset,                               # training images; groups are never read
     val:ImageDataset|None=None,                         # for selecting the best epoch; groups are never read
     *,
@@ -873,7 +898,7 @@ def fit(
     momentum:float|None=None,                           # sgd only; None: that of `optimizer_state`, 0.9 without one
     weight_decay:float|None=None,                       # L2 penalty; None: that of `optimizer_state`, 1e-4 without one
     batch_size:int=32,                                  # images per step and process
-    eval_batch_size:int|None=None,                      # images per forward pass of validation and recalibration; None: `batch_size`, at least 128
+    eval_batch_size:int|None=None,                      # images per pass to validate, recalibrate; None: `batch_size`, at least 128
     schedule:str="constant",                            # constant, multistep or cosine, stepped once an epoch
     milestones:Sequence[int]=(),                        # multistep: epochs after which the rate drops; none given: every quarter
     gamma:float=0.5,                                    # multistep: what it is multiplied by

@@ -57,8 +57,16 @@ def finetune(
     return fit(model, MaskedDataset(dataset, maps, rule, fill), epochs=epochs, lr=lr, **options)
 
 # %% ../nbs/api/05_finetune.ipynb #2b000001
-_LEAST = {"epochs": 0, "finetune_epochs": 1, "rounds": 1, "batch_size": 2, "finetune_batch_size": 2, "eval_batch_size": 2,
-          "num_workers": 0, "seed": 0}
+_LEAST = {
+    "epochs": 0,
+    "finetune_epochs": 1,
+    "rounds": 1,
+    "batch_size": 2,
+    "finetune_batch_size": 2,
+    "eval_batch_size": 2,
+    "num_workers": 0,
+    "seed": 0,
+}
 _SWITCHES = ("on_device", "keep_optimizer", "freeze_batchnorm", "recalibrate", "accumulate", "compile")
 _CHOICES = {
     "fill": FILLS,
@@ -121,7 +129,7 @@ class Settings:
     accumulate:bool=True             # later rounds keep earlier masks, and look for evidence on masked images
     choose:str="swapped"             # of several rounds take the one that swapped validation images mislead least (`choose_round`), or the last
     # the machine
-    eval_batch_size:int|None=None    # images per pass for maps, measuring and recalibration; None: batch_size, at least 128
+    eval_batch_size:int|None=None    # images per pass to explain, measure, recalibrate; None: batch_size, at least 128
     seed:int=0                       # order of images, augmentation, dropout
     device:str|None=None             # cpu, cuda, cuda:1 ...; default: the GPU when there is one
     mixed_precision:str="no"         # no, bf16 or fp16
@@ -165,13 +173,16 @@ class Settings:
         if not callable(self.augment): look_up("augment", self.augment, AUGMENTATIONS)
         if not callable(self.source): look_up("source", self.source, SOURCES)
         if self.layer is not None and not isinstance(self.layer, str):
-            raise ValueError(f"layer must be the name of a layer, got {type(self.layer).__name__}: model.named_modules() lists the names")
+            raise ValueError(f"layer must be the name of a layer, got {type(self.layer).__name__}: "
+                             "model.named_modules() lists the names")
         for name in _SWITCHES:
-            if not isinstance(getattr(self, name), bool): raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
+            value = getattr(self, name)
+            if not isinstance(value, bool): raise ValueError(f"{name} must be True or False, got {value!r}")
 
 # %% ../nbs/api/05_finetune.ipynb #95de38f9
 ERM_SETTINGS = ("epochs", "lr", "optimizer", "momentum", "weight_decay", "batch_size", "schedule", "milestones", "gamma", "select", "augment", "seed")
-SHARED_SETTINGS = ("optimizer", "momentum", "weight_decay", "batch_size", "augment", "seed")  # of these, what a finetuning may have of its own
+# Of these, what a finetuning may have of its own:
+SHARED_SETTINGS = ("optimizer", "momentum", "weight_decay", "batch_size", "augment", "seed")
 MAP_SETTINGS = ("layer", "source", "target", "maps_from", "on_device")
 
 # %% ../nbs/api/05_finetune.ipynb #95de38fa
@@ -222,7 +233,8 @@ def _check_frozen(folder:Path, settings:Mapping[str, Any], changes:Mapping[str, 
         if name not in ERM_SETTINGS or name in SHARED_SETTINGS: continue
         had, wanted = settings.get(name), _spelled(changes[name])
         if had != wanted:
-            raise ValueError(f"{folder} was trained with {name} {had!r}, not {wanted!r}: its plain model is finished, begin another run for that")
+            raise ValueError(f"{folder} was trained with {name} {had!r}, not {wanted!r}: its plain model is finished, "
+                             "begin another run for that")
 
 # %% ../nbs/api/05_finetune.ipynb #751ed3d2
 @dataclass
@@ -241,7 +253,7 @@ class MaskTune(Settings):
         self.rounds_:list[Round] = []
         self.round_:int|None = None  # None: the last
         self.history_:dict[str, list[dict[str, float]]] = {}
-        self.still_:list[str] = []              # modules that stay in eval mode through every training: their owner froze them
+        self.still_:list[str] = []              # modules that stay in eval mode: their owner froze them
         self.erm_settings_:dict[str, Any] = {}  # `ERM_SETTINGS` as the plain model was trained with; empty before
         self.metrics_:dict[str, dict[str, Evaluation]] = {}
 
@@ -290,7 +302,8 @@ class MaskTune(Settings):
     )->"MaskTune":
         "Step 1: train the plain model, and keep its best and last weights; with `epochs=0` take it as it is"
         model = as_classifier(copy.deepcopy(self.model), train)
-        self.still_ = [name for name, module in model.network.named_modules() if model.network.training and not module.training]
+        whole = model.network.training
+        self.still_ = [name for name, module in model.network.named_modules() if whole and not module.training]
         train, val = self._cached(train), None if val is None else self._cached(val)
         if self.epochs:
             result = fit(model, train, val, epochs=self.epochs, lr=self.lr, schedule=self.schedule, milestones=self.milestones, gamma=self.gamma,
@@ -300,7 +313,8 @@ class MaskTune(Settings):
         else:
             best = last = {name: value.detach().cpu().clone() for name, value in model.network.state_dict().items()}
             optimizer_state, history = None, []
-        return self._take_erm(model, best, last, optimizer_state, history, {name: self.settings[name] for name in ERM_SETTINGS})
+        settings = {name: self.settings[name] for name in ERM_SETTINGS}
+        return self._take_erm(model, best, last, optimizer_state, history, settings)
 
     def branch(self,
         **changes:Any,  # settings of the masks and the finetuning
@@ -335,7 +349,8 @@ class MaskTune(Settings):
     )->SaliencyMaps:
         "Compute maps the way this run does: its source, layer, target, device"
         source = self.source() if isinstance(self.source, NotStored) else self.source  # says that it must be given again
-        return compute_saliency(model, images, self.layer, source, target=self.target, path=path, progress=self.progress, **self._machine())
+        return compute_saliency(model, images, self.layer, source, target=self.target, path=path, progress=self.progress,
+                                **self._machine())
 
     def masked(self,
         train:ImageDataset,  # the images trained on
@@ -424,7 +439,8 @@ class MaskTune(Settings):
         return {name: getattr(self, name) for name in names} | {"batch_size": self.eval_batch_size or max(self.batch_size, 128)}
 
     def _training(self)->dict[str, Any]:
-        names = ("optimizer", "momentum", "weight_decay", "batch_size", "compile", "progress", "device", "mixed_precision", "num_workers")
+        names = ("optimizer", "momentum", "weight_decay", "batch_size", "compile", "progress", "device", "mixed_precision",
+                 "num_workers")
         return {name: getattr(self, name) for name in names} | {"eval_batch_size": self._machine()["batch_size"]}
 
     def _augmentation(self, train):
@@ -500,9 +516,10 @@ class MaskTune(Settings):
         place = Path(folder) / "erm"
         save_weights(place / "best.safetensors", self._erm())
         save_weights(place / "last.safetensors", _with_weights(self._erm(), self.erm_last_))
-        frozen = {"still": self.still_, "frozen": [name for name, p in self._erm().network.named_parameters() if not p.requires_grad]}
+        fixed = [name for name, parameter in self._erm().network.named_parameters() if not parameter.requires_grad]
         # last: it says that the rest is there
-        save_state(place / "state.pt", {"optimizer": self.optimizer_state_, "history": self.history_["erm"], **frozen})
+        save_state(place / "state.pt", {"optimizer": self.optimizer_state_, "history": self.history_["erm"],
+                                        "still": self.still_, "frozen": fixed})
 
     def save_metrics(self, folder:str|os.PathLike)->None:
         "Write `metrics.json` alone: by model, then by test set"
@@ -512,7 +529,8 @@ class MaskTune(Settings):
         "Write `config.json` alone: every setting, what the finetuning has of its own, the versions, and what `about` says"
         settings = self.settings | self.erm_settings_    # as the plain model was trained
         own = {name: self.settings[name] for name in SHARED_SETTINGS if self.settings[name] != settings[name]}
-        config = {"settings": settings, "finetuning": own, "versions": versions(), "chosen_round": self.round_} | dict(about or {})
+        config = {"settings": settings, "finetuning": own, "versions": versions(), "chosen_round": self.round_}
+        config |= dict(about or {})
         if self.erm_ is not None: config["normalisation"] = {"mean": self.erm_.mean.flatten().tolist(), "std": self.erm_.std.flatten().tolist()}
         write_json(Path(folder) / "config.json", config)
         return Path(folder) / "config.json"
@@ -546,9 +564,11 @@ class MaskTune(Settings):
             mean, std = (config["normalisation"][name] for name in ("mean", "std"))
             network = Classifier(copy.deepcopy(model.network if isinstance(model, Classifier) else model), mean, std)
             place, state = folder / "erm", load_state(folder / "erm" / "state.pt")
-            best, last = (load_weights(place / f"{name}.safetensors", copy.deepcopy(network)).network.state_dict() for name in ("best", "last"))
+            models = [load_weights(place / f"{name}.safetensors", copy.deepcopy(network)) for name in ("best", "last")]
+            best, last = (each.network.state_dict() for each in models)
             run.still_ = list(state.get("still", []))
-            for name, parameter in network.network.named_parameters(): parameter.requires_grad_(name not in state.get("frozen", []))
+            for name, parameter in network.network.named_parameters():
+                parameter.requires_grad_(name not in state.get("frozen", []))
             trained_with = {name: settings[name] for name in ERM_SETTINGS if name in settings}
             run._take_erm(network, best, last, state["optimizer"], state["history"], trained_with)
         number = 1

@@ -254,8 +254,8 @@ def _on(tensor:Tensor, device:torch.device)->Tensor:
 class SelectiveClassifier(nn.Module):
     """One model or several that answer together or abstain (MaskTune, section 4.3).
 
-    Models are not copied; they are put in eval mode, in which they answer, and may lie on several devices. `calibrate` chooses
-    the threshold; `forward` and `predict` give a `Decision`, where the images are."""
+    Models are not copied; they are put in eval mode, in which they answer, and may lie on several devices. `calibrate`
+    chooses the threshold; `forward` and `predict` give a `Decision`, where the images are."""
     threshold:Tensor
 
     def __init__(self,
@@ -268,7 +268,7 @@ class SelectiveClassifier(nn.Module):
         for model in models:
             if not isinstance(model, Classifier): raise ValueError(f"models must be Classifiers (as_classifier makes one), got {type(model).__name__}")
         self.models, self.score = nn.ModuleList(models), score
-        self.register_buffer("threshold", torch.tensor(-math.inf))  # scores are single precision, and some devices have no double
+        self.register_buffer("threshold", torch.tensor(-math.inf))  # single precision, as scores are: some devices have no double
         self.calibration_:dict[str, Any] = {}
         self.eval()
 
