@@ -87,6 +87,7 @@ def check_same(
     "Raise `ValueError` where a setting differs from the run's own: a resumed run ends as it was begun"
     config = read_json(Path(folder) / "config.json")
     had = config.get("settings", {}) | config.get("finetuning", {})
-    known = MaskTune(nn.Identity(), **{name: value for name, value in had.items() if name not in settings} | settings).settings  # as the run spells them
+    kept = {name: value for name, value in had.items() if name not in (*settings, "augment", "source")}  # these may be functions
+    known = MaskTune(nn.Identity(), **kept | settings).settings  # as the run would spell them
     other = [f"{name} {had.get(name)!r}, not {known[name]!r}" for name in settings if name in known and had.get(name) != known[name]]
     if other: raise ValueError(f"{folder} was begun with {', '.join(other)}: leave that out to go on, or begin anew with --overwrite")
