@@ -55,9 +55,9 @@ def _add_settings(parser:argparse.ArgumentParser, title:str, names:Sequence[str]
         group.add_argument("--" + f.name.replace("_", "-"), **option)
 
 # %% ../nbs/api/10_cli.ipynb #1954d95c
-_MACHINE = ("device", "mixed_precision", "compile", "num_workers", "cache", "batch_size")
+_MACHINE = ("device", "mixed_precision", "compile", "num_workers", "cache", "eval_batch_size")
 _MASKS = ("layer", "source", "target", "maps_from", "on_device")
-_FINETUNING = ("rule", "fill", "finetune_epochs", "finetune_lr", "finetune_batch_size", "start_from", "keep_optimizer", "freeze_batchnorm", "recalibrate", "augment", "seed", "rounds", "accumulate", "choose")
+_FINETUNING = ("rule", "fill", "batch_size", "finetune_epochs", "finetune_lr", "finetune_batch_size", "start_from", "keep_optimizer", "freeze_batchnorm", "recalibrate", "augment", "seed", "rounds", "accumulate", "choose")
 
 # %% ../nbs/api/10_cli.ipynb #c11b0003
 def _add_writing(parser:argparse.ArgumentParser, what:str, states:bool=True)->None:
@@ -260,11 +260,12 @@ def _second_erm(opened, splits, folder)->Any:
     weights = folder / "erm-2" / "best.safetensors"
     if not weights.exists():
         if not opened.epochs: raise ValueError("--second-erm trains the plain model once more, but this run took its weights as they are (epochs 0): leave it out")
-        model, seed = read_json(folder / "config.json")["model"], opened.seed + 10_000
+        model, seed = read_json(folder / "config.json")["model"], opened.erm_settings_["seed"] + 10_000
         print(f"training a second plain model, seed {seed}", flush=True)
         seed_everything(seed)
         network = build_model(model["name"], model["num_classes"], model.get("pretrained", False), splits["train"][0].image.shape[-1])
-        save_weights(weights, replace(opened, model=network, seed=seed).fit_erm(splits["train"], splits["val"]).erm_)
+        again = replace(opened, **opened.erm_settings_ | {"model": network, "seed": seed})  # as the first was trained
+        save_weights(weights, again.fit_erm(splits["train"], splits["val"]).erm_)
     return load_weights(weights, copy.deepcopy(opened.erm_))
 
 # %% ../nbs/api/10_cli.ipynb #f81904f0

@@ -76,7 +76,7 @@ def _round_worker(rank:int, processes:int, port:int, folder:str, run:MaskTune, t
 
     def watch(step:Step)->bool:
         stop = torch.tensor([int(halt.is_set())], device=step.totals.device)
-        torch.distributed.broadcast(stop, 0)  # the first process decides, so that all stop after the same step
+        if processes > 1: torch.distributed.broadcast(stop, 0)  # the first process decides, so that all stop after the same step
         if rank == 0: steps.put((step.epoch, step.epochs, step.step, step.steps, step.loss, step.accuracy, None))
         return bool(stop)
     try:

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,9 @@ import torch
 from torch import nn
 
 from .data import ImageDataset
-from .erm import Step, TrainingStopped, _accelerator
+from .erm import Step, TrainingDiverged, TrainingStopped, find_process
 from .files import atomic_path, is_main_process, load_state, read_json, require_space, save_state
-from .finetune import MaskTune
+from .finetune import MaskTune, Settings
 
 # %% ../nbs/api/05_resume.ipynb #91f98017
 class StopSignals:
@@ -72,7 +73,7 @@ class StepKeeper:
 
     def save(self, state:dict[str, Any], several:bool)->None:
         "Write the state; what differs between processes is gathered"
-        own = {name: state[name] for name in ("rng", "cuda_rng", "totals")}
+        own = {name: state[name] for name in ("rng", "cuda_rng", "totals", "first_loss")}
         if several:
             from accelerate.utils import gather_object
             each = gather_object([own])
@@ -114,22 +115,23 @@ class Resumable:
     ):
         self.run, self.folder, self.seconds = run, Path(folder), seconds
         self.about = dict(about) if about is not None else self._noted()
-        self.process = _accelerator(run.device, run.mixed_precision)
+        self.process = find_process(run.device, run.mixed_precision)
         require_space(self.folder, self._bytes())
 
     @classmethod
     def open(cls,
         folder:str|os.PathLike,  # a run that was begun here
         model:nn.Module,         # a network of the same architecture, with the weights training started from
-        **options:Any,           # see the constructor
+        **options:Any,           # see the constructor; and settings, such as an `augment` that is a function
     )->"Resumable":
         "Take up a run; raises `ValueError` for what is missing, broken or does not fit"
-        return cls(MaskTune.load(folder, model), folder, **options)
+        settings = {f.name: options.pop(f.name) for f in fields(Settings) if f.name in options}
+        return cls(MaskTune.load(folder, model, **settings), folder, **options)
 
     def _noted(self)->dict[str, Any]:
         try: config = read_json(self.folder / "config.json")
         except ValueError: return {}
-        return {key: value for key, value in config.items() if key not in ("settings", "versions", "chosen_round")}
+        return {key: value for key, value in config.items() if key not in ("settings", "finetuning", "versions", "chosen_round")}
 
     def _bytes(self)->int:
         "About what the files of a run need: weights and momentum, finished and begun, of the plain model and a round at a time"
@@ -186,6 +188,9 @@ class Resumable:
             state, stop.gently = keeper.load(), True
             self._write(lambda: self._trim_log(place, 1 if state is None else state["epoch"]))
             try: work(on_step=keeper, resume=state)
+            except TrainingDiverged:  # nothing of it is worth going on with
+                self._write(lambda: (keeper.path.unlink(missing_ok=True), self._trim_log(place, 1)))
+                raise
             except TrainingStopped as stopped: raise KeyboardInterrupt(f"saved {place} after step {stopped.state['step']} of epoch {stopped.state['epoch']}") from None
 
     def _finished(self, place:str)->None: self._write(lambda: (self.folder / place / "step.pt").unlink(missing_ok=True))

@@ -16,6 +16,7 @@ from torch import nn
 from .data import ImageDataset
 from .datasets import dataset_splits, load_dataset
 from .files import is_main_process, load_weights, read_json
+from .erm import find_process
 from .finetune import MaskTune
 from .models import build_model, seed_everything
 from .recipes import Recipe
@@ -48,6 +49,7 @@ def start_run(
     network = build_model(recipe.model, len(train.classes), recipe.pretrained, train[0].image.shape[-1])
     if weights: load_weights(weights, network)
     run = MaskTune(network, **settings)
+    find_process(run.device, run.mixed_precision)  # says what this machine does not have, before anything is written
     if run.epochs == 0 and not weights: raise ValueError("--epochs 0 takes a model as already trained: name its file with --weights")
     if not is_main_process(): return run, splits
     clear_run(folder)
@@ -83,7 +85,9 @@ def check_same(
     settings:Mapping[str, Any],  # what was asked for now
 )->None:
     "Raise `ValueError` where a setting differs from the run's own: a resumed run ends as it was begun"
-    had = read_json(Path(folder) / "config.json").get("settings", {})
-    known = MaskTune(nn.Identity(), **{**had, **settings}).settings  # as the run would spell them
+    config = read_json(Path(folder) / "config.json")
+    had = config.get("settings", {}) | config.get("finetuning", {})
+    kept = {name: value for name, value in had.items() if name not in (*settings, "augment", "source")}  # these may be functions
+    known = MaskTune(nn.Identity(), **kept | settings).settings  # as the run would spell them
     other = [f"{name} {had.get(name)!r}, not {known[name]!r}" for name in settings if name in known and had.get(name) != known[name]]
     if other: raise ValueError(f"{folder} was begun with {', '.join(other)}: leave that out to go on, or begin anew with --overwrite")

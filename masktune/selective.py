@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from .data import ImageDataset, look_up
 from .erm import predict
 from .files import atomic_path, load_weights, read_json, save_weights, write_json
-from .models import Classifier
+from .models import Classifier, evaluating
 
 # %% ../nbs/api/06_selective.ipynb #77beb138
 def _top(probabilities:Tensor)->tuple[Tensor, Tensor]:
@@ -75,7 +75,8 @@ class RiskCoverage(NamedTuple):
 
 # %% ../nbs/api/06_selective.ipynb #c7af726d
 def _checked(score:Tensor, correct:Tensor)->tuple[Tensor, Tensor]:
-    score, correct = torch.as_tensor(score, dtype=torch.float64), torch.as_tensor(correct, dtype=torch.bool)
+    score = torch.as_tensor(score).cpu().double()  # counted on the CPU: some devices have no double precision
+    correct = torch.as_tensor(correct).cpu().bool()
     if score.ndim != 1 or score.shape != correct.shape or not len(score): raise ValueError(f"score and correct must be (N,) of the same images, got {tuple(score.shape)} and {tuple(correct.shape)}")
     if score.isnan().any(): raise ValueError(f"{int(score.isnan().sum())} scores are no numbers")
     return score, correct
@@ -110,7 +111,7 @@ def excess_aurc(
     correct:Tensor,  # (N,) bool
 )->float:            # 0 when every error is less sure than every right answer
     "The area under the curve less that of the best order for as many errors (Geifman et al., 2019)"
-    correct = torch.as_tensor(correct, dtype=torch.bool)
+    correct = torch.as_tensor(correct).bool()
     return aurc(score, correct) - aurc(correct, correct)   # ties are averaged: nothing but right before wrong counts
 
 # %% ../nbs/api/06_selective.ipynb #33bf1bdd
@@ -134,7 +135,7 @@ def coverage_threshold(
     "Choose a threshold for a coverage (MaskTune, section 4.3); raises `ValueError` that names the nearest coverages when ties leave none close"
     if not 0 < coverage <= 1: raise ValueError(f"coverage must be above 0 and at most 1, got {coverage}")
     if coverage == 1: return -math.inf
-    ordered = torch.as_tensor(score, dtype=torch.float64).sort(descending=True).values
+    ordered = torch.as_tensor(score).cpu().double().sort(descending=True).values
     threshold = ordered[min(max(round(coverage * len(ordered)) - 1, 0), len(ordered) - 1)]
     more, fewer = ordered[ordered >= threshold], ordered[ordered > threshold]   # equal scores go together: with them, or without
     kept = more if not len(fewer) or len(more) / len(ordered) - coverage <= coverage - len(fewer) / len(ordered) else fewer
@@ -196,7 +197,7 @@ def selective_table(
 )->list[SelectiveRow]:      # all, then every group, or every class where groups are unknown
     "Say how often is abstained, and how often the rest is wrong, group by group"
     if len(score) != len(dataset): raise ValueError(f"{len(score)} scores for {dataset}")
-    correct, answered = answer == dataset.labels, score >= threshold
+    correct, answered = answer.cpu() == dataset.labels, score.cpu() >= threshold
     codes, names = (dataset.groups, dataset.group_names) if dataset.group_names else (dataset.labels, dataset.classes)
     def row(name, chosen):
         given = answered & chosen
@@ -244,11 +245,17 @@ class _AsTuple(nn.Module):
     def forward(self, images:Tensor)->tuple[Tensor, Tensor, Tensor]:
         return tuple(self.selective(images))
 
+# %% ../nbs/api/06_selective.ipynb #2c000001
+def _on(tensor:Tensor, device:torch.device)->Tensor:
+    "Move a tensor where it is elsewhere: an exported program then holds no step that does nothing"
+    return tensor if tensor.device == device else tensor.to(device)
+
 # %% ../nbs/api/06_selective.ipynb #9bb9ec82
 class SelectiveClassifier(nn.Module):
-    """One model or several that answer together or abstain (MaskTune, section 4.3). Models are used as they are, not copied.
+    """One model or several that answer together or abstain (MaskTune, section 4.3).
 
-    `calibrate` chooses the threshold; `forward` and `predict` give a `Decision`."""
+    Models are not copied; they are put in eval mode, in which they answer, and may lie on several devices. `calibrate`
+    chooses the threshold; `forward` and `predict` give a `Decision`, where the images are."""
     threshold:Tensor
 
     def __init__(self,
@@ -261,8 +268,9 @@ class SelectiveClassifier(nn.Module):
         for model in models:
             if not isinstance(model, Classifier): raise ValueError(f"models must be Classifiers (as_classifier makes one), got {type(model).__name__}")
         self.models, self.score = nn.ModuleList(models), score
-        self.register_buffer("threshold", torch.tensor(-math.inf, dtype=torch.float64))
+        self.register_buffer("threshold", torch.tensor(-math.inf))  # single precision, as scores are: some devices have no double
         self.calibration_:dict[str, Any] = {}
+        self.eval()
 
     def scores(self,
         dataset:ImageDataset,  # N images
@@ -292,18 +300,16 @@ class SelectiveClassifier(nn.Module):
         return self
 
     def forward(self, images:Tensor)->Decision:  # (B, 3, H, W) uint8, or float in 0..1
-        label, score = selective_score(torch.stack([model(images).float().softmax(-1) for model in self.models]), self.score)
-        return Decision(label, score, score >= self.threshold)
+        answers = [model(_on(images, model.mean.device)).float().softmax(-1) for model in self.models]
+        label, score = selective_score(torch.stack([_on(answer, images.device) for answer in answers]), self.score)
+        return Decision(label, score, score >= _on(self.threshold, images.device))
 
     @torch.no_grad()
     def predict(self,
         images:Tensor,  # (B, 3, H, W) uint8, or float in 0..1
     )->Decision:
-        "Answer a batch, in eval mode"
-        training = self.training
-        self.eval()
-        try: return self(images.to(self.threshold.device))
-        finally: self.train(training)
+        "Answer a batch, in eval mode, on whatever device it is"
+        with evaluating(self): return self(images)
 
     def save(self,
         folder:str|os.PathLike,  # weights of every model, score and threshold
@@ -336,9 +342,7 @@ class SelectiveClassifier(nn.Module):
         example:Tensor,        # (B, 3, H, W) uint8, B at least 2: the batch size stays free
     )->Path:
         "Write models, score and threshold as one program of `torch.export`, which runs without this package"
-        training = self.training
-        self.eval()
-        try: program = torch.export.export(_AsTuple(self), (example,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))
-        finally: self.train(training)
+        free = ({0: torch.export.Dim("batch", min=1)},)
+        with evaluating(self): program = torch.export.export(_AsTuple(self).eval(), (example,), dynamic_shapes=free)
         with atomic_path(path) as temporary, open(temporary, "wb") as file: torch.export.save(program, file)
         return Path(path)

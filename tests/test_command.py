@@ -162,3 +162,30 @@ def test_lab_opens_the_first_tutorial(tmp_path):
     finally:
         os.killpg(lab.pid, 15)
         lab.wait(20)
+
+
+def test_a_finetuning_with_settings_of_its_own_leaves_those_of_the_plain_model(tmp_path, capsys):
+    from masktune.cli import main
+
+    out, shared = str(tmp_path / "run"), ["--device", "cpu"]
+
+    def config():
+        return json.loads((tmp_path / "run" / "config.json").read_text())
+
+    assert main(["erm", "--data", "biased-digits", "--option", "shortcut=two-squares", "--epochs", "1", "--out", out, *shared]) == 0
+    begun = config()["settings"]
+    assert main(["saliency", out, "--eval-batch-size", "64"]) == 0
+    assert main(["finetune", out, "--seed", "5", "--batch-size", "64", "--augment", "flip", "--finetune-lr", "0.01"]) == 0
+    own = {"seed": 5, "batch_size": 64, "augment": "flip"}
+    assert config()["finetuning"] == own and config()["settings"] == begun | {"eval_batch_size": 64, "finetune_lr": 0.01}
+    assert main(["finetune", out, "--resume", "--seed", "6"]) == 2 and "was begun with seed 5, not 6" in capsys.readouterr().err
+    assert main(["erm", "--data", "biased-digits", "--out", out, "--resume", "--lr", "0.5"]) == 2
+
+
+@pytest.mark.parametrize("device, sentence", [("gpu", "device 'gpu' is unknown: use cpu, cuda"), ("cuda:99", "device 'cuda:99' is not available here")])
+def test_a_device_that_is_none_is_said_in_a_line_and_nothing_is_written(tmp_path, capsys, device, sentence):
+    from masktune.cli import main
+
+    assert main(["erm", "--data", "biased-digits", "--out", str(tmp_path / "run"), "--device", device]) == 2
+    said = capsys.readouterr().err
+    assert sentence in said and said.count("\n") == 1 and not (tmp_path / "run").exists()

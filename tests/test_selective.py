@@ -8,7 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from masktune.selective import SCORES, aurc, coverage_threshold, error_auroc, excess_aurc, risk_bound, risk_coverage, risk_threshold, selective_score
+from masktune.models import Classifier, build_model
+from masktune.selective import (
+    SCORES,
+    SelectiveClassifier,
+    aurc,
+    coverage_threshold,
+    error_auroc,
+    excess_aurc,
+    risk_bound,
+    risk_coverage,
+    risk_threshold,
+    selective_score,
+)
 
 samples = st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=40)
 
@@ -130,3 +142,34 @@ def test_the_curve_and_its_area_are_torch_uncertaintys():
         torch.testing.assert_close(risk.float(), theirs.partial_compute().float(), atol=1e-6, rtol=0)
         ends = float(risk[0] + risk[-1]) / 2
         assert math.isclose(200 * aurc(score, answer == labels) - ends, 199 * float(theirs.compute()), abs_tol=1e-4)
+
+
+@pytest.mark.parametrize("where", [("cuda:0", "cpu", "cpu"), ("cuda:0", "cuda:0", "cpu"), ("cpu", "cpu", "cuda:0"), ("cpu", "cuda:0", "cuda:0")])
+def test_models_threshold_and_images_may_lie_on_several_devices(where):
+    "A pretended second device, on which tensors have a shape and a place and no values: what mixes devices fails as it would on a GPU"
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    def model(device):
+        with torch.device(device):
+            made = Classifier(build_model("small-cnn", 2))
+        for name in ("mean", "std"):
+            made.register_buffer(name, torch.zeros(1, 3, 1, 1, device=device), persistent=False)
+        return made
+
+    first, second, images = where
+    with FakeTensorMode():
+        pair = SelectiveClassifier([model(first), model(second)])
+        pair.threshold = torch.zeros((), device=second)
+        decision = pair.predict(torch.zeros(4, 3, 28, 28, dtype=torch.uint8, device=images))
+    assert {part.device for part in decision} == {torch.device(images)} and decision.label.shape == (4,)
+
+
+def test_no_double_precision_is_kept_on_a_models_device():
+    pair = SelectiveClassifier([Classifier(build_model("small-cnn", 2))])
+    assert {value.dtype for value in pair.buffers()} <= {torch.float32, torch.int64}  # some devices have no other
+
+
+def test_a_threshold_in_single_precision_answers_the_images_it_was_chosen_on():
+    score = torch.rand(1000, generator=torch.Generator().manual_seed(0))
+    threshold = coverage_threshold(score, 0.8)
+    assert (score >= torch.tensor(threshold, dtype=torch.float32)).sum() == (score.double() >= threshold).sum() == 800
