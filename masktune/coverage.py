@@ -16,7 +16,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from .data import ImageDataset
-from .panels import W, _Gallery, _rgb, _Sheet, _stacked, _table, _tiles, check_images, encode
+from .models import evaluating
+from .panels import W, _Gallery, _rgb, _Sheet, _stacked, _table, _tiles, check_images, decimals_of, encode, step_through
 from .report import CURVE_COLORS, ERM_COLOR, MASKTUNE_COLOR
 from .selective import RiskCoverage, SelectiveClassifier, coverage_threshold, risk_coverage, selective_table
 
@@ -89,13 +90,16 @@ class CoverageExplorer(_Gallery):
         if val is not None:
             check_images("val", val)
         super().__init__(dataset, page_size, tile)
-        self._given = {name: one.scores(dataset, **options) for name, one in self.selective.items()}   # the only model calls
-        self._val = {name: self._given[name][1] if val is None else one.scores(val, **options)[1] for name, one in self.selective.items()}
+        with evaluating(*self.selective.values()):  # the only model calls
+            self._given = {name: one.scores(dataset, **options) for name, one in self.selective.items()}
+            self._val = {name: self._given[name][1] if val is None else one.scores(val, **options)[1] for name, one in self.selective.items()}
         self._on_val = val is not None
         self.curves = {name: risk_coverage(score, answer == dataset.labels) for name, (answer, score) in self._given.items()}
         narrow = {"style": {"description_width": "initial"}, "layout": W.Layout(width="auto", max_width="250px")}
         self.classifier = W.Dropdown(options=list(self.selective), description="classifier", **narrow)
-        self.coverage = W.FloatSlider(value=coverage, min=min(0.01, coverage), max=1, step=0.01, readout_format=".0%", description="coverage", continuous_update=True,
+        least = min(0.01, coverage)
+        step = step_through(coverage, least, 0.01)
+        self.coverage = W.FloatSlider(value=coverage, min=least, max=1, step=step, readout_format=f".{decimals_of(step) - 2}%", description="coverage", continuous_update=True,
                                       style={"description_width": "initial"}, layout=W.Layout(width="420px"))
         self.decision_filter = W.Dropdown(options=["all", "answered", "left open"], description="decision", **narrow)
         self.verdict_filter = W.Dropdown(options=["all", "right", "wrong"], description="verdict", **narrow)
@@ -128,7 +132,8 @@ class CoverageExplorer(_Gallery):
         self.correct, self.answered = self.answer == self.dataset.labels, self.score >= threshold
         self.rows = selective_table(self.score, self.answer, self.dataset, threshold)
         whole = self.rows[0]
-        asked = f"{self.coverage.value:.0%} asked of validation images" if self._on_val else f"{self.coverage.value:.0%} asked"
+        wanted = f"{100 * self.coverage.value:.6g}% asked"
+        asked = f"{wanted} of validation images" if self._on_val else wanted
         self.said.value = f"<span role='status'>score at least <b>{threshold:.4f}</b>; {asked}, <b>{whole.coverage:.1%}</b> answered here, <b>{_percent(whole.risk)}</b> of these wrong</span>"
         self.table.value = _table(["", "images", "answered", "wrong of these", "wrong if all were answered"],
                                         [(row.name, f"{row.count:,}", f"{row.coverage:.1%}", _percent(row.risk), f"{row.error:.1%}") for row in self.rows])
@@ -169,7 +174,7 @@ class CoverageExplorer(_Gallery):
 
     def describe(self)->str:
         whole = self.rows[0]
-        return f"CoverageExplorer on {self.dataset}: {self.classifier.value}, {self.coverage.value:.0%} asked, {whole.coverage:.1%} answered, {_percent(whole.risk)} of these wrong"
+        return f"CoverageExplorer on {self.dataset}: {self.classifier.value}, {100 * self.coverage.value:.6g}% asked, {whole.coverage:.1%} answered, {_percent(whole.risk)} of these wrong"
 
 # %% ../nbs/api/09_coverage.ipynb #f5de9d57
 def _percent(share:float)->str: return "-" if math.isnan(share) else f"{share:.1%}"

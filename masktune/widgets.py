@@ -35,9 +35,11 @@ from masktune.panels import (
     check_classifier,
     check_images,
     check_whole,
+    decimals_of,
     draw_histogram,
     encode,
     place_of,
+    step_through,
 )
 from .report import ERM_COLOR, MASK_COLOR, MASKTUNE_COLOR, group_table, mean_maps, overlay
 from .xgradcam import SaliencyMaps, compute_saliency
@@ -51,8 +53,10 @@ def _strength_slider(name:str, strength:float|None)->W.FloatSlider:
     low, high, step = _STRENGTHS[name]
     _, parameter, usual = _RULES[name]
     value = strength if strength is not None else low if usual is None else usual
-    return W.FloatSlider(value=value, min=min(low, value), max=max(high, value), step=step, description=parameter or "no strength",
-                         disabled=parameter is None, readout_format=".4g", continuous_update=True, layout=W.Layout(width="420px"),
+    low, high = min(low, value), max(high, value)
+    step = step_through(value, low, step)
+    return W.FloatSlider(value=value, min=low, max=high, step=step, description=parameter or "no strength",
+                         disabled=parameter is None, readout_format=f".{decimals_of(step)}f", continuous_update=True, layout=W.Layout(width="420px"),
                          style={"description_width": "initial"})
 
 # %% ../nbs/api/09_widgets.ipynb #e5112b02
@@ -78,8 +82,9 @@ def _explained(model:Any, dataset:ImageDataset, maps:SaliencyMaps|None, run:Mask
     if model is None and maps is None:
         raise ValueError("give a model, or maps that were made with one")
     found = None if model is None else check_classifier("model", model, dataset)
-    if maps is None:
-        maps = compute_saliency(found, dataset) if run is None else run.explain(found, dataset)
+    if maps is None and found is not None:
+        with _ASKING, evaluating(found):
+            maps = compute_saliency(found, dataset) if run is None else run.explain(found, dataset)
     return found, check_maps("maps", maps, dataset, found)
 
 def _maps_of(run:MaskTune, dataset:ImageDataset)->SaliencyMaps|None:
@@ -163,7 +168,7 @@ class ThresholdScrubber(_Gallery):
     def rule(self)->Threshold:
         "The rule as the controls say"
         name = self.rule_name.value
-        return Threshold(name, None if _RULES[name][1] is None else round(self.strength.value, 4))
+        return Threshold(name, None if _RULES[name][1] is None else round(self.strength.value, 6))
 
     @property
     def fill(self)->str:
@@ -386,8 +391,9 @@ class ClassEvidence(Panel):
             raise ValueError(f"share must be above 0 and at most 1, got {share!r}")
         super().__init__()
         style = {"style": {"description_width": "initial"}, "continuous_update": False}
+        least = min(0.1, share)
         self.count = W.IntSlider(value=count, min=min(4, count), max=max(24, count), description="patches per class", **style)
-        self.share = W.FloatSlider(value=share, min=min(0.1, share), max=1., step=0.05, description="side of a patch, share of the image", layout=W.Layout(width="420px"), **style)
+        self.share = W.FloatSlider(value=share, min=least, max=1., step=step_through(share, least, 0.05), description="side of a patch, share of the image", layout=W.Layout(width="420px"), **style)
         self.picture, self.as_text = W.Image(format="jpeg", layout=W.Layout(max_width="100%", object_fit="contain")), W.HTML()
         for control in (self.count, self.share): self._watch(control, lambda _: self._draw())
         self.box.children = [W.HBox([self.count, self.share], layout=W.Layout(flex_flow="row wrap")), self.picture, W.Accordion([self.as_text], titles=["As a table"], selected_index=None),
@@ -437,9 +443,10 @@ class CompareExplorer(_Gallery):
         machine = {name: value for name, value in options.items() if name not in _MAP_OPTIONS}
         if run is not None:
             machine = run._machine() | machine
-        self.evaluations = tuple(score_predictions(predict(model, dataset, **machine), dataset) for model in models)
         self.no_maps = ""  # why there are none
-        self.maps = self._maps(models, maps, run, options)
+        with _ASKING, evaluating(*models):
+            self.evaluations = tuple(score_predictions(predict(model, dataset, **machine), dataset) for model in models)
+            self.maps = self._maps(models, maps, run, options)
         self._right = [found.correct.numpy() for found in self.evaluations]
         self.verdict_filter = W.Dropdown(options=self.VERDICTS, description="verdict", layout=W.Layout(width="auto"), style={"description_width": "initial"})
         self._watch(self.verdict_filter, lambda _: self._select())
