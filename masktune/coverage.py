@@ -6,15 +6,18 @@
 __all__ = ['draw_curves', 'CoverageExplorer']
 
 # %% ../nbs/api/09_coverage.ipynb #8f3fa2eb
+import copy
 import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from .data import ImageDataset
-from .panels import W, _Gallery, _rgb, _Sheet, _table, _tiles, encode
+from .models import evaluating
+from .panels import W, _Gallery, _rgb, _Sheet, _stacked, _table, _tiles, check_images, decimals_of, encode, step_through
 from .report import CURVE_COLORS, ERM_COLOR, MASKTUNE_COLOR
 from .selective import RiskCoverage, SelectiveClassifier, coverage_threshold, risk_coverage, selective_table
 
@@ -54,6 +57,19 @@ def draw_curves(
         draw.ellipse((x(point[0]) - 5, y(point[1]) - 5, x(point[0]) + 5, y(point[1]) + 5), fill=(28, 28, 28))
     return np.array(image)
 
+# %% ../nbs/api/09_coverage.ipynb #e5113b01
+def _by_name(selective:Any)->dict[str, SelectiveClassifier]:
+    "One selective classifier, or several by name"
+    found = {"classifier": selective} if isinstance(selective, SelectiveClassifier) else selective
+    if not isinstance(found, Mapping):
+        raise ValueError(f"selective must be a SelectiveClassifier, or several by name, got {type(found).__name__}")
+    if not found:
+        raise ValueError("selective must name at least one classifier")
+    for name, one in found.items():
+        if not isinstance(one, SelectiveClassifier):
+            raise ValueError(f"selective[{name!r}] must be a SelectiveClassifier (SelectiveClassifier([model], 'softmax-response')), got {type(one).__name__}")
+    return dict(found)
+
 # %% ../nbs/api/09_coverage.ipynb #36220855
 class CoverageExplorer(_Gallery):
     """Drag the coverage; watch risk, threshold, groups, and the images answered and left open.
@@ -68,17 +84,22 @@ class CoverageExplorer(_Gallery):
         tile:int=96,                    # side of a picture, in pixels
         **options:Any,                  # where scores are computed: see `masktune.erm.predict`
     ):
-        self.selective = {"classifier": selective} if isinstance(selective, SelectiveClassifier) else dict(selective)
-        if not self.selective: raise ValueError("selective must name at least one classifier")
-        if not 0 < coverage <= 1: raise ValueError(f"coverage must be above 0 and at most 1, got {coverage}")
+        self.selective = _by_name(selective)
+        if isinstance(coverage, bool) or not isinstance(coverage, (int, float)) or not 0 < coverage <= 1:
+            raise ValueError(f"coverage must be above 0 and at most 1, got {coverage!r}")
+        if val is not None:
+            check_images("val", val)
         super().__init__(dataset, page_size, tile)
-        self._given = {name: one.scores(dataset, **options) for name, one in self.selective.items()}   # the only model calls
-        self._val = {name: self._given[name][1] if val is None else one.scores(val, **options)[1] for name, one in self.selective.items()}
+        with evaluating(*self.selective.values()):  # the only model calls
+            self._given = {name: one.scores(dataset, **options) for name, one in self.selective.items()}
+            self._val = {name: self._given[name][1] if val is None else one.scores(val, **options)[1] for name, one in self.selective.items()}
         self._on_val = val is not None
         self.curves = {name: risk_coverage(score, answer == dataset.labels) for name, (answer, score) in self._given.items()}
         narrow = {"style": {"description_width": "initial"}, "layout": W.Layout(width="auto", max_width="250px")}
         self.classifier = W.Dropdown(options=list(self.selective), description="classifier", **narrow)
-        self.coverage = W.FloatSlider(value=coverage, min=0.01, max=1, step=0.01, readout_format=".0%", description="coverage", continuous_update=True,
+        least = min(0.01, coverage)
+        step = step_through(coverage, least, 0.01)
+        self.coverage = W.FloatSlider(value=coverage, min=least, max=1, step=step, readout_format=f".{decimals_of(step) - 2}%", description="coverage", continuous_update=True,
                                       style={"description_width": "initial"}, layout=W.Layout(width="420px"))
         self.decision_filter = W.Dropdown(options=["all", "answered", "left open"], description="decision", **narrow)
         self.verdict_filter = W.Dropdown(options=["all", "right", "wrong"], description="verdict", **narrow)
@@ -98,9 +119,10 @@ class CoverageExplorer(_Gallery):
         return coverage_threshold(self._val[self.classifier.value], self.coverage.value, tolerance=1.)   # ties decide; what it came to is shown
 
     def calibrated(self)->SelectiveClassifier:
-        "The chosen classifier, its threshold set to what the slider says"
-        found = self.selective[self.classifier.value]
-        found.threshold.fill_(self.threshold)
+        "The chosen classifier with its threshold as the slider says; the one that was given stays as it is"
+        found = copy.copy(self.selective[self.classifier.value])  # the models are shared, the threshold is its own
+        found._buffers = {**found._buffers, "threshold": torch.full_like(found.threshold, self.threshold)}
+        found.calibration_ = {}  # what an earlier `calibrate` said is not true of this threshold
         return found
 
     def _move(self):
@@ -110,7 +132,8 @@ class CoverageExplorer(_Gallery):
         self.correct, self.answered = self.answer == self.dataset.labels, self.score >= threshold
         self.rows = selective_table(self.score, self.answer, self.dataset, threshold)
         whole = self.rows[0]
-        asked = f"{self.coverage.value:.0%} asked of validation images" if self._on_val else f"{self.coverage.value:.0%} asked"
+        wanted = f"{100 * self.coverage.value:.6g}% asked"
+        asked = f"{wanted} of validation images" if self._on_val else wanted
         self.said.value = f"<span role='status'>score at least <b>{threshold:.4f}</b>; {asked}, <b>{whole.coverage:.1%}</b> answered here, <b>{_percent(whole.risk)}</b> of these wrong</span>"
         self.table.value = _table(["", "images", "answered", "wrong of these", "wrong if all were answered"],
                                         [(row.name, f"{row.count:,}", f"{row.coverage:.1%}", _percent(row.risk), f"{row.error:.1%}") for row in self.rows])
@@ -147,13 +170,11 @@ class CoverageExplorer(_Gallery):
 
     def still(self)->np.ndarray:
         whole = self.rows[0]
-        above, below = draw_curves(self.curves, self.classifier.value, (whole.coverage, whole.risk)), self._sheet.canvas
-        wide = max(above.shape[1], below.shape[1])
-        return np.concatenate([np.pad(part, ((0, 8), (0, wide - part.shape[1]), (0, 0)), constant_values=255) for part in (above, below)])
+        return _stacked(draw_curves(self.curves, self.classifier.value, (whole.coverage, whole.risk)), self._sheet.canvas)
 
     def describe(self)->str:
         whole = self.rows[0]
-        return f"CoverageExplorer on {self.dataset}: {self.classifier.value}, {self.coverage.value:.0%} asked, {whole.coverage:.1%} answered, {_percent(whole.risk)} of these wrong"
+        return f"CoverageExplorer on {self.dataset}: {self.classifier.value}, {100 * self.coverage.value:.6g}% asked, {whole.coverage:.1%} answered, {_percent(whole.risk)} of these wrong"
 
 # %% ../nbs/api/09_coverage.ipynb #f5de9d57
 def _percent(share:float)->str: return "-" if math.isnan(share) else f"{share:.1%}"

@@ -23,15 +23,29 @@ from .data import ImageDataset
 from .erm import Step, TrainingStopped
 from .files import load_state, save_state
 from .finetune import MaskTune
-from .panels import Panel, W, _group_table, _rgb, _Sheet, encode
+from .panels import Panel, W, _group_table, _rgb, _Sheet, check_images, encode
 from .processes import finetune_round_in_processes
 from .report import ERM_COLOR, MASKTUNE_COLOR, group_table
-from .widgets import ThresholdScrubber
+from .widgets import ThresholdScrubber, check_run
 
 # %% ../nbs/api/09_launcher.ipynb #67715ae7
 def available_devices()->list[str]:
     "Name the devices PyTorch finds here"
     return ["cuda", *(f"cuda:{i}" for i in range(1, torch.cuda.device_count()))][:torch.cuda.device_count()] + (["mps"] if torch.backends.mps.is_available() else []) + ["cpu"]
+
+# %% ../nbs/api/09_launcher.ipynb #e5114b01
+def _check_launch(run:Any, train:Any, tests:Any, scrubber:Any)->None:
+    "Raise `ValueError` for what no training can be started with"
+    if run is None:
+        raise ValueError("run must be a MaskTune, got None")
+    check_run(run)
+    check_images("train", train)
+    if tests is not None and not isinstance(tests, Mapping):
+        raise ValueError(f"tests must be data sets by name, such as {{'test': test}}, got {type(tests).__name__}")
+    for name, dataset in (tests or {}).items():
+        check_images(f"tests[{name!r}]", dataset)
+    if scrubber is not None and not isinstance(scrubber, ThresholdScrubber):
+        raise ValueError(f"scrubber must be a ThresholdScrubber, got {type(scrubber).__name__}")
 
 # %% ../nbs/api/09_launcher.ipynb #f73d3eb9
 class Launcher(Panel):
@@ -46,11 +60,13 @@ class Launcher(Panel):
         scrubber:ThresholdScrubber|None=None,              # whose rule and fill to take
         folder:str|os.PathLike|None=None,                  # a run folder, to keep what is made and what was stopped
     ):
+        _check_launch(run, train, tests, scrubber)
         super().__init__()
-        if run.erm_ is None: raise ValueError("the run has no plain model yet: call fit_erm first")
         self.run, self.train, self.tests, self.scrubber, self.folder = run, train, dict(tests or {}), scrubber, folder
         style = {"style": {"description_width": "initial"}}
-        rate = run.finetune_lr or (run.optimizer_state_ or {"param_groups": [{"lr": 1e-4}]})["param_groups"][0]["lr"]
+        rate = run.finetune_lr
+        if rate is None:
+            rate = run.optimizer_state_["param_groups"][0]["lr"] if run.optimizer_state_ else 1e-4
         self.lr = W.BoundedFloatText(value=rate, min=1e-8, max=10., step=rate / 10, description="learning rate", layout=W.Layout(width="200px"), **style)
         self.rounds = W.BoundedIntText(value=run.rounds, min=1, max=10, description="rounds", layout=W.Layout(width="130px"), **style)
         devices = available_devices()
@@ -74,7 +90,7 @@ class Launcher(Panel):
         self._lines:list[str] = []
         self._points:list[tuple[float, float, float]] = []
         if scrubber is not None:
-            for control in (scrubber.rule_name, scrubber.strength, scrubber.fill_name): self._watch(control, lambda _: self._show_rule())
+            for control in (scrubber.rule_name, *scrubber.strengths.values(), scrubber.fill_name): self._watch(control, lambda _: self._show_rule())
         self._show_rule()
         self._say("ready")
         stopped = sorted(Path(folder).glob("round-*/stopped.pt")) if folder is not None else []
@@ -167,6 +183,7 @@ class Launcher(Panel):
         finally:
             self.run.progress = progress
             self._buttons(running=False)
+            self.renew_still()
 
     def _reuse_maps(self)->bool:
         "The run's maps of round 1 need not be made again: they do not depend on the rule"
@@ -212,6 +229,11 @@ class Launcher(Panel):
         return "<br>".join(parts)
 
     def still(self)->np.ndarray: return self._curves()
+
+    def _repr_html_(self)->str:
+        "The still picture, and below it the tables of what was measured"
+        return super()._repr_html_().replace("</div>", f"<p>{html.escape(self.describe())}</p>{self.result.value}</div>")
+
     def describe(self)->str: return f"Launcher: {self._lines[-1][10:]}"
 
     def close(self)->None:

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['ERM_COLOR', 'MASKTUNE_COLOR', 'CONTROL_COLOR', 'MASK_COLOR', 'CURVE_COLORS', 'MAP_COLORS', 'change_interval',
            'GroupRow', 'group_table', 'align_columns', 'format_table', 'background_gap', 'figure_style', 'ReportFigure',
-           'plot_groups', 'plot_training', 'pick_examples', 'overlay', 'plot_examples', 'plot_maps', 'mean_maps',
-           'plot_mean_maps', 'plot_risk_coverage', 'write_report']
+           'measured_models', 'plot_groups', 'plot_training', 'pick_examples', 'overlay', 'plot_examples', 'plot_maps',
+           'mean_maps', 'plot_mean_maps', 'plot_risk_coverage', 'write_report']
 
 # %% ../nbs/api/07_report.ipynb #422b91d4
 import base64
@@ -26,10 +26,10 @@ from torch import Tensor
 from .data import ImageDataset
 from .erm import Evaluation, Share
 from .features import explored_features
-from .files import atomic_path
+from .files import atomic_path, read_json
 from .finetune import MaskTune, versions
 from .masking import SwappedDataset, Threshold, hide, normalize
-from .selective import RiskCoverage
+from .selective import RiskCoverage, risk_coverage
 from .xgradcam import SaliencyMaps
 
 # %% ../nbs/api/07_report.ipynb #218115b1
@@ -131,34 +131,66 @@ class ReportFigure(Figure):
 
 # %% ../nbs/api/07_report.ipynb #69560eb2
 _MODELS = {"erm": ("ERM", ERM_COLOR, "o"), "random_mask": ("random masks", CONTROL_COLOR, "x"), "masktune": ("MaskTune", MASKTUNE_COLOR, "D")}
+_MORE_COLORS = ("#009E73", "#CC79A7", "#E69F00", "#7A5195", "#2F4B7C", "#8C564B")
+_MORE_MARKERS = ("s", "^", "v", "P", "<", ">")
+
+# %% ../nbs/api/07_report.ipynb #e5115a02
+def measured_models(
+    metrics:Mapping[str, Mapping[str, Evaluation]],  # by model, then by test set, as `MaskTune.evaluate` gives them
+    test:str,                                        # which test set
+)->dict[str, tuple[str, str, str]]:                  # by model: what it is called, its colour, its marker
+    "Name every model that was measured on a test set, in the order in which it is shown"
+    found = [name for name in metrics if test in metrics[name]]
+    rounds = [name for name in found if name.startswith("round-")]
+    others = [name for name in found if name not in ("erm", "masktune") and name not in rounds]
+    order = [name for name in ("erm", *others, *rounds, "masktune") if name in found]
+    more = [name for name in metrics if name not in _MODELS]  # of all test sets: a model has one colour on the page
+    styles = {}
+    for name in order:
+        place = more.index(name) if name in more else 0
+        label = name.replace("-", " ") if name in rounds else name
+        label, color, marker = _MODELS.get(name, (label, _MORE_COLORS[place % len(_MORE_COLORS)], _MORE_MARKERS[place % len(_MORE_MARKERS)]))
+        taken = [other for other, *_ in styles.values()]
+        styles[name] = (f"{label} ({name})" if label in taken else label, color, marker)
+    return styles
+
+# %% ../nbs/api/07_report.ipynb #e5115a04
+def _shares(found:Evaluation)->dict[str, Share]:
+    "The average, then every group, or every class where groups are unknown"
+    return {"average": found.average, **(found.groups or found.classes)}
 
 # %% ../nbs/api/07_report.ipynb #104b27ab
 def plot_groups(
     metrics:Mapping[str, Mapping[str, Evaluation]],  # by model, then by test set, as `MaskTune.evaluate` gives them
     test:str,                                        # which test set
 )->ReportFigure:
-    "Draw every group's accuracy for every model, with 95 % Wilson intervals"
-    models = [name for name in ("erm", "random_mask", "masktune") if test in metrics.get(name, {})]
-    first = metrics[models[0]][test]
-    names = ["average", *(first.groups or first.classes)]
+    "Draw every group's accuracy for every model measured, with 95 % Wilson intervals"
+    models = measured_models(metrics, test)
+    if not models:
+        raise ValueError(f"nothing has been measured on {test!r}: call run.evaluate with it first")
+    counts = _shares(metrics[next(iter(models))][test])
+    step = min(0.2, 0.8 / len(models))  # the models of one group stay together
     with figure_style():
-        figure = ReportFigure(figsize=(7, 1.1 + 0.52 * len(names)))
+        figure = ReportFigure(figsize=(7, 1.1 + max(0.52, 0.13 * len(models)) * len(counts)))
         axes = figure.add_subplot()
-        axes.set_axisbelow(True); axes.grid(axis="x", color="#E3E3E3", linewidth=0.8)
-        for place, model in enumerate(models):
-            label, color, marker = _MODELS[model]
-            found = metrics[model][test]
-            shares = [found.average, *(found.groups or found.classes).values()]
-            rows = [row + 0.2 * (place - (len(models) - 1) / 2) for row in range(len(names))]
+        axes.set_axisbelow(True)
+        axes.grid(axis="x", color="#E3E3E3", linewidth=0.8)
+        for place, (model, (label, color, marker)) in enumerate(models.items()):
+            shares = list(_shares(metrics[model][test]).values())
+            rows = [row + step * (place - (len(models) - 1) / 2) for row in range(len(shares))]
             accuracy = [100 * s.accuracy for s in shares]
-            reach = [[max(100 * (s.accuracy - s.interval[0]), 0) for s in shares], [max(100 * (s.interval[1] - s.accuracy), 0) for s in shares]]
-            axes.errorbar(accuracy, rows, xerr=reach, fmt=marker, color=color, markersize=6, elinewidth=1.6, capsize=0, label=label,
+            below = [max(100 * (s.accuracy - s.interval[0]), 0) for s in shares]
+            above = [max(100 * (s.interval[1] - s.accuracy), 0) for s in shares]
+            axes.errorbar(accuracy, rows, xerr=[below, above], fmt=marker, color=color, markersize=6, elinewidth=1.6, capsize=0, label=_short(label, 24),
                           markeredgewidth=1.8 if marker == "x" else 0, zorder=3)
-        axes.set_yticks(range(len(names)), [f"{name}  (n = {share.count:,})" for name, share in zip(names, [first.average, *(first.groups or first.classes).values()], strict=True)])
+        axes.set_yticks(range(len(counts)), [f"{_short(name, 40)}  (n = {share.count:,})" for name, share in counts.items()])
         axes.get_yticklabels()[0].set_fontweight("bold")
-        axes.set_ylim(len(names) - 0.5, -0.5); axes.set_xlim(-2, 102); axes.set_xlabel("accuracy, %")
-        axes.spines["left"].set_visible(False); axes.tick_params(left=False)
-        figure.legend(loc="outside upper right", ncols=len(models))
+        axes.set_ylim(len(counts) - 0.5, -0.5)
+        axes.set_xlim(-2, 102)
+        axes.set_xlabel("accuracy, %")
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(left=False)
+        figure.legend(loc="outside upper right", ncols=min(len(models), 4))
     return figure
 
 # %% ../nbs/api/07_report.ipynb #e2d93de1
@@ -323,11 +355,13 @@ def plot_risk_coverage(
     title:str="",                       # the images they were measured on
 )->ReportFigure:
     "Draw risk against coverage, both in %"
+    dashes = ("-", "-", "--", ":", "-.", "--")
     with figure_style():
         figure = ReportFigure(figsize=(5.4, 3.2), layout="constrained")
         axis = figure.subplots()
-        for (name, curve), color, dash in zip(curves.items(), CURVE_COLORS, ("-", "-", "--", ":", "-.", "--"), strict=False):
-            axis.step(100 * curve.coverage, 100 * curve.risk, where="post", color=color, linestyle=dash, label=name, lw=1.6)
+        for place, (name, curve) in enumerate(curves.items()):
+            color, dash = CURVE_COLORS[place % len(CURVE_COLORS)], dashes[(place + place // len(CURVE_COLORS)) % len(dashes)]
+            axis.step(100 * curve.coverage, 100 * curve.risk, where="post", color=color, linestyle=dash, label=_short(name, 24), lw=1.6)
         axis.set_xlabel("coverage, % of images answered"); axis.set_ylabel("risk, % wrong of these"); axis.set_xlim(0, 100); axis.set_ylim(bottom=0)
         axis.set_title(title, fontsize=10); axis.legend(frameon=False, fontsize=9)
     return figure
@@ -353,10 +387,10 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.25rem;
 <p class="soft">{{ subtitle }}</p>
 <div class="headline">{% for h in headline %}<div><span class="soft">{{ h.name }}, average</span><b>{{ h.before }} → {{ h.after }}</b><span class="soft">{{ h.note }}</span></div>{% endfor %}</div>
 <h2>Who gained, who lost</h2>
-<p>Accuracy of the plain model (ERM) and after MaskTune, with 95 % Wilson intervals; the change has its own paired interval (Agresti and Min). Group labels, where there are any, were used for these tables alone.</p>
+<p>Accuracy of the plain model (ERM) and after MaskTune, with 95 % Wilson intervals; the change is from ERM to MaskTune and has its own paired interval (Agresti and Min). Group labels, where there are any, were used for these tables alone.</p>
 {% for t in tables %}<h3>{{ t.name }}</h3>{% if t.note %}<p class="soft">{{ t.note }}</p>{% endif %}
-<div class="scroll"><table><caption>{{ t.caption }}</caption><thead><tr><th scope="col">group</th><th scope="col">images</th><th scope="col">ERM</th>{% if t.control %}<th scope="col">random masks</th>{% endif %}<th scope="col">MaskTune</th><th scope="col">change</th></tr></thead><tbody>
-{% for r in t.rows %}<tr class="{{ 'average' if r.name == 'average' else 'worst' if r.worst else '' }}"><td>{{ r.name }}</td><td>{{ "{:,}".format(r.count) }}</td><td>{{ share(r.before) }}</td>{% if t.control %}<td>{{ share(t.control[loop.index0]) }}</td>{% endif %}<td>{{ share(r.after) }}</td><td><span class="{{ 'gain' if r.interval[0] > 0 else 'loss' if r.interval[1] < 0 else '' }}">{{ "{:+.1f}".format(100 * r.change) }}</span> <small>[{{ "{:+.1f}".format(100 * r.interval[0]) }}, {{ "{:+.1f}".format(100 * r.interval[1]) }}]</small></td></tr>
+<div class="scroll"><table><caption>{{ t.caption }}</caption><thead><tr><th scope="col">group</th><th scope="col">images</th>{% for model in t.models %}<th scope="col">{{ model }}</th>{% endfor %}<th scope="col">change</th></tr></thead><tbody>
+{% for r in t.rows %}<tr class="{{ r.kind }}"><td>{{ r.name }}</td><td>{{ "{:,}".format(r.count) }}</td>{% for s in r.shares %}<td>{{ share(s) if s else "-" }}</td>{% endfor %}<td>{{ change(r.change) }}</td></tr>
 {% endfor %}</tbody></table></div>
 {% endfor %}
 {% if rounds %}<h2>Round by round</h2>
@@ -364,6 +398,12 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.25rem;
 <div class="scroll"><table><thead><tr><th scope="col">model</th>{% for name in rounds[0][1] %}<th scope="col">{{ name }}</th>{% endfor %}</tr></thead><tbody>
 {% for name, cells in rounds %}<tr><td>{{ name }}</td>{% for value in cells.values() %}<td>{{ "{:.1f}".format(100 * value) }}</td>{% endfor %}</tr>
 {% endfor %}</tbody></table></div>{% endif %}
+{% if selective %}<h2>When not to answer</h2>
+<p>% wrong of the answered images where a share of validation images was to be answered; in brackets the share answered here. Thresholds were chosen on validation images.</p>
+{% for name, rows in selective.items() %}<h3>{{ name }}</h3>
+<div class="scroll"><table><thead><tr>{% for cell in [rows[0][0]] + rows[0][1] %}<th scope="col">{{ cell }}</th>{% endfor %}</tr></thead><tbody>
+{% for model, cells in rows[1:] %}<tr><td>{{ model }}</td>{% for cell in cells %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}</tbody></table></div>{% endfor %}{% endif %}
 {% if explored %}<h2>How widely they look</h2>
 <p>On {{ explored.on }}. Area: the share of the image where a saliency map exceeds half its maximum. Entropy: how evenly it is spread, 0 for one cell, 1 for all alike. Accuracy lost: what hiding every image's own top region costs the model that looked there. Overlap: intersection over union of what the two models' masks hide, {{ "{:.2f}".format(explored.overlap) }} here.</p>
 <div class="scroll"><table><thead><tr><th scope="col"></th><th scope="col">ERM</th><th scope="col">MaskTune</th></tr></thead><tbody>
@@ -381,17 +421,90 @@ def _share_html(share:Share):
     from markupsafe import Markup
     return Markup("{:.1f} <small>[{:.1f}, {:.1f}]</small>").format(100 * share.accuracy, *(100 * bound for bound in share.interval))
 
+# %% ../nbs/api/07_report.ipynb #e5115a08
+def _change_html(change:tuple[float, tuple[float, float]|None]|None):
+    "A change of accuracy in points with its interval, coloured where the interval leaves no doubt"
+    from markupsafe import Markup
+    if change is None:
+        return "-"
+    value, interval = change
+    if interval is None:
+        return f"{100 * value:+.1f}"
+    kind = "gain" if interval[0] > 0 else "loss" if interval[1] < 0 else ""
+    return Markup('<span class="{}">{:+.1f}</span> <small>[{:+.1f}, {:+.1f}]</small>').format(kind, 100 * value, *(100 * bound for bound in interval))
+
+def _first_classes(dataset:ImageDataset)->str:
+    "A sentence where a figure has room for some classes only"
+    present = len(dataset.labels.unique())
+    return f" The first 8 of {present} classes." if present > 8 else ""
+
 # %% ../nbs/api/07_report.ipynb #958ac11d
 _TEST_NOTES = {"biased-test": "The shortcut turned round: what pointed to one class in training now points to the other.",
                "swapped-val": "No group labels needed: in every validation image, what the plain model looked at is hidden, and what it looked at in an image of "
                               "another class is pasted in. A model that goes by the old evidence is led astray."}
 
 # %% ../nbs/api/07_report.ipynb #2a3043da
-def _round_rows(run:MaskTune, datasets:Mapping[str, ImageDataset])->list[tuple[str, dict[str, float]]]:
+def _round_rows(run:MaskTune, datasets:Sequence[str])->list[tuple[str, dict[str, float]]]:
     "Accuracy by round and test set, where there are several rounds"
     names = ["erm", *(name for name in run.metrics_ if name.startswith("round-"))]
     if len(names) < 3: return []
-    return [("ERM" if name == "erm" else name.replace("-", " "), {test: run.metrics_[name][test].average.accuracy for test in datasets}) for name in names]
+    tests = [test for test in datasets if all(test in run.metrics_[name] for name in names)]
+    return [("ERM" if name == "erm" else name.replace("-", " "), {test: run.metrics_[name][test].average.accuracy for test in tests}) for name in names]
+
+# %% ../nbs/api/07_report.ipynb #e5115a05
+def _report_table(run:MaskTune, test:str, dataset:ImageDataset|None)->dict[str, Any]:
+    "A table of every model measured on a test set; without the data set, the change of a group has no interval"
+    models = measured_models(run.metrics_, test)
+    shares = {name: _shares(run.metrics_[name][test]) for name in models}
+    changes = _changes(run, test, dataset)
+    worst = min((name for name in shares[next(reversed(models))] if name != "average"), key=lambda name: shares[next(reversed(models))][name].accuracy)
+    rows = []
+    for name, share in shares[next(iter(models))].items():
+        kind = "average" if name == "average" and not rows else "worst" if name == worst else ""
+        cells = [shares[model].get(name) for model in models]
+        rows.append({"name": name, "count": share.count, "kind": kind, "shares": cells, "change": changes.get(name)})
+    caption = str(dataset) if dataset is not None else f"{rows[0]['count']:,} images"
+    return {"name": test, "caption": caption, "note": _TEST_NOTES.get(test, ""), "models": [label for label, *_ in models.values()], "rows": rows}
+
+def _changes(run:MaskTune, test:str, dataset:ImageDataset|None)->dict[str, tuple[float, tuple[float, float]|None]]:
+    "From ERM to MaskTune, by group: the change and its interval"
+    before, after = (run.metrics_.get(name, {}).get(test) for name in ("erm", "masktune"))
+    if before is None or after is None:
+        return {}
+    if dataset is not None:
+        return {row.name: (row.change, row.interval) for row in group_table(before, after, dataset)}
+    change, low, high = change_interval(before.correct, after.correct)
+    shares = _shares(after)
+    changes:dict[str, Any] = {name: (shares[name].accuracy - share.accuracy, None) for name, share in _shares(before).items() if name in shares}
+    return changes | {"average": (change, (low, high))}
+
+# %% ../nbs/api/07_report.ipynb #e5115a06
+def _selective_rows(folder:Path)->dict[str, list[tuple[str, list[str]]]]:
+    "What `masktune selective` found, from `selective.json` beside the page: by test set, each classifier's risk at each coverage"
+    if not (folder / "selective.json").exists():
+        return {}
+    tables = {}
+    for test, found in read_json(folder / "selective.json").items():
+        rows = [(name, _risks(about["coverages"])) for name, about in found.items()]
+        tables[test] = [("coverage asked", [f"{row['wanted']:.0%}" for row in next(iter(found.values()))["coverages"]]), *rows]
+    return tables
+
+def _risks(coverages:Sequence[Mapping[str, Any]])->list[str]:
+    return ["-" if row["risk"] is None else f"{100 * row['risk']:.1f} ({100 * row['coverage']:.1f})" for row in coverages]
+
+# %% ../nbs/api/07_report.ipynb #e5115a07
+def _headline(run:MaskTune, tests:Sequence[str])->list[dict[str, str]]:
+    "The averages of ERM and MaskTune, test set by test set, and the worst group's"
+    found = []
+    for name in tests:
+        both = [run.metrics_.get(model, {}).get(name) for model in ("erm", "masktune")]
+        if None in both:
+            continue
+        kind = "group" if both[0].groups else "class"
+        worst = [min(s.accuracy for s in (e.groups or e.classes).values()) for e in both]
+        found.append({"name": name, "before": f"{both[0].average.accuracy:.1%}", "after": f"{both[1].average.accuracy:.1%}",
+                      "note": f"worst {kind} {worst[0]:.1%} → {worst[1]:.1%}"})
+    return found
 
 # %% ../nbs/api/07_report.ipynb #2a3043db
 def _explored_rows(run:MaskTune, train:ImageDataset, datasets:Mapping[str, ImageDataset])->dict[str, Any]:
@@ -409,22 +522,14 @@ def write_report(
     *,
     title:str|None=None,                                # of the page
 )->Path:
-    "Write one self-contained page of tables and figures; raises `ValueError` when a data set has not been evaluated"
+    "Write one self-contained page of all that was measured (`run.metrics_`); raises `ValueError` when a data set has not been evaluated"
     from jinja2 import Environment
     train, datasets = run._cached(train), run._test_sets(datasets)  # before parts are taken: parts share the file
     for name in datasets:
         if name not in run.metrics_.get("masktune", {}): raise ValueError(f"{name!r} has not been evaluated: call run.evaluate with it first")
-    erm, tuned = run.metrics_["erm"], run.metrics_["masktune"]
-    tables, headline = [], []
-    for name, dataset in datasets.items():
-        rows = group_table(erm[name], tuned[name], dataset)
-        control = run.metrics_.get("random_mask", {}).get(name)
-        tables.append({"name": name, "caption": str(dataset), "rows": rows, "note": _TEST_NOTES.get(name, ""),
-                       "control": control and [control.average, *(control.groups or control.classes).values()]})
-        kind = "group" if erm[name].groups else "class"
-        worst = [min(s.accuracy for s in (e.groups or e.classes).values()) for e in (erm[name], tuned[name])]
-        headline.append({"name": name, "before": f"{erm[name].average.accuracy:.1%}", "after": f"{tuned[name].average.accuracy:.1%}",
-                         "note": f"worst {kind} {worst[0]:.1%} → {worst[1]:.1%}"})
+    tests = list(dict.fromkeys([*datasets, *(test for found in run.metrics_.values() for test in found)]))  # whatever was measured is shown
+    tables = [_report_table(run, test, datasets.get(test)) for test in tests]
+    selective = _selective_rows(Path(path).parent)
     figures = _report_figures(run, train, datasets)
     folder = Path(path).parent / "figures"
     shown = []
@@ -435,7 +540,7 @@ def write_report(
     settings = [*run.settings.items(), *versions().items(), ("training images", str(train)), ("training images, fingerprint", train.fingerprint)]
     template = Environment(autoescape=True).from_string(_PAGE)
     page = template.render(title=title or f"MaskTune on {train.name}", subtitle=f"{train}. Written {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC.",
-                           headline=headline, chosen=run.round_, tables=tables, rounds=_round_rows(run, datasets), explored=_explored_rows(run, train, datasets), figures=shown, settings=settings, share=_share_html)
+                           headline=_headline(run, tests), chosen=run.round_, tables=tables, selective=selective, rounds=_round_rows(run, tests), explored=_explored_rows(run, train, datasets), figures=shown, settings=settings, share=_share_html, change=_change_html)
     with atomic_path(path) as temporary: temporary.write_text(page, encoding="utf-8")
     return Path(path)
 
@@ -443,7 +548,11 @@ def write_report(
 def _report_figures(run:MaskTune, train:ImageDataset, datasets:Mapping[str, ImageDataset])->list[tuple[str, str, str, str, ReportFigure]]:
     "File name, heading, text, alternative text and figure of everything a report shows"
     hardest = min(datasets, key=lambda name: run.metrics_["erm"][name].average.accuracy if "swapped" not in name else 2.)
-    figures = [("groups", f"Every group, on {hardest}", "Points are accuracies, bars 95 % intervals.", f"Accuracy per group on {hardest} for ERM and MaskTune", plot_groups(run.metrics_, hardest))]
+    figures = [("groups", f"Every group, on {hardest}", "Points are accuracies, bars 95 % intervals.", f"Accuracy per group on {hardest} for every model measured", plot_groups(run.metrics_, hardest))]
+    labels = {name: label for name, (label, *_) in measured_models(run.metrics_, hardest).items()}
+    curves = {label: risk_coverage(run.metrics_[name][hardest].confidence, run.metrics_[name][hardest].correct) for name, label in labels.items()}
+    figures.append(("risk-coverage", f"If the least sure were left open, on {hardest}", "Every model answers its surest images first: how many of the answers are wrong, "
+                    "against how many images are answered. Lower is better.", f"Risk against coverage on {hardest} for {', '.join(labels.values())}", plot_risk_coverage(curves)))
     index = pick_examples(train.labels)
     part = train.subset(index)
     explained = run.rounds_[0].maps
@@ -457,7 +566,7 @@ def _report_figures(run:MaskTune, train:ImageDataset, datasets:Mapping[str, Imag
                     "Saliency maps of ERM and MaskTune side by side on the same test images, with their predictions", plot_maps(part, before, after, range(len(part)))))
     some = train.subset(sorted(torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:1000].tolist()))
     before, after = (run.explain(model, some) for model in (run._erm(), run.model_))
-    figures.append(("mean-maps", "Where the evidence lies, on the whole", f"The mean map of each class over {len(some):,} training images. A shortcut with a fixed place burns through.",
+    figures.append(("mean-maps", "Where the evidence lies, on the whole", f"The mean map of each class over {len(some):,} training images. A shortcut with a fixed place burns through.{_first_classes(some)}",
                     "Mean saliency map per class for ERM and MaskTune", plot_mean_maps(some, before, after)))
     if any(run.history_.values()):
         figures.append(("training", "Training", "Cross-entropy and accuracy per epoch; the finetuning stands behind the grey line, on masked images.", "Loss and accuracy curves over epochs", plot_training(run.history_)))

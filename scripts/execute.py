@@ -15,6 +15,11 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 os.environ["TQDM_DISABLE"] = "1"
 
 
+def is_widget(output: dict) -> bool:
+    "Whether an output is a live view, or was one, such as a progress bar that is done: a panel's still picture is an output of its own"
+    return output.output_type == "display_data" and (WIDGET in output.data or not output.data)
+
+
 def execute(path: Path) -> None:
     started, notebook = time.perf_counter(), nbformat.read(path, as_version=4)
     unevaluated = [cell for cell in notebook.cells if cell.cell_type == "code" and "#| eval: false" in cell.source]
@@ -27,9 +32,8 @@ def execute(path: Path) -> None:
             cell.cell_type = "code"
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}):
-                output["data"].pop(WIDGET, None)
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs if not is_widget(output)]
     nbformat.write(notebook, path)
     print(f"{path}  {time.perf_counter() - started:.0f} s  {path.stat().st_size / 1e3:.0f} kB", flush=True)
 

@@ -6,12 +6,17 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from masktune.coverage import CoverageExplorer
 from masktune.data import ArrayDataset, ImageDataset
+from masktune.erm import evaluate
 from masktune.finetune import MaskTune
 from masktune.launcher import Launcher
 from masktune.masking import hide
-from masktune.models import build_model, model_fingerprint, seed_everything
+from masktune.models import as_classifier, build_model, model_fingerprint, seed_everything
+from masktune.panels import step_through
+from masktune.selective import SelectiveClassifier
 from masktune.widgets import ClassEvidence, CompareExplorer, ThresholdScrubber
 from masktune.xgradcam import SaliencyMaps, compute_saliency
 
@@ -170,6 +175,145 @@ def test_the_launcher_takes_the_scrubbers_rule_at_the_moment_of_starting(run, di
     launcher.close()
 
 
+def test_every_rule_has_its_own_strength_and_keeps_it(scrubber):
+    usual = {"mean_std": 2.0, "quantile": 0.9, "fixed": 0.5, "otsu": None}
+    for first in usual:
+        for second in usual:
+            scrubber.rule_name.value = first
+            scrubber.rule_name.value = second
+            assert (scrubber.rule.name, scrubber.rule.strength) == (second, usual[second])
+    scrubber.rule_name.value = "quantile"
+    scrubber.strength.value = 0.7
+    scrubber.rule_name.value = "fixed"
+    scrubber.rule_name.value = "quantile"
+    assert scrubber.rule.strength == 0.7 and scrubber._slot.children == (scrubber.strength,)
+
+
+def test_no_slider_ever_gets_other_ends(scrubber):
+    "A front end answers new ends with an old value: that is how a rule got another rule's strength"
+    moved = []
+    for slider in scrubber.strengths.values():
+        slider.observe(lambda change: moved.append(change["name"]), ["min", "max", "step"])
+    for name in (*scrubber.strengths, *reversed(scrubber.strengths)):
+        scrubber.rule_name.value = name
+    assert moved == []
+
+
+@pytest.mark.parametrize("value, low, step", [(2.03, 0.0, 0.05), (0.9537, 0.5, 0.005), (0.875, 0.01, 0.01), (1 / 3, 0.1, 0.05), (2.0, 0.0, 0.05)])
+def test_a_sliders_grid_holds_its_value(value, low, step):
+    found = step_through(value, low, step)
+    assert found <= step and abs(low + round((value - low) / found) * found - value) < 1e-6
+
+
+def half_frozen():
+    "In train mode, but for a batch normalisation that its owner froze"
+    model = build_model("small-cnn", 2).train()
+    model.features[1].eval()
+    model.features[0].weight.requires_grad_(False)
+    return model
+
+
+def state_of(model):
+    modes = [module.training for module in model.modules()]
+    return modes, [p.requires_grad for p in model.parameters()], [p.device for p in model.parameters()], model_fingerprint(model)
+
+
+def test_a_panel_leaves_a_model_as_it_was(digits):
+    one, other = half_frozen(), half_frozen()
+    before = state_of(one), state_of(other)
+    scrubber = ThresholdScrubber(one, digits["test"], page_size=6)
+    scrubber.sort.value = "fall of confidence when masked"
+    scrubber.wait()
+    compare = CompareExplorer(one, other, digits["test"], page_size=6)
+    selective = SelectiveClassifier([as_classifier(model, digits["test"]) for model in (one, other)])
+    explorer = CoverageExplorer(selective, digits["test"], page_size=6)
+    threshold = selective.threshold.clone()
+    assert explorer.calibrated().threshold != threshold and torch.equal(selective.threshold, threshold)
+    assert (state_of(one), state_of(other)) == before
+    for panel in (scrubber, compare, explorer):
+        panel.close()
+
+
+def test_every_figure_of_the_comparison_is_the_one_evaluate_gives(run, digits):
+    models = (run.erm_, build_model("small-cnn", 2))
+    compare = CompareExplorer(*models, digits["test"], page_size=6, device="cpu")
+    for found, model in zip(compare.evaluations, models, strict=True):
+        wanted = evaluate(model, digits["test"], device="cpu")
+        assert found.to_dict() == wanted.to_dict()
+        assert torch.equal(found.confidence, wanted.confidence) and torch.equal(found.predicted, wanted.predicted)
+        assert f"{wanted.loss:.3f} " in compare.table.value and f"{wanted.confidence.mean():.1%} " in compare.table.value
+    for index in compare.shown:
+        for found in compare.evaluations:
+            name = digits["test"].classes[int(found.predicted[index])]
+            assert f"{name} {found.confidence[index]:.3f}, {'right' if found.correct[index] else 'wrong'}" in compare.as_text.value
+    compare.close()
+
+
+def test_any_two_classifiers_can_be_compared(run, digits):
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(3 * 28 * 28, 2))  # no layer of it knows places
+    compare = CompareExplorer(run.erm_, flat, digits["test"], page_size=6)
+    assert compare.maps == () and "no layer with a spatial grid" in compare.box.children[-1].value
+    assert compare.evaluations[1].average == evaluate(flat, digits["test"]).average and compare.still().ndim == 3
+    with pytest.raises(ValueError, match=r"these saliency maps were made with model"):
+        CompareExplorer(flat, run.erm_, digits["train"], (run.rounds_[0].maps, run.rounds_[0].maps))
+    compare.close()
+
+
+def test_panels_show_the_maps_of_the_run(digits):
+    settings = {"source": "grad-cam", "layer": "network.features.5", "target": "label", "rule": "quantile(q=0.8)", "fill": "mean"}
+    run = MaskTune(build_model("small-cnn", 2), epochs=1, device="cpu", progress=False, **settings).fit_erm(digits["train"]).compute_maps(digits["train"])
+    own = ThresholdScrubber(None, digits["train"], run=run, page_size=6)
+    assert own.maps is run.rounds_[0].maps and (repr(own.rule), own.fill) == ("quantile(q=0.8)", "mean")
+    new = ThresholdScrubber(None, digits["test"], run=run, page_size=6)
+    compare = CompareExplorer(run.erm_, build_model("small-cnn", 2), digits["test"], page_size=6, run=run)
+    for maps in (new.maps, *compare.maps):
+        assert (maps.source, maps.layer, maps.target) == ("grad-cam", "network.features.5", "label")
+    for panel in (own, new, compare, ClassEvidence(digits["train"], own.maps)):
+        assert "grad-cam at network.features.5, for the label class" in panel.box.children[-1].value
+        panel.close()
+    with pytest.raises(ValueError, match="source is the run's here"):
+        CompareExplorer(run.erm_, run.erm_, digits["test"], run=run, source="xgradcam")
+
+
+def test_wrong_arguments_are_named(run, digits):
+    train, maps, erm = digits["train"], run.rounds_[0].maps, run.erm_
+    pair = SelectiveClassifier([erm])
+    wrong = {
+        "unknown fill 'black'": lambda: ThresholdScrubber(erm, train, maps, fill="black"),
+        "tile must be a whole number of at least 8, got 0": lambda: ThresholdScrubber(erm, train, maps, tile=0),
+        "page_size must be a whole number of at least 1, got 0": lambda: ThresholdScrubber(erm, train, maps, page_size=0),
+        "dataset must be a data set (ImageDataset), got Classifier": lambda: ThresholdScrubber(train, erm, maps),
+        "model must be a classifier (torch.nn.Module), got str": lambda: ThresholdScrubber("small-cnn", train, maps),
+        "maps must be saliency maps (`compute_saliency` makes them), got Classifier": lambda: ThresholdScrubber(erm, train, erm),
+        "model must give scores of shape (1, 2)": lambda: ThresholdScrubber(build_model("small-cnn", 3), train),
+        "after must give scores of shape (1, 2)": lambda: CompareExplorer(erm, nn.Identity(), train),
+        "after must be a classifier (torch.nn.Module), got ArrayDataset": lambda: CompareExplorer(erm, digits["test"], digits["test"]),
+        "maps must be two, of before and of after": lambda: CompareExplorer(erm, erm, train, maps),
+        "run must be a MaskTune, got Classifier": lambda: CompareExplorer(erm, erm, train, run=erm),
+        "count must be a whole number of at least 1, got 0": lambda: ClassEvidence(train, maps, count=0),
+        "share must be above 0 and at most 1, got 30": lambda: ClassEvidence(train, maps, share=30),
+        "selective must be a SelectiveClassifier": lambda: CoverageExplorer(erm, train),
+        "selective['x'] must be a SelectiveClassifier": lambda: CoverageExplorer({"x": erm}, train),
+        "coverage must be above 0 and at most 1, got '90'": lambda: CoverageExplorer(pair, train, coverage="90"),
+        "val must be a data set": lambda: CoverageExplorer(pair, train, 0.9),
+        "run must be a MaskTune, got ": lambda: Launcher(train, run),
+        "tests must be data sets by name": lambda: Launcher(run, train, digits["test"]),
+        "scrubber must be a ThresholdScrubber, got str": lambda: Launcher(run, train, scrubber="mean_std"),
+    }
+    for message, call in wrong.items():
+        with pytest.raises(ValueError) as caught:
+            call()
+        assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("page_size, tile", [(6, 72), (48, 224)])
+def test_a_still_picture_stays_small(run, digits, page_size, tile):
+    scrubber = ThresholdScrubber(run.erm_, digits["train"], run.rounds_[0].maps, page_size=page_size, tile=tile)
+    page = scrubber._repr_html_()
+    assert len(page) < 150_000 and scrubber.describe() in page and "run the cell to make it live" in page
+    scrubber.close()
+
+
 def test_committed_notebooks_hold_still_pictures_not_dead_widgets():
     import json
     from pathlib import Path
@@ -177,3 +321,5 @@ def test_committed_notebooks_hold_still_pictures_not_dead_widgets():
     for path in (Path(__file__).parent.parent / "nbs").rglob("*.ipynb"):
         outputs = [output for cell in json.loads(path.read_text())["cells"] for output in cell.get("outputs", [])]
         assert not any("widget-view" in kind for output in outputs for kind in output.get("data", {})), f"{path}: run scripts/execute.py on it"
+        seen = ["".join("".join(text) for text in output.get("data", {}).values()) for output in outputs]
+        assert not any("model not found" in text or "Error displaying widget" in text for text in seen), path

@@ -1,0 +1,245 @@
+"Each panel in a real browser: a rule is what the control says, and a saved notebook shows pictures where no kernel is."
+
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from screenshots import CHROMIUM, FLAGS, ROOT, panel, served, show
+
+SHOTS = ROOT / ".cache" / "screenshots"
+DEFAULTS = {"mean_std": "mean_std(k=2)", "quantile": "quantile(q=0.9)", "fixed": "fixed(t=0.5)", "otsu": "otsu()"}
+KERNEL = {"kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}}
+MAKE = """
+import os; os.environ.pop("TQDM_DISABLE", None)  # bars are on, as for any user
+from masktune.coverage import CoverageExplorer
+from masktune.datasets import load_dataset
+from masktune.finetune import MaskTune
+from masktune.launcher import Launcher
+from masktune.models import build_model
+from masktune.selective import SelectiveClassifier
+from masktune.widgets import ClassEvidence, CompareExplorer, ThresholdScrubber
+data = load_dataset("biased-digits", "train").subset(range(0, 1149, 8))
+run = MaskTune(build_model("small-cnn", 2), epochs=2, finetune_lr=0.01, device="cpu").fit_erm(data).compute_maps(data)
+run.finetune_round(data)
+print("trained")
+"""
+CELLS = {
+    "ThresholdScrubber": "scrubber = ThresholdScrubber(run.erm_, data, run.rounds_[0].maps, page_size=6)\nscrubber",
+    "Launcher": "launcher = Launcher(run, data, {'test': data}, scrubber, folder='launched')\nlauncher",
+    "ClassEvidence": "ClassEvidence(data, run.rounds_[0].maps)",
+    "CompareExplorer": "CompareExplorer(run.erm_, run.model_, data, page_size=6)",
+    "CoverageExplorer": "CoverageExplorer(SelectiveClassifier([run.erm_]), data, page_size=6)",
+    "finer": "CoverageExplorer(SelectiveClassifier([run.erm_]), data, coverage=0.875, page_size=6)",
+    "odd": "odd = ThresholdScrubber(run.erm_, data, run.rounds_[0].maps, rule='mean_std(k=2.03)', page_size=6)\nodd",
+}
+
+if CHROMIUM is None and os.environ.get("CI"):
+    pytest.fail("Chromium is missing: .ci/run is to install it", pytrace=False)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: install the package chromium")
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    "JupyterLab with a notebook of every panel, and a browser: the folder, the address, the browser"
+    from playwright.sync_api import sync_playwright
+
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    place = tmp_path_factory.mktemp("panels")
+    cells = [nbformat.v4.new_code_cell(source) for source in (MAKE, *CELLS.values())]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNEL), place / "panels.ipynb")
+    with served(place) as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield place, address, browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def page(lab):
+    "The notebook, every cell run"
+    _, address, browser = lab
+    page = browser.new_page(viewport={"width": 1500, "height": 1100})
+    page.set_default_timeout(120_000)
+    page.goto(f"{address}/tree/panels.ipynb?reset")
+    page.wait_for_selector("text=Python 3 (ipykernel) | Idle")
+    choose(page, "Run", "Run All Cells")
+    panel(page, "coverage")  # the last but one: by then all are there
+    page.wait_for_selector("text=Python 3 (ipykernel) | Idle")
+    return page
+
+
+def choose(page, menu, item):
+    page.get_by_role("menuitem", name=menu, exact=True).click()
+    page.locator(".lm-Menu-item", has_text=item).first.click()
+
+
+def scrubber_of(page):
+    "The first of the two: the second begins with a rule of its own"
+    show(page, ".widget-label:text-is('rule') >> nth=0")
+    return page.locator(".jp-OutputArea-output", has=page.locator(".widget-label:text-is('rule')")).first
+
+
+def says(page, area, rule):
+    "Wait until the scrubber says `rule`, and see that it still does when the front end has had its say"
+    area.locator(f"code:text-is('{rule}')").wait_for()
+    page.wait_for_timeout(700)
+    assert area.locator("code").first.inner_text() == rule
+
+
+def test_every_change_of_rule_gives_that_rules_own_strength(page):
+    area = scrubber_of(page)
+    rules = area.locator("select").first
+    shown = page.locator("code", has_text=re.compile(r"^(mean_std|quantile|fixed|otsu)\("))
+    for first, second in itertools.permutations(DEFAULTS, 2):
+        rules.select_option(first)
+        says(page, area, DEFAULTS[first])
+        rules.select_option(second)
+        says(page, area, DEFAULTS[second])
+        usual = re.search(r"=([\d.]+)", DEFAULTS[second])
+        if usual:
+            assert float(area.locator(".widget-readout").first.inner_text()) == float(usual.group(1))
+        assert DEFAULTS[second] in shown.all_inner_texts()[1]  # the launcher's line: what it would train with
+    page.screenshot(path=SHOTS / "rules.png")
+
+
+def test_a_rule_keeps_the_strength_it_was_given(page):
+    area = scrubber_of(page)
+    rules = area.locator("select").first
+    rules.select_option("quantile")
+    says(page, area, "quantile(q=0.9)")
+    area.locator(".noUi-handle").first.focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    says(page, area, "quantile(q=0.915)")
+    rules.select_option("fixed")
+    says(page, area, "fixed(t=0.5)")
+    rules.select_option("quantile")
+    says(page, area, "quantile(q=0.915)")
+
+
+def test_a_strength_between_two_steps_is_left_as_it_was_given(page):
+    show(page, ".widget-label:text-is('rule')")
+    page.wait_for_timeout(1000)
+    area = page.locator(".jp-OutputArea-output", has=page.locator(".widget-label:text-is('rule')")).last
+    assert area.locator("code").first.inner_text() == "mean_std(k=2.03)"
+    show(page, "text=87.5% asked")
+    page.wait_for_timeout(1000)
+    assert page.locator("[role=status]", has_text="87.5% asked").count() == 1
+
+
+def test_the_launcher_trains_with_the_rule_that_is_shown(page, lab):
+    scrubber_of(page).locator("select").first.select_option("fixed")
+    says(page, scrubber_of(page), "fixed(t=0.5)")
+    area = panel(page, "learning rate")
+    area.get_by_role("button", name="start").click()
+    area.locator("[role=status]").filter(has_text="done").wait_for()
+    assert json.loads((lab[0] / "launched" / "config.json").read_text())["settings"]["rule"] == "fixed(t=0.5)"
+
+
+def test_fewer_pages_never_leave_a_page_that_is_not_there(page):
+    area = scrubber_of(page)
+    number = area.locator("input[type=number]").first
+    for _ in range(4):
+        area.get_by_role("button", name="next").click()
+    page.wait_for_function("e => e.value === '5'", arg=number.element_handle())
+    area.locator("select").nth(4).select_option("wrong")  # rule, fill, class, predicted, verdict ...
+    area.get_by_text(re.compile(r"of 144 images\)")).wait_for()
+    page.wait_for_timeout(700)
+    assert number.input_value() == "1"
+    area.locator("select").nth(4).select_option("all")
+    area.get_by_text(re.compile(r"\(144 of 144 images\)")).wait_for()
+    assert number.input_value() == "1"
+
+
+def test_a_live_panel_hides_its_still_picture(page):
+    stills = page.locator(".masktune-still")
+    assert stills.count() == len(CELLS) and not any(still.is_visible() for still in stills.all())
+
+
+def dead(page):
+    "Every text of a widget that did not come alive, and is seen"
+    texts = page.get_by_text(re.compile("model not found|Error displaying widget|Loading widget"))
+    return [found.inner_text() for found in texts.all() if found.is_visible()]
+
+
+def stills_are_seen(page):
+    "Scroll to every still picture and look whether it is there, with its words"
+    for still in page.locator(".masktune-still").all():
+        still.evaluate("e => e.scrollIntoView({block: 'center'})")
+        page.wait_for_timeout(200)
+        assert still.is_visible() and "run the cell to make it live" in still.inner_text()
+        image = still.locator("img")
+        assert image.evaluate("e => e.naturalWidth") > 100 and len(image.get_attribute("alt")) > 20
+        assert len(image.get_attribute("src")) < 150_000
+
+
+@pytest.fixture(scope="module")
+def saved(page, lab):
+    "The notebook as JupyterLab saved it, its kernel gone"
+    place, _, _ = lab
+    choose(page, "File", "Save Notebook")
+    page.wait_for_timeout(3000)
+    choose(page, "Kernel", "Shut Down Kernel")
+    page.wait_for_timeout(1000)
+    page.close()
+    return place / "panels.ipynb"
+
+
+def test_a_saved_notebook_keeps_nothing_of_its_progress_bars(saved):
+    first = json.loads(saved.read_text())["cells"][0]["outputs"]
+    assert "".join("".join(output.get("text", [])) for output in first) == "trained\n"
+    assert not any(output.get("data") for output in first)
+
+
+@pytest.mark.parametrize("kernel", ["none", "new"])
+def test_a_notebook_opened_again_shows_its_stills(saved, lab, kernel):
+    _, address, browser = lab
+    page = browser.new_page(viewport={"width": 1500, "height": 1100})
+    page.set_default_timeout(60_000)
+    if kernel == "new":
+        page.goto(f"{address}/tree/panels.ipynb?reset")
+        page.wait_for_selector("text=Python 3 (ipykernel) | Idle")
+    else:
+        page.goto(f"{address}?reset")
+        page.locator(".jp-DirListing-item", has_text="panels.ipynb").click(button="right")
+        page.locator(".lm-Menu-item", has_text="Open With").hover()
+        page.locator(".lm-Menu-item", has_text="Notebook (no kernel)").click()
+        page.wait_for_selector("text=No Kernel")
+    page.wait_for_selector(".masktune-still", state="attached")
+    page.wait_for_timeout(4000)  # a widget is looked for during two seconds
+    assert page.locator(".masktune-still").count() == len(CELLS)
+    stills_are_seen(page)
+    assert dead(page) == []
+    page.locator(".masktune-still").first.evaluate("e => e.scrollIntoView({block: 'start'})")
+    page.screenshot(path=SHOTS / f"saved-{kernel}.png")
+    page.close()
+
+
+def test_a_notebook_that_is_not_trusted_shows_its_stills(saved, lab):
+    place, address, browser = lab
+    notebook = json.loads(saved.read_text())
+    notebook["cells"][0]["source"] = "# changed by somebody else"
+    (place / "sent.ipynb").write_text(json.dumps(notebook))
+    page = browser.new_page(viewport={"width": 1500, "height": 1100})
+    page.goto(f"{address}/tree/sent.ipynb?reset")
+    page.wait_for_selector("text=Python 3 (ipykernel) | Idle")
+    page.wait_for_timeout(4000)
+    assert page.get_by_text("run the cell to make it live").count() == len(CELLS) and dead(page) == []
+    images = page.locator(".jp-OutputArea-output img")
+    assert images.count() == len(CELLS) and all(image.evaluate("e => e.naturalWidth") > 100 for image in images.all())
+    page.screenshot(path=SHOTS / "saved-untrusted.png")
+    page.close()
+
+
+def test_a_saved_notebook_as_a_web_page_shows_its_stills(saved, lab):
+    place, _, browser = lab
+    subprocess.run([sys.executable, "-m", "nbconvert", "--to", "html", str(saved)], check=True, capture_output=True)
+    page = browser.new_page(viewport={"width": 1500, "height": 1100})
+    page.goto(f"file://{place / 'panels.html'}")
+    stills_are_seen(page)
+    assert page.locator(".masktune-still").count() == len(CELLS) and dead(page) == []
+    page.close()
