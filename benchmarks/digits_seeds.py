@@ -21,8 +21,8 @@ So the candidates, though not the choice between the last of them, were shaped b
 
 Which of three rounds is kept, `choose_round` decides by swapped validation images. That rule, the worst accuracy over whose
 evidence is swapped, was chosen out of twelve on seeds 400 to 407 by what the round that is best on the biased test gains over it;
-that rounds within one standard error count as equal was fixed afterwards, for near ties, without looking at these ten seeds
-(rounds.py --noise shows other widths on seeds 400 to 407).
+that rounds within one standard error of their difference count as equal is a convention, taken as it stands (Breiman et al., 1984)
+and not tuned. `rounds.py --noise` shows what other widths would cost.
 
 A seed sets everything: the split of the scans, the exceptions to the shortcut, the initial weights, the order of images.
 """

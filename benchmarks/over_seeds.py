@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parent.parent
+
 # What a processor without AVX, and one with AVX2 but without AVX-512, would compute with. Both run on any x86-64 that has AVX2.
 ROUNDINGS: dict[str, dict[str, str]] = {
     "native": {},
@@ -69,6 +71,18 @@ def write(path: Path, rows: Mapping[str, dict]) -> None:
     beside.replace(path)
 
 
+def outcomes(processes: int, rounding: str, run_job: Callable, jobs: Sequence) -> Iterator[tuple[object, dict]]:
+    "Each job with what it found, as they end; one that fails stops those that have not begun"
+    with environment(ROUNDINGS[rounding]), ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        running = {pool.submit(run_job, job): job for job in jobs}
+        try:
+            for done in as_completed(running):
+                yield running[done], done.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
 def run(given: argparse.Namespace, run_job: Callable, jobs: Sequence, table: Callable[[list[dict]], str]) -> list[dict]:
     "Run what is missing, print a table for each rounding and one of all; a row says its `rounding` and its `job`"
     kept: dict[str, dict] = {}
@@ -77,13 +91,10 @@ def run(given: argparse.Namespace, run_job: Callable, jobs: Sequence, table: Cal
     asked = [(rounding, job) for rounding in roundings_of(given) for job in jobs]
     for rounding in roundings_of(given):
         missing = [job for job in jobs if key_of(rounding, job) not in kept]
-        with environment(ROUNDINGS[rounding]), ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
-            running = {pool.submit(run_job, job): job for job in missing}
-            for done in as_completed(running):
-                job = running[done]
-                kept[key_of(rounding, job)] = {"rounding": rounding, "job": job, **done.result()}
-                if given.out:
-                    write(given.out, kept)
+        for job, found in outcomes(given.jobs, rounding, run_job, missing):
+            kept[key_of(rounding, job)] = {"rounding": rounding, "job": job, **found}
+            if given.out:
+                write(given.out, kept)
     rows = [kept[key_of(rounding, job)] for rounding, job in asked]
     for rounding in roundings_of(given):
         print(f"{rounding}\n{table([row for row in rows if row['rounding'] == rounding])}\n")

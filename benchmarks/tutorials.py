@@ -14,6 +14,7 @@ from pathlib import Path
 import over_seeds
 
 MACHINE = {"device": "cpu", "progress": False}
+RULES = ("mean_std(k=0.5)", "mean_std(k=1)", "mean_std(k=2)", "mean_std(k=4)", "quantile(q=0.9)", "fixed(t=0.5)", "otsu()")
 CHAPTERS = ("stamps", "threshold", "scenes")
 
 
@@ -76,7 +77,7 @@ def stamps(seed: int) -> dict:
     from masktune.datasets import load_dataset
     from masktune.erm import fit
     from masktune.finetune import finetune
-    from masktune.masking import SwappedDataset
+    from masktune.masking import SwappedDataset, mean_std
     from masktune.models import as_classifier, build_model, seed_everything
     from masktune.xgradcam import compute_saliency
 
@@ -89,7 +90,7 @@ def stamps(seed: int) -> dict:
         fit(model, train, epochs=4, lr=0.01, batch_size=16, seed=seed, **MACHINE)
         maps = compute_saliency(model, train, layer="layer2", **MACHINE)
         val_maps = compute_saliency(model, val, layer="layer2", **MACHINE)
-        rule, turned, found = "mean_std(k=1.5)", restamped(test), {}
+        rule, turned, found = mean_std(1.5), restamped(test), {}
         for name, fill in (("before", "blur"), ("black", "zero"), ("blurred", "blur")):
             tuned = copy.deepcopy(model)
             if name != "before":
@@ -106,10 +107,11 @@ def threshold(seed: int) -> dict:
     from masktune.datasets import load_dataset
 
     run, train, val = plain_digits(seed)
-    swapped, biased_test, found = run.swapped(val), load_dataset("biased-digits", "biased-test", seed=seed), {}
-    for rule in ("mean_std(k=0.5)", "mean_std(k=1)", "mean_std(k=2)", "mean_std(k=4)", "quantile(q=0.9)", "fixed(t=0.5)", "otsu()"):
+    biased_test, found = load_dataset("biased-digits", "biased-test", seed=seed), {}
+    tests = {"swapped": run.swapped(val), "biased-test": biased_test, "val": val}
+    for rule in RULES:
         model = run.branch(rule=rule).finetune_round(train).model_
-        found[rule] = {"swapped": accuracy(model, swapped), "biased-test": accuracy(model, biased_test), "val": accuracy(model, val)}
+        found[rule] = {where: accuracy(model, data) for where, data in tests.items()}
     return found
 
 

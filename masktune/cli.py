@@ -454,7 +454,9 @@ def _demo_run(out:str, seed:int, ours:bool, started:float):
     page = run.report(f"{out}/report.html", splits["train"], tests)
     say(f"report written\n\n{_tables(run, tests)}\n")
     biased = {name: metrics["biased-test"].average.accuracy for name, metrics in run.metrics_.items()}
-    print(f"Square turned round (biased-test): ERM {biased['erm']:.1%}, random masks {biased['random_mask']:.1%}, MaskTune {biased['masktune']:.1%}. Seed {seed}.")
+    print(f"Square on the other class (biased-test), seed {seed}:"
+          f" ERM {biased['erm']:.1%}, random masks {biased['random_mask']:.1%}, MaskTune {biased['masktune']:.1%}.")
+    print(f"One training is one training; {recipe.published} (benchmarks/digits_seeds.py)")
     print(f"Report: {page}   pictures: {out}/figures   figures in numbers: {out}/metrics.json")
 
 # %% ../nbs/api/10_cli.ipynb #578ecfa8
