@@ -24,7 +24,8 @@ evidence is swapped, was chosen out of twelve on seeds 400 to 407 by what the ro
 that rounds within one standard error of their difference count as equal is a convention, taken as it stands (Breiman et al., 1984)
 and not tuned. `rounds.py --noise` shows what other widths would cost.
 
-A seed sets everything: the split of the scans, the exceptions to the shortcut, the initial weights, the order of images.
+A seed sets all but how the processor rounds: the split of the scans, the exceptions to the shortcut, the initial weights, the order
+of images.
 """
 
 import statistics

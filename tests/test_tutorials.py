@@ -31,10 +31,6 @@ def chapters():
     return {name: [tutorials.flat(tutorials.run_seed([seed, name])["found"]) for seed in SEEDS] for name in tutorials.CHAPTERS}
 
 
-def mean(rows, name):
-    return statistics.mean(row[name] for row in rows)
-
-
 def test_one_epoch_on_masked_images_takes_the_square_away(trained):
     "Chapter 1: the mean gain of these seeds is no smaller than the smallest of twenty trainings"
     before = digits_seeds.over(measured("digits_seeds"), "square")
@@ -95,3 +91,60 @@ def test_the_pair_abstains_and_the_finetuned_model_answers_when_the_shortcut_bre
     assert statistics.mean(figures(found, pair, "aurc")) < statistics.mean(figures(found, plain, "aurc"))
     assert max(figures(before, pair, "coverage")) < min(figures(before, alone, "coverage"))
     assert statistics.mean(figures(found, pair, "coverage")) < statistics.mean(figures(found, alone, "coverage"))
+
+
+def mean_of(found):
+    return {name: statistics.mean(row[name] for row in found) for name in found[0]}
+
+
+def measured_chapter(name):
+    return [tutorials.flat(row["found"]) for row in measured("tutorials") if row["chapter"] == name]
+
+
+def blurred_masks_help_and_black_ones_leave_holes(row):
+    "Chapter 2"
+    return (
+        row["before, restamped"] < 0.5
+        and row["before, swapped"] < 0.5
+        and row["blurred, restamped"] > row["before, restamped"] + 0.2
+        and row["blurred, test"] > row["black, test"]
+    )
+
+
+def correlation(row, where):
+    "Over rules, of a measure with accuracy on the biased test"
+    figures = [[row[f"{rule}, {what}"] for rule in tutorials.RULES] for what in (where, "biased-test")]
+    return torch.corrcoef(torch.tensor(figures))[0, 1].item()
+
+
+def swapped_images_rank_rules_as_the_biased_test_does(row):
+    "Chapter 4"
+    return correlation(row, "swapped") > 0.5 > correlation(row, "val")
+
+
+def a_background_is_not_masked_and_the_plain_model_says_so_beforehand(row):
+    "Chapter 5"
+    lost = {name: row[f"{name}, as it is"] - row[f"{name}, swapped"] for name in ("corner", "background")}
+    return (
+        row["hidden, photograph"] < 0.1
+        and row["worst_group, after"] < row["worst_group, before"] + 0.15
+        and lost["corner"] > lost["background"] + 0.2
+    )
+
+
+CLAIMS = {
+    "stamps": blurred_masks_help_and_black_ones_leave_holes,
+    "threshold": swapped_images_rank_rules_as_the_biased_test_does,
+    "scenes": a_background_is_not_masked_and_the_plain_model_says_so_beforehand,
+}
+
+
+@pytest.mark.parametrize("chapter", tutorials.CHAPTERS)
+def test_a_chapter_s_claim_held_in_every_training_written_down(chapter):
+    rows = measured_chapter(chapter)
+    assert len(rows) >= 2 and all(map(CLAIMS[chapter], rows)), rows
+
+
+@pytest.mark.parametrize("chapter", tutorials.CHAPTERS)
+def test_a_chapter_s_claim_holds_for_the_mean_of_seeds_trained_now(chapter, chapters):
+    assert CLAIMS[chapter](mean_of(chapters[chapter])), chapters[chapter]
