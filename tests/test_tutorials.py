@@ -32,10 +32,12 @@ def chapters():
 
 
 def test_one_epoch_on_masked_images_takes_the_square_away(trained):
-    "Chapter 1: the mean gain of these seeds is no smaller than the smallest of twenty trainings"
+    "Chapter 1: the mean gain of these seeds is no smaller than the smallest of thirty trainings"
     before = digits_seeds.over(measured("digits_seeds"), "square")
     gains = [after - plain for after, plain in zip(before["round 1"], before["ERM"], strict=True)]
-    assert min(gains) > 0.1 and max(before["ERM"]) < 0.6
+    for row in measured("digits_seeds_native"):
+        gains.append(row["masktune"]["biased-test"]["average"] - row["erm"]["biased-test"]["average"])
+    assert min(gains) > 0 and statistics.mean(gains) > 0.5 and max(before["ERM"]) < 0.6
     found = digits_seeds.over(trained["square"], "square")
     assert statistics.mean(found["ERM"]) <= max(before["ERM"])
     assert statistics.mean(found["round 1"]) - statistics.mean(found["ERM"]) >= min(gains)
