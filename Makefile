@@ -3,11 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 LISTS := settings.ini setup.py pyproject.toml
 
-.PHONY: help demo test lab bench docs docs-serve readme screenshots minimal clean
+.PHONY: help demo test test-rounding lab bench docs docs-serve readme screenshots minimal clean
 
 help:
 	@echo "make demo    MaskTune on scans of handwritten digits: table, pictures, report, in under a minute"
 	@echo "make test    every test: notebooks, package, command"
+	@echo "make test-rounding   what trains, under settings that round as other processors do"
 	@echo "make lab     JupyterLab on the first tutorial"
 	@echo "make docs    the site, in _docs/ (make docs-serve shows it too)"
 	@echo "make bench   the benchmarks, in their quick forms"
@@ -20,6 +21,9 @@ demo: .venv/base
 
 test: .venv/dev
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+test-rounding: .venv/dev
+	$(BIN)/python scripts/rounding.py --numprocesses auto --dist loadfile
 
 lab: .venv/dev
 	$(BIN)/masktune lab

@@ -1,6 +1,6 @@
 """When the shortcut is the background: where MaskTune helps on digit-scenes, and where it cannot.
 
-    python benchmarks/digit_scenes.py [--seeds 510-514] [--jobs 2] [--large] [--out benchmarks/digit_scenes.json]
+    python benchmarks/digit_scenes.py [--seeds 510-514] [--rounding native] [--jobs 2] [--large] [--out benchmarks/digit_scenes.json]
 
 One setting of the data a row, five seeds each, worst-group accuracy on the balanced test. The plain model and the finetuning are those of
 the recipe biased-digits (small CNN, 16 epochs; one epoch at rate 0.01). Columns:

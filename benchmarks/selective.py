@@ -1,6 +1,6 @@
 """Selective classification on biased digits over ten seeds: who knows best when not to answer?
 
-    python benchmarks/selective.py [--seeds 50-59] [--jobs 2] [--out benchmarks/selective.json]
+    python benchmarks/selective.py [--seeds 50-59] [--rounding all] [--jobs 2] [--out benchmarks/selective.json]
 
 Four classifiers: the plain model (softmax response), MaskTune's (softmax response), the two together (the paper's product, and the official
 code's, which applies softmax twice), and, at about the cost of the pair, two plain models of different seeds (product). AURC is the area
@@ -54,7 +54,7 @@ def run_seed(seed: int) -> dict:
 
 
 def table(rows: list[dict]) -> str:
-    names = [name for name in rows[0] if name != "seed"]
+    names = [name for name in rows[0] if name not in ("seed", "rounding", "job")]
     width = max(map(len, names))
     lines = [f"{'':{width}}  {'AURC biased test':>18}  {'test':>18}  {'validation':>18}  {'coverage, biased test':>22}  {'risk there':>14}"]
 

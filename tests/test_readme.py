@@ -1,11 +1,15 @@
 "What the README says holds: its code runs, its figures come out of its commands."
 
-import inspect
-import json
 import re
+import statistics
 import subprocess
 import sys
 from pathlib import Path
+
+import digits_seeds
+import over_seeds
+
+from masktune.recipes import get_recipe
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -32,15 +36,55 @@ def test_ten_lines_on_a_folder_of_images(pets, tmp_path, monkeypatch):
     exec(second.replace("lr=1e-4", 'lr=1e-4, device="cpu"'), names)
 
 
-def test_figures_are_the_benchmarks():
-    "The demo's seed is the first of the ten that benchmarks/digits_seeds.py ran and wrote down"
-    from masktune.cli import _demo
+def measured(shortcut, where="biased-test"):
+    "Accuracies in %, over seeds and rounding settings, by what README's tables call them"
+    rows = over_seeds.read(ROOT / "benchmarks" / "digits_seeds.json")
+    return {name: [100 * value for value in values] for name, values in digits_seeds.over(rows, shortcut, where).items()}
 
-    first = json.loads((ROOT / "benchmarks" / "digits_seeds.json").read_text())[0]
-    said = re.search(r"it is right (\d+) % of the time\. After one epoch.*?: (\d+) %\. \(Seed (\d+)", README, re.DOTALL).groups()
-    measured = (round(100 * first[model]["biased-test"]["average"]) for model in ("erm", "masktune"))
-    assert tuple(map(int, said)) == (*measured, first["seed"])
-    assert inspect.signature(_demo).parameters["seed"].default == first["seed"]
+
+def test_one_figure_in_readme_tutorial_recipe_and_demo():
+    "The mean over ten seeds and both rounding settings, before and after"
+    square = measured("square")
+    before, after = (f"{statistics.mean(square[name]):.0f}" for name in ("ERM", "round 1"))
+    said = re.search(r"it is right (\d+) % of the time\. After one epoch on the masked images \(last row\): (\d+) %", README)
+    assert said.groups() == (before, after)
+    assert f"ours: {before} -> {after} on the biased test" in get_recipe("biased-digits").published  # what the demo prints
+    first = next((ROOT / "nbs" / "tutorials").glob("01_*.ipynb")).read_text(encoding="utf-8")
+    assert f"from {before} % to {after} %" in first
+
+
+def test_every_figure_of_the_tables_is_measured():
+    square, clean, two = measured("square"), measured("square", "test"), measured("two-squares")
+    for name in ("ERM", "random masks", "round 1"):
+        cells = (f"{statistics.mean(v):.1f} ± {statistics.stdev(v):.1f} [{min(v):.1f}]" for v in (clean[name], square[name]))
+        assert " | ".join(cells) in README, name
+    apart = [100 * row["masktune"]["biased-test"]["average"] for row in over_seeds.read(ROOT / "benchmarks" / "digits_seeds_native.json")]
+    assert f"{statistics.mean(apart):.1f} ± {statistics.stdev(apart):.1f} [{min(apart):.1f}]" in README
+    names = ("ERM", "round 1", "round 2", "round 3", "chosen", "oracle")
+    assert " | ".join(f"{statistics.mean(two[name]):.1f} [{min(two[name]):.1f}]" for name in names) in README
+    for found in (square, two):
+        assert f"{statistics.mean(found['behind']):.1f} points on average, {max(found['behind']):.1f} at worst" in README
+    for row in re.findall(r"^\| (?:ERM|two ERM|MaskTune alone).*%.*\|$", README, re.MULTILINE):
+        assert row in selective_rows(), row
+
+
+def selective_rows():
+    "README's table on abstaining, from the figures"
+    rows = over_seeds.read(ROOT / "benchmarks" / "selective.json")
+    shown = {
+        "ERM": "ERM",
+        "two ERM models of different seeds": "two ERM seeds",
+        "ERM and MaskTune together (the paper's pair)": "ERM x MaskTune",
+        "MaskTune alone": "MaskTune",
+    }
+    lines = []
+    for label, name in shown.items():
+        found = [row[name]["biased-test"] for row in rows]
+        coverage = 100 * statistics.mean(each["coverage"] for each in found)
+        risk = 100 * statistics.mean(each["risk"] for each in found if each["risk"] is not None)
+        areas = [each["aurc"] for each in found]
+        lines.append(f"| {label} | {coverage:.1f} % | {risk:.0f} % | {statistics.mean(areas):.3f} ± {statistics.stdev(areas):.3f} |")
+    return lines
 
 
 def test_pictures_and_commands_exist():

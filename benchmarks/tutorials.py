@@ -1,0 +1,169 @@
+"""What the tutorials say, over seeds: each chapter's comparison as numbers.
+
+    python benchmarks/tutorials.py --rounding all [--seeds 60-64] [--jobs 2] [--out benchmarks/tutorials.json]
+
+A tutorial shows one training, and one training proves nothing. Each function below trains what a chapter trains and returns what
+its text compares; tests/test_tutorials.py runs two seeds of it, with margins taken from the five seeds and two rounding settings
+written down in tutorials.json. The chapters on two squares and on abstaining are measured by digits_seeds.py and selective.py.
+"""
+
+import statistics
+import tempfile
+from pathlib import Path
+
+import over_seeds
+
+MACHINE = {"device": "cpu", "progress": False}
+RULES = ("mean_std(k=0.5)", "mean_std(k=1)", "mean_std(k=2)", "mean_std(k=4)", "quantile(q=0.9)", "fixed(t=0.5)", "otsu()")
+CHAPTERS = ("stamps", "threshold", "scenes")
+
+
+def accuracy(model, dataset) -> float:
+    from masktune.erm import evaluate
+
+    return evaluate(model, dataset, **MACHINE).average.accuracy
+
+
+def plain_digits(seed: int, name: str = "biased-digits", **network: int):
+    "The plain model of a recipe, and its splits"
+    from masktune.datasets import load_dataset
+    from masktune.finetune import MaskTune
+    from masktune.models import build_model, seed_everything
+    from masktune.recipes import get_recipe
+
+    train, val = (load_dataset(name, split, seed=seed) for split in ("train", "val"))
+    seed_everything(seed)
+    run = MaskTune(build_model("small-cnn", 2, **network), **get_recipe(name).settings, seed=seed, **MACHINE)
+    return run.fit_erm(train, val).compute_maps(train), train, val
+
+
+def stamped_folder(root: Path, seed: int) -> None:
+    "The second chapter's photographs: textures of two classes, a date stamp on nearly all of one"
+    import numpy as np
+    from PIL import Image, ImageDraw
+    from sklearn.datasets import load_sample_image
+
+    generator = np.random.default_rng(seed)
+    for label, source in (("temple", "china.jpg"), ("flower", "flower.jpg")):
+        (root / label).mkdir(parents=True)
+        photograph = load_sample_image(source).mean(2)
+        for i in range(160):
+            x, y = generator.integers(0, 640 - 120), generator.integers(0, 427 - 120)
+            crop = photograph[y : y + 120, x : x + 120]
+            crop = 128 + 0.8 * (crop - crop.mean()) + 20 * generator.standard_normal(crop.shape)
+            picture = Image.fromarray(crop.clip(0, 255).astype(np.uint8)).convert("RGB")
+            if (label == "temple") == (generator.random() < 0.98):
+                ImageDraw.Draw(picture).rectangle((76, 92, 104, 104), fill=(255, 190, 60))
+            picture.save(root / label / f"{i:03}.jpg", quality=95)
+
+
+def restamped(dataset):
+    "Every stamp painted over with what lies above it, and put on the other class"
+    import torch
+
+    from masktune.data import ArrayDataset
+
+    images = torch.stack([sample.image for sample in dataset]).clone()
+    images[:, :, 51:60, 41:60] = images[:, :, 41:50, 41:60]
+    flowers = dataset.labels == dataset.classes.index("flower")
+    images[flowers, :, 52:59, 42:59] = torch.tensor([255, 190, 60], dtype=torch.uint8).view(3, 1, 1)
+    return ArrayDataset(images, dataset.labels, dataset.classes, name="restamped", mean=dataset.mean, std=dataset.std)
+
+
+def stamps(seed: int) -> dict:
+    "Chapter 2: test, swapped and restamped accuracy before, with black masks and with blurred ones"
+    import copy
+
+    from masktune.datasets import load_dataset
+    from masktune.erm import fit
+    from masktune.finetune import finetune
+    from masktune.masking import SwappedDataset, mean_std
+    from masktune.models import as_classifier, build_model, seed_everything
+    from masktune.xgradcam import compute_saliency
+
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "my-images"
+        stamped_folder(root, seed)
+        train, val, test = (load_dataset("folder", split, root, size=64) for split in ("train", "val", "test"))
+        seed_everything(seed)
+        model = as_classifier(build_model("resnet18", num_classes=2), train)
+        fit(model, train, epochs=4, lr=0.01, batch_size=16, seed=seed, **MACHINE)
+        maps = compute_saliency(model, train, layer="layer2", **MACHINE)
+        val_maps = compute_saliency(model, val, layer="layer2", **MACHINE)
+        rule, turned, found = mean_std(1.5), restamped(test), {}
+        for name, fill in (("before", "blur"), ("black", "zero"), ("blurred", "blur")):
+            tuned = copy.deepcopy(model)
+            if name != "before":
+                options = {"epochs": 4, "batch_size": 16, "recalibrate": True, "seed": seed}
+                finetune(tuned, train, maps, rule=rule, lr=0.01, fill=fill, **options, **MACHINE)
+            swapped = SwappedDataset(val, val_maps, rule, fill=fill)
+            tests = {"test": test, "swapped": swapped, "restamped": turned}
+            found[name] = {where: accuracy(tuned, data) for where, data in tests.items()}
+    return found
+
+
+def threshold(seed: int) -> dict:
+    "Chapter 4: hidden area, swapped validation and biased-test accuracy by rule"
+    from masktune.datasets import load_dataset
+
+    run, train, val = plain_digits(seed)
+    biased_test, found = load_dataset("biased-digits", "biased-test", seed=seed), {}
+    tests = {"swapped": run.swapped(val), "biased-test": biased_test, "val": val}
+    for rule in RULES:
+        model = run.branch(rule=rule).finetune_round(train).model_
+        found[rule] = {where: accuracy(model, data) for where, data in tests.items()}
+    return found
+
+
+def scenes(seed: int) -> dict:
+    "Chapter 5: the worst group before and after, what is hidden, and what the plain models lose to hiding and to swapping"
+    from masktune.datasets import digit_scene_parts, load_dataset
+    from masktune.erm import evaluate
+    from masktune.masking import MaskedDataset, mean_std
+
+    run, train, val = plain_digits(seed, "digit-scenes", image_size=32)
+    patch, _, corner_val = plain_digits(seed)
+    test = load_dataset("digit-scenes", "test", seed=seed)
+    masks = mean_std(2)(run.rounds_[0].maps.maps, (32, 32))
+    parts = zip(("digit", "photograph"), digit_scene_parts("train", seed=seed), strict=True)
+    found: dict = {"hidden": {name: ((masks & part).sum() / part.sum()).item() for name, part in parts}}
+    run.finetune_round(train)
+    models = (("before", run.erm_), ("after", run.model_))
+    found["worst_group"] = {name: evaluate(model, test, **MACHINE).worst_group_accuracy for name, model in models}
+    for name, one, images in (("corner", patch, corner_val), ("background", run, val)):
+        swapped = one.swapped(images)
+        sets = {"as it is": images, "hidden": MaskedDataset(images, swapped.maps), "swapped": swapped}
+        found[name] = {question: accuracy(one.erm_, data) for question, data in sets.items()}
+    return found
+
+
+def run_seed(job: list) -> dict:
+    import torch
+
+    torch.set_num_threads(1)
+    seed, chapter = job
+    return {"seed": seed, "chapter": chapter, "found": {"stamps": stamps, "threshold": threshold, "scenes": scenes}[chapter](seed)}
+
+
+def flat(found: dict, name: str = "") -> dict[str, float]:
+    "Nested figures by a name such as `before, test`"
+    if not isinstance(found, dict):
+        return {name: found}
+    return {key: value for word, inner in found.items() for key, value in flat(inner, f"{name}, {word}" if name else word).items()}
+
+
+def table(rows: list[dict]) -> str:
+    lines = []
+    for chapter in CHAPTERS:
+        mine = [flat(row["found"]) for row in rows if row["chapter"] == chapter]
+        lines.append(f"{chapter}, {len(mine)} trainings: mean, lowest, highest")
+        for name in mine[0] if mine else ():
+            values = [row[name] for row in mine]
+            lines.append(f"  {name:32}{statistics.mean(values):8.3f}{min(values):8.3f}{max(values):8.3f}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    given = over_seeds.options(__doc__, "60-64").parse_args()
+    jobs = [[seed, chapter] for chapter in CHAPTERS for seed in over_seeds.seeds_of(given)]
+    over_seeds.run(given, run_seed, jobs, table)

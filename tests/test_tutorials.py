@@ -1,0 +1,152 @@
+"What the tutorials say holds over several seeds; the margins are those of many trainings, measured under two rounding settings."
+
+import statistics
+from pathlib import Path
+
+import digits_seeds
+import over_seeds
+import pytest
+import selective
+import torch
+import tutorials
+
+ROOT = Path(__file__).parent.parent
+SEEDS = (60, 61)
+
+
+def measured(name):
+    "Figures that a benchmark wrote down"
+    return over_seeds.read(ROOT / "benchmarks" / f"{name}.json")
+
+
+@pytest.fixture(scope="module")
+def trained():
+    "Rows of digits_seeds.py, trained here and now: by shortcut, then by seed"
+    return {shortcut: [digits_seeds.run_seed([seed, shortcut]) for seed in SEEDS] for shortcut in digits_seeds.SHORTCUTS}
+
+
+@pytest.fixture(scope="module")
+def chapters():
+    "Rows of tutorials.py, trained here and now: by chapter, a flat dict of figures a seed"
+    return {name: [tutorials.flat(tutorials.run_seed([seed, name])["found"]) for seed in SEEDS] for name in tutorials.CHAPTERS}
+
+
+def test_one_epoch_on_masked_images_takes_the_square_away(trained):
+    "Chapter 1: the mean gain of these seeds is no smaller than the smallest of thirty trainings"
+    before = digits_seeds.over(measured("digits_seeds"), "square")
+    gains = [after - plain for after, plain in zip(before["round 1"], before["ERM"], strict=True)]
+    for row in measured("digits_seeds_native"):
+        gains.append(row["masktune"]["biased-test"]["average"] - row["erm"]["biased-test"]["average"])
+    assert min(gains) > 0 and statistics.mean(gains) > 0.5 and max(before["ERM"]) < 0.6
+    found = digits_seeds.over(trained["square"], "square")
+    assert statistics.mean(found["ERM"]) <= max(before["ERM"])
+    assert statistics.mean(found["round 1"]) - statistics.mean(found["ERM"]) >= min(gains)
+    assert statistics.mean(found["round 1"]) > statistics.mean(found["random masks"])
+
+
+def test_several_rounds_find_the_second_square_and_the_choice_finds_the_round(trained):
+    "Chapter 6: no further behind the oracle than the worst of twenty trainings, and far above the plain model"
+    before = digits_seeds.over(measured("digits_seeds"), "two-squares")
+    assert statistics.mean(before["chosen"]) > statistics.mean(before["round 1"])
+    found = digits_seeds.over(trained["two-squares"], "two-squares")
+    assert statistics.mean(found["behind"]) <= max(before["behind"])
+    assert statistics.mean(found["chosen"]) - statistics.mean(found["ERM"]) >= min(before["chosen"]) - max(before["ERM"])
+
+
+def test_a_map_by_hand_is_the_package_s_and_so_is_the_mask():
+    "Chapter 3: formula beside code"
+    import torch.nn.functional as F
+
+    from masktune import LayerXGradCam, build_model, find_target_layer, load_dataset, mean_std
+
+    torch.manual_seed(0)
+    model = build_model("small-cnn", 2).eval()
+    images = torch.stack([load_dataset("biased-digits", "val", seed=30)[i].image for i in range(8)]).float() / 255
+    layer, kept = find_target_layer(model, images[:1]), {}
+    handle = layer.module.register_forward_hook(lambda module, inputs, output: kept.update(A=output))
+    score = model(images).max(1).values.sum()
+    handle.remove()
+    A, (gradient,) = kept["A"].detach(), torch.autograd.grad(score, kept["A"])
+    alpha = (gradient * A).sum((2, 3)) / (A.sum((2, 3)) + 1e-7)
+    by_hand = F.relu((alpha[:, :, None, None] * A).sum(1))
+    torch.testing.assert_close(LayerXGradCam(model, layer).attribute(images)[:, 0], by_hand, atol=1e-5, rtol=1e-4)
+    for map_, mask in zip(by_hand, mean_std(2.0)(by_hand, (28, 28)), strict=True):
+        enlarged = F.interpolate(map_[None, None], (28, 28), mode="bilinear", align_corners=False)[0, 0]
+        enlarged = (enlarged - enlarged.min()) / (enlarged.max() - enlarged.min()).clamp(min=1e-12)
+        positive = enlarged[enlarged > 0]
+        tau = positive.mean() + 2 * positive.std(correction=0)
+        edge = (enlarged - tau).abs() < 1e-5  # where rounding may tip a pixel
+        assert torch.equal((enlarged > tau)[~edge], mask[~edge])
+
+
+def test_the_pair_abstains_and_the_finetuned_model_answers_when_the_shortcut_breaks():
+    "Chapter 7, on the biased test; the margins are the extremes of the trainings in selective.json"
+    before = measured("selective")
+    found = [selective.run_seed(seed) for seed in SEEDS]
+
+    def figures(rows, name, what):
+        return [row[name]["biased-test"][what] for row in rows]
+
+    pair, alone, plain = "ERM x MaskTune", "MaskTune", "two ERM seeds"
+    assert max(figures(before, alone, "aurc")) < min(figures(before, plain, "aurc"))
+    assert statistics.mean(figures(found, alone, "aurc")) < statistics.mean(figures(found, pair, "aurc"))
+    assert statistics.mean(figures(found, pair, "aurc")) < statistics.mean(figures(found, plain, "aurc"))
+    assert max(figures(before, pair, "coverage")) < min(figures(before, alone, "coverage"))
+    assert statistics.mean(figures(found, pair, "coverage")) < statistics.mean(figures(found, alone, "coverage"))
+
+
+def mean_of(found):
+    return {name: statistics.mean(row[name] for row in found) for name in found[0]}
+
+
+def measured_chapter(name):
+    return [tutorials.flat(row["found"]) for row in measured("tutorials") if row["chapter"] == name]
+
+
+def blurred_masks_help_and_black_ones_leave_holes(row):
+    "Chapter 2"
+    return (
+        row["before, restamped"] < 0.5
+        and row["before, swapped"] < 0.5
+        and row["blurred, restamped"] > row["before, restamped"] + 0.2
+        and row["blurred, test"] > row["black, test"]
+    )
+
+
+def correlation(row, where):
+    "Over rules, of a measure with accuracy on the biased test"
+    figures = [[row[f"{rule}, {what}"] for rule in tutorials.RULES] for what in (where, "biased-test")]
+    return torch.corrcoef(torch.tensor(figures))[0, 1].item()
+
+
+def swapped_images_rank_rules_as_the_biased_test_does(row):
+    "Chapter 4"
+    return correlation(row, "swapped") > 0.5 > correlation(row, "val")
+
+
+def a_background_is_not_masked_and_the_plain_model_says_so_beforehand(row):
+    "Chapter 5"
+    lost = {name: row[f"{name}, as it is"] - row[f"{name}, swapped"] for name in ("corner", "background")}
+    return (
+        row["hidden, photograph"] < 0.1
+        and row["worst_group, after"] < row["worst_group, before"] + 0.15
+        and lost["corner"] > lost["background"] + 0.2
+    )
+
+
+CLAIMS = {
+    "stamps": blurred_masks_help_and_black_ones_leave_holes,
+    "threshold": swapped_images_rank_rules_as_the_biased_test_does,
+    "scenes": a_background_is_not_masked_and_the_plain_model_says_so_beforehand,
+}
+
+
+@pytest.mark.parametrize("chapter", tutorials.CHAPTERS)
+def test_a_chapter_s_claim_held_in_every_training_written_down(chapter):
+    rows = measured_chapter(chapter)
+    assert len(rows) >= 2 and all(map(CLAIMS[chapter], rows)), rows
+
+
+@pytest.mark.parametrize("chapter", tutorials.CHAPTERS)
+def test_a_chapter_s_claim_holds_for_the_mean_of_seeds_trained_now(chapter, chapters):
+    assert CLAIMS[chapter](mean_of(chapters[chapter])), chapters[chapter]
