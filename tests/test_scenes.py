@@ -122,8 +122,9 @@ def test_splits_of_any_number_share_nothing_and_lose_nothing(count):
 
 def test_a_picture_in_several_sizes_is_used_once(sources, tmp_path):
     objects, backgrounds = sources
+    noise(backgrounds["forest"] / "0.jpg", 5, (64, 64))
     wallpaper = Image.open(backgrounds["forest"] / "0.jpg")
-    wallpaper.resize((96, 80), Image.Resampling.NEAREST).save(
+    wallpaper.resize((128, 128), Image.Resampling.NEAREST).save(
         backgrounds["forest"] / "copy.png"
     )  # looks the same, under another name
     for size in ("640x480", "1920x1080"):  # two crops of one picture, named after their sizes
@@ -442,11 +443,9 @@ def test_waterbirds_from_every_layout_of_places(tmp_path, form):
     assert {row["place_filename"].split("/")[2] for row in rows if row["place"] == "1"} == {"ocean", "lake"}
     for row in rows:
         pixels = np.asarray(Image.open(tmp_path / "waterbirds" / row["img_filename"]).convert("RGB"))
-        assert (
-            pixels.shape == (16, 20, 3)
-            and abs(int(pixels[0, 0, 2 if row["place"] == "1" else 1]) - 190) < 25
-            and pixels[0, 0, 0] < 25
-        )
+        own = 2 if row["place"] == "1" else 1
+        assert pixels.shape == (16, 20, 3)
+        assert pixels[0, 0, own] > 130 and pixels[0, 0, 3 - own] < 60  # JPEG smears the bird's colours a little
 
 
 def test_waterbirds_opens_with_the_package_reader(tmp_path):
