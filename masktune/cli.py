@@ -363,7 +363,7 @@ def _recipes(name:str|None=None):
         print(recipe_to_yaml(get_recipe(name)), end="")
         return
     for name, recipe in RECIPES.items():
-        facts = "; ".join(fact for fact in (recipe.published, recipe.cost) if fact)
+        facts = "; ".join(fact for fact in (recipe.published, recipe.reruns and f"run again {recipe.reruns}", recipe.cost) if fact)
         print(f"{name}: {recipe.model}{', ImageNet weights' if recipe.pretrained else ''} on {recipe.data}\n  {recipe.why}" + (f"\n  {facts}" if facts else ""))
     print("\nmasktune recipes NAME > mine.yaml writes one out; masktune run NAME or mine.yaml --root DATA runs it.")
 

@@ -575,3 +575,17 @@ def test_a_line_that_composes_nothing_says_why(line, message, capsys, tmp_path, 
     assert main(line.split()) == 2
     said = capsys.readouterr().err
     assert message in said and said.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+def test_recipes_carry_what_was_verified_and_the_reruns_that_were_less_kind():
+    from masktune.recipes import RECIPES, recipe_to_yaml, recipes_table
+
+    rows = recipes_table().splitlines()
+    for name, published, rerun in (
+        ("waterbirds", ("86.4 ± 1.9", "93.0 ± 0.7", "not comparable with the standard one"), "28.4 -> 45.7"),
+        ("celeba", ("78.0 ± 1.2", "91.3 ± 0.1"), "32.6 -> 37.7"),
+        ("background-challenge", (), "12.99 -> 12.54"),
+    ):
+        at = next(i for i, row in enumerate(rows) if row.startswith(f"| `{name}` |"))
+        assert all(figure in rows[at] for figure in published) and rerun in rows[at + 1]
+        assert "run again by" in rows[at + 1] and rerun in recipe_to_yaml(RECIPES[name])
