@@ -69,7 +69,7 @@ RECIPES:dict[str, Recipe] = {
         why="The paper's: the rate halved every 25 epochs, finetuning at the last rate, 0.00125.", choices=(_SCHEDULE, _CHECKPOINTS)),
     "waterbirds": Recipe("waterbirds", "resnet50", dict(epochs=100, lr=1e-4, batch_size=128, schedule="constant", augment="crop-flip", num_workers=4), pretrained=True,
         section="4.2", published="worst group: 80.8 ± 1.3 -> 86.4 ± 1.9; average: -> 93.0 ± 0.7; on the authors' own corrected release, not comparable with the standard one",
-        reruns="by CRAYON's authors, on a harder Waterbirds (worst group): 28.4 -> 45.7", cost="estimated: 0.2 GPU hours; not run",
+        reruns="by others, on a harder Waterbirds (worst group): 28.4 -> 45.7", cost="estimated: 0.2 GPU hours; not run",
         why="The paper's; its rate is constant. The published archive, or one that masktune datasets compose waterbirds makes from CUB and Places.", choices=(_PRETRAINED, _CHECKPOINTS)),
     "celeba": Recipe("celeba", "resnet50", dict(epochs=20, lr=1e-4, batch_size=512, schedule="constant", augment="crop-flip-wide", num_workers=8), pretrained=True,
         section="4.2", published="worst group: 47.2 (as JTT quotes ERM) -> 78.0 ± 1.2; average: -> 91.3 ± 0.1",
