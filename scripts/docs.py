@@ -24,7 +24,7 @@ NOTEBOOKS, ASSETS, STAGE, SITE = ROOT / "nbs", ROOT / "scripts" / "docs_assets",
 
 GUIDES = ["your_own_data", "choosing_a_threshold", "reading_the_report", "when_not_to_answer", "many_gpus", "resuming"]
 GROUPS = {
-    "Data": ["data", "cache", "published", "datasets"],
+    "Data": ["data", "cache", "published", "datasets", "scenes"],
     "Models and training": ["models", "files", "erm"],
     "Maps and masks": ["xgradcam", "sources", "masking"],
     "MaskTune": ["finetune", "processes", "resume", "features", "selective"],
