@@ -57,10 +57,11 @@ def test_the_penalty_draws_towards_the_old_layer():
     features, labels = some_features()
     weights = refit_weights(torch.rand(len(labels)), labels, 0.0)
     old, shift = torch.randn(2, 20), torch.randn(2)
-    distance = []
+    distance, (_, scale) = [], centred(features)
     for l2 in (1e-3, 1e-1, 10.0, 1e4):
         weight, bias, _ = fit_head(features, labels, weights, old, shift, l2)
-        distance.append(float((weight - old).norm() + (bias - shift).norm()))
+        at_centre = bias - shift + (weight - old) @ features.mean(0)
+        distance.append(float(torch.cat([(weight - old) * scale, at_centre[:, None]], 1).norm()))
     assert distance == sorted(distance, reverse=True)
     assert distance[-1] < 1e-3
 
