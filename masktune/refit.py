@@ -113,7 +113,8 @@ def cache_features(
         inputs.append(_features_from(args[0].detach()).float().cpu().clone())  # a later module may work in place
     handle = model.get_submodule(head).register_forward_hook(note)
     try:
-        logits = predict(model, dataset, **options)
+        with evaluating(model):
+            logits = predict(model, dataset, **options)
     finally:
         handle.remove()
     features = torch.cat(inputs)
