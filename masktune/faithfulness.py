@@ -239,6 +239,7 @@ def _lead(chosen:Faithfulness, reference:Faithfulness, seed:int)->float:
 
 # %% ../nbs/api/06_faithfulness.ipynb #a40d8c7d
 def _score(candidate:Faithfulness)->float:
+    "What the candidates are ranked by"
     return float(evidence_score(candidate.effects, candidate.areas))
 
 # %% ../nbs/api/06_faithfulness.ipynb #733e1147
@@ -273,7 +274,7 @@ def choose_evidence(
         found = grid_layers(model, example)[:4] if layers is None else [named_layer(model, layer, example) for layer in layers]
         if not found:
             raise ValueError(f"{type(model.network).__name__} has no layer with a spatial grid: name one, layers=['...']")
-        few = _Probe(model, some_images(part, max(len(part) // 4, min(16, len(part))), seed), batch_size)
+        few = _Probe(model, some_images(part, max(len(part) // 4, min(16, len(part)), 2), seed), batch_size)
         table = [(layer, source, rule, fill) for layer in found for source in sources for rule in rules for fill in fills]
         reference = (found[0], sources[0], Threshold("mean_std", 2.0), "zero")
         if reference not in table:
@@ -293,10 +294,10 @@ def choose_evidence(
 # %% ../nbs/api/06_faithfulness.ipynb #b20b303c
 def _measure_all(probe:_Probe, table:Sequence[tuple[TargetLayer, Any, Threshold, str]], seed:int)->list[Faithfulness]:
     "Measure candidates; maps are computed once for each layer and source"
-    maps:dict[tuple[str, str], SaliencyMaps] = {}
+    maps:dict[tuple[TargetLayer, str], SaliencyMaps] = {}
     measured = []
     for layer, source, rule, fill in table:
-        key = (layer.name, str(source))
+        key = (layer, str(source))
         if key not in maps:
             maps[key] = probe.maps(layer, source)
         measured.append(probe.measure(maps[key], rule, fill, seed, False))
