@@ -183,7 +183,7 @@ def faithfulness(
     look_up("fill", fill, FILLS)
     part = some_images(dataset, limit, seed)
     model = as_classifier(model, part)
-    with evaluating(model):
+    with evaluating(model), torch.random.fork_rng(devices=[]):  # starting a loader draws a number
         probe = _Probe(model, part, batch_size)
         found = named_layer(model, layer, probe.images[:1].to(model.mean.device))
         return probe.measure(probe.maps(found, source), rule, fill, seed, alone)
@@ -268,7 +268,7 @@ def choose_evidence(
     _check_candidates(sources, rules, fills)
     part = some_images(dataset, limit, seed)
     model = as_classifier(model, part)
-    with evaluating(model):
+    with evaluating(model), torch.random.fork_rng(devices=[]):  # starting a loader draws a number
         whole = _Probe(model, part, batch_size)
         example = whole.images[:1].to(model.mean.device)
         found = grid_layers(model, example)[:4] if layers is None else [named_layer(model, layer, example) for layer in layers]

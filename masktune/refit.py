@@ -113,7 +113,7 @@ def cache_features(
         inputs.append(_features_from(args[0].detach()).float().cpu().clone())  # a later module may work in place
     handle = model.get_submodule(head).register_forward_hook(note)
     try:
-        with evaluating(model):
+        with evaluating(model), torch.random.fork_rng(devices=[]):  # starting a loader draws a number
             logits = predict(model, dataset, **options)
     finally:
         handle.remove()

@@ -165,7 +165,7 @@ def test_feathered_edges_keep_the_mask_and_fade_around_it():
     assert soften(mask).equal(mask.float())
 
 
-def test_workers_give_what_one_process_gives():
+def test_a_loader_gives_what_is_looked_at():
     data, maps = stamped(24)
     lent = TransplantedDataset(data, maps, RULE)
     plain = [sample.image for sample in lent.__getitems__(range(24))]
