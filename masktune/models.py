@@ -597,9 +597,10 @@ def _reads_alone(model:nn.Module, record:_Record, head:nn.Module|None, example:T
 
 # %% ../nbs/api/01_models.ipynb #6e1d0004
 def _unpooled(records:list[_Record])->list[_Record]:
-    "The records with a grid, but for poolings and what only passes their output on"
+    "The records with a grid, but for the images themselves, poolings and what only passes their output on"
+    first = next((i for i, record in enumerate(records) if record.grid and not record.at_input), len(records))
     pooled = {record.key for record in records if isinstance(record.module, _POOLINGS) and not record.at_input}
-    return [record for record in records if record.grid and record.key not in pooled]
+    return [record for record in records[first:] if record.grid and record.key not in pooled]
 
 # %% ../nbs/api/01_models.ipynb #6e1d0041
 def _place(candidates:list[_Record], key, calls:Counter)->_Record|None:
@@ -640,11 +641,13 @@ def _passed_over(model:nn.Module, example:Tensor, trace:_Trace, chosen:_Record)-
     "What comes after the chosen place, reaches the scores, and could not be read as a grid: name and reason, the last three"
     place = next(i for i, record in enumerate(trace.records) if record is chosen)
     later = [r for r in trace.records[place + 1:] if not r.at_input and not r.grid]
+    tokens = chosen.output.shape[1] if chosen.output is not None and chosen.output.ndim == 3 else None
     reasons = []
     for record in reversed(later):
         if len(reasons) == 3: break
         shape = () if record.output is None else tuple(record.output.shape)
         if len(shape) not in (3, 4) or shape[0] != 1 or isinstance(record.module, (nn.Linear, *_CHANNELS_FIRST_1D)): continue
+        if tokens in shape[1:3]: continue  # heads of an attention over the chosen place's own tokens
         places = math.prod(shape[2:]) if len(shape) == 4 else shape[1]
         if places > 1 and (len(shape) == 3 or shape[2:] != (1, 1)) and _effect(model, record, trace.head, example).influences:
             reasons.append(f"{record.name} (its output {shape} is no grid of the image's places)")
