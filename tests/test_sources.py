@@ -161,6 +161,6 @@ class Lossy(LayerActivation):
 
 def test_attributions_without_places_are_refused():
     for form in ("first", "last", "tokens"):
-        with pytest.raises(ValueError, match="source Lossy gives .* at layer 'network.form', which is no grid"):
+        with pytest.raises(ValueError, match=r"source Lossy gives .* at layer 'network.form', which is no grid"):
             explained(form, Lossy)
 
