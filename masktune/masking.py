@@ -10,8 +10,10 @@ __all__ = ['FILLS', 'normalize', 'mean_std_threshold', 'quantile_threshold', 'fi
 # %% ../nbs/api/04_masking.ipynb #7d8ab320
 import ast
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -118,6 +120,10 @@ class Threshold:
     )->Tensor:                   # (B, H, W) bool, True where the image is hidden
         "Upsample, normalise and threshold a batch of maps, on their device"
         function, parameter, *_ = _RULES[self.name]
+        bad = ~torch.isfinite(maps).flatten(1).all(1)
+        if bad.any():
+            raise ValueError(f"the saliency of {int(bad.sum())} of {len(maps)} images is not finite (first at {int(bad.nonzero()[0])}): "
+                             "the model's weights or scores hold NaN or infinity, train it again at a smaller rate")
         saliency = normalize(maps, size)
         return function(saliency) if parameter is None else function(saliency, self.strength)
 
@@ -174,27 +180,79 @@ def otsu()->Threshold:
 # %% ../nbs/api/04_masking.ipynb #87ddc666
 FILLS = ("zero", "mean", "blur", "noise")
 
+# %% ../nbs/api/04_masking.ipynb #1ef2c001
+def _scrambled(
+    numbers:Tensor,  # int64, each in 0 .. 2^32 - 1
+)->Tensor:           # alike
+    "Turn each number into one that looks random, the same on every device (no product passes 2^63)"
+    for shift, factor in ((16, 0x7feb352d), (15, 0x045d9f3b), (16, 0x045d9f3b)):
+        numbers = ((numbers ^ (numbers >> shift)) * factor) & 0xffffffff
+    return numbers ^ (numbers >> 16)
+
+# %% ../nbs/api/04_masking.ipynb #1ef2c002
+def _pixel_numbers(shape:Sequence[int], device:torch.device)->Tensor:
+    "(C, H, W) int64: a scrambled number for each place of an image"
+    return _scrambled(torch.arange(math.prod(shape), device=device)).view(*shape)
+
+# %% ../nbs/api/04_masking.ipynb #1ef2c003
+def _noise(
+    keys:Tensor,          # (B,) int64: which image each is
+    shape:Sequence[int],  # (C, H, W) of an image
+    seed:int,             # another seed, other noise
+)->Tensor:                # (B, C, H, W) float32, of a standard normal distribution
+    "Draw noise that depends on key, place and seed alone (Box & Muller, 1958)"
+    keys = _scrambled((keys & 0xffffffff) ^ (hash(int(seed)) & 0xffffffff))
+    first = _scrambled(keys[:, None, None, None] ^ _pixel_numbers(shape, keys.device))
+    radius, angle = ((number.float() + 0.5) / 2**32 for number in (first, _scrambled(first ^ 0x2545f491)))
+    return (-2 * radius.clamp(max=1).log()).sqrt() * (2 * math.pi * angle).cos()
+
+# %% ../nbs/api/04_masking.ipynb #1ef2c004
+def _check_hide(images:Tensor, mask:Tensor, fill:str)->None:
+    "Refuse what `hide` cannot work on"
+    look_up("fill", fill, FILLS)
+    right = images.ndim == 4 and images.dtype == torch.uint8 and mask.dtype == torch.bool
+    if not right or mask.shape != (images.shape[0], *images.shape[2:]):
+        raise ValueError(f"images must be (B, 3, H, W) uint8 and mask (B, H, W) bool, "
+                         f"got {tuple(images.shape)} {images.dtype} and {tuple(mask.shape)} {mask.dtype}")
+
+# %% ../nbs/api/04_masking.ipynb #1ef2c005
+def _noise_paint(
+    shown:Tensor,    # (B, 3, H, W) float, 0 where hidden
+    visible:Tensor,  # (B, 1, H, W) float, 1 where visible
+    mean:Tensor,     # (B, 3, 1, 1) of the visible pixels
+    seed:int,        # see `hide`
+    index:Any,       # see `hide`
+)->Tensor:           # (B, 3, H, W) float
+    "Noise with the visible pixels' mean and spread"
+    count = visible.sum((2, 3), keepdim=True).clamp(min=1)
+    std = ((shown - mean).square() * visible).sum((2, 3), keepdim=True).div(count).sqrt()
+    if index is None:  # an image is known by what can be seen of it: what is hidden must not shine through
+        weights = _pixel_numbers(shown.shape[1:], shown.device).flatten() & 0xffff
+        keys = (shown.flatten(1).long() * weights).sum(1)
+    else:
+        keys = torch.as_tensor(index, dtype=torch.int64).to(shown.device)
+        if keys.shape != shown.shape[:1]: raise ValueError(f"index must name each of {len(shown)} images, got {tuple(keys.shape)}")
+    return mean + std * _noise(keys, shown.shape[1:], seed)
+
 # %% ../nbs/api/04_masking.ipynb #1ef2cf0d
 def hide(
     images:Tensor,      # (B, 3, H, W) uint8
-    mask:Tensor,        # (B, H, W) bool, True where the image is hidden
+    mask:Tensor,        # (B, H, W) bool, True where the image is hidden; moved to the images' device
     fill:str="zero",    # zero (the paper's), mean, blur or noise
-)->Tensor:              # (B, 3, H, W) uint8
-    "Paint over what the masks cover; `noise` draws from PyTorch's generator"
-    look_up("fill", fill, FILLS)
-    if images.ndim != 4 or images.dtype != torch.uint8 or mask.shape != (images.shape[0], *images.shape[2:]) or mask.dtype != torch.bool:
-        raise ValueError(f"images must be (B, 3, H, W) uint8 and mask (B, H, W) bool, got {tuple(images.shape)} {images.dtype} and {tuple(mask.shape)} {mask.dtype}")
-    hidden = mask[:, None]
+    *,
+    seed:int=0,                            # noise alone: another seed, other noise
+    index:Sequence[int]|Tensor|None=None,  # noise alone: (B,) which image each is; None: its visible pixels tell
+)->Tensor:              # (B, 3, H, W) uint8, on the images' device
+    "Paint over what the masks cover; the same call gives the same pixels, and draws no random numbers"
+    _check_hide(images, mask, fill)
+    hidden = mask.to(images.device)[:, None]
     if fill == "zero": return images.masked_fill(hidden, 0)
     visible = (~hidden).float()
-    count = visible.sum((2, 3), keepdim=True).clamp(min=1)
     shown = images.float() * visible
-    mean = shown.sum((2, 3), keepdim=True) / count
+    mean = shown.sum((2, 3), keepdim=True) / visible.sum((2, 3), keepdim=True).clamp(min=1)
     if fill == "mean": paint = mean.expand_as(shown)
-    elif fill == "noise":
-        std = ((images.float() - mean).square() * visible).sum((2, 3), keepdim=True).div(count).sqrt()
-        paint = mean + std * torch.randn_like(shown)
-    else: paint = _blur(shown, visible, mean)
+    elif fill == "blur": paint = _blur(shown, visible, mean)
+    else: paint = _noise_paint(shown, visible, mean, seed, index)
     return torch.where(hidden, paint.round().clamp(0, 255).to(torch.uint8), images)
 
 # %% ../nbs/api/04_masking.ipynb #38edcfd1
@@ -221,11 +279,13 @@ class MaskedDataset(ImageDataset):
         maps:SaliencyMaps,                 # theirs
         rule:Threshold=Threshold("mean_std", 2.0),  # from map to mask
         fill:str="zero",                   # what hidden pixels become: zero, mean, blur or noise
+        seed:int=0,                        # of the noise: each image has its own, the same whenever it is asked for
     ):
         look_up("fill", fill, FILLS)
         everything = torch.arange(len(dataset))
         super().__init__(dataset.labels, dataset.classes, **{k: v for k, v in dataset._meta(everything).items() if k != "classes"})
-        self.dataset, self.maps, self.rule, self.fill = dataset, maps.check(dataset), rule, fill
+        self.dataset, self.maps, self.rule, self.fill, self.seed = dataset, maps.check(dataset), rule, fill, seed
+        self.noise_index = everything      # which image each is to the noise; a part keeps its images' own
 
     def masks(self,
         indices:Sequence[int],         # positions in the data set
@@ -238,13 +298,18 @@ class MaskedDataset(ImageDataset):
     def __getitems__(self, indices:Sequence[int])->list[Sample]:
         samples = [self.dataset[i] for i in indices]
         images = torch.stack([sample.image for sample in samples])
-        masked = hide(images, self.masks([sample.index for sample in samples], tuple(images.shape[-2:])), self.fill)
+        places = torch.tensor([sample.index for sample in samples])
+        masks = self.masks(places.tolist(), tuple(images.shape[-2:]))
+        masked = hide(images, masks, self.fill, seed=self.seed, index=self.noise_index[places])
         return [sample._replace(image=image) for sample, image in zip(samples, masked, strict=True)]
 
     def _image(self, index): return self.__getitems__([index])[0].image
 
     def _pixel_digest(self, sha):
-        sha.update(f"{self.dataset.fingerprint}{self.maps.model}{self.maps.layer}{self.maps.source}{self.maps.target}{self.rule}{self.fill}".encode())
+        maps = self.maps
+        facts = f"{self.dataset.fingerprint}{maps.model}{maps.layer}{maps.source}{maps.target}{self.rule}{self.fill}"
+        sha.update(facts.encode())
+        if self.fill == "noise": sha.update(f"{self.seed}{self.noise_index.tolist()}".encode())
 
     def _in_memory(self, index)->ArrayDataset:
         index = torch.as_tensor(index, dtype=torch.int64)
@@ -252,8 +317,10 @@ class MaskedDataset(ImageDataset):
 
     def subset(self, index:Sequence[int]|Tensor)->"MaskedDataset|ArrayDataset":
         "Only the samples at `index`, renumbered from 0"
-        part = self.dataset.subset(index)
-        return MaskedDataset(part, self.maps.subset(index, part), self.rule, self.fill)
+        maps = self.maps.subset(index, self.dataset)
+        part = MaskedDataset(self.dataset.subset(index), maps, self.rule, self.fill, self.seed)
+        part.noise_index = self.noise_index[torch.as_tensor(index, dtype=torch.int64)]
+        return part
 
 # %% ../nbs/api/04_masking.ipynb #15c9547e
 class SwappedDataset(MaskedDataset):
@@ -263,9 +330,9 @@ class SwappedDataset(MaskedDataset):
         maps:SaliencyMaps,                 # theirs
         rule:Threshold=Threshold("mean_std", 2.0),  # from map to mask
         fill:str="zero",                   # what hidden pixels become: zero, mean, blur or noise
-        seed:int=0,                        # which image lends its evidence to which
+        seed:int=0,                        # which image lends its evidence to which; of the noise too
     ):
-        super().__init__(dataset, maps, rule, fill)
+        super().__init__(dataset, maps, rule, fill, seed)
         self.groups, self.group_names = torch.full_like(self.labels, -1), []    # a group no longer describes these images
         if len(self.labels.unique()) < 2: raise ValueError(f"{dataset} has one class only: there is no other to swap evidence with")
         generator = torch.Generator().manual_seed(seed)
@@ -273,7 +340,6 @@ class SwappedDataset(MaskedDataset):
         for label in self.labels.unique():
             mine, others = (self.labels == label).nonzero().flatten(), (self.labels != label).nonzero().flatten()
             self.partners[mine] = others[torch.randint(len(others), (len(mine),), generator=generator)]
-        self.seed = seed
 
     def __getitems__(self, indices:Sequence[int])->list[Sample]:
         samples = super().__getitems__(indices)
@@ -299,14 +365,16 @@ class MaskBatch:
         rule:Threshold=Threshold("mean_std", 2.0),  # from map to mask
         fill:str="zero",                            # what hidden pixels become: zero, mean, blur or noise
         source:str|type[LayerAttribution]="xgradcam",  # where maps come from, see `compute_saliency`
+        seed:int=0,                                 # of the noise: an image is known by its visible pixels (`hide`)
     ):
-        if not isinstance(model, Classifier): raise ValueError(f"MaskBatch needs a Classifier (as_classifier makes one), got {type(model).__name__}")
+        if not isinstance(model, Classifier):
+            raise ValueError(f"MaskBatch needs a Classifier (as_classifier makes one), got {type(model).__name__}")
         look_up("fill", fill, FILLS)
         names = {module: name for name, module in model.named_modules()}
         if isinstance(layer, nn.Module): layer = names[layer] if layer in names else layer
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         if isinstance(layer, TargetLayer): layer = layer._replace(module=self.model.get_submodule(layer.name))
-        self.layer, self.rule, self.fill, self.source = layer, rule, fill, source
+        self.layer, self.rule, self.fill, self.source, self.seed = layer, rule, fill, source, seed
         self._explain:Explain|None = None
 
     def __call__(self,
@@ -316,7 +384,8 @@ class MaskBatch:
         if self._explain is None or self.model.mean.device != images.device:
             self.model.to(images.device)
             self._explain = _source(self.source, self.model, named_layer(self.model, self.layer, images))[0]
-        return hide(images, self.rule(self._explain(images, None)[0].float(), tuple(images.shape[-2:])), self.fill)
+        maps = self._explain(images, None)[0].float()
+        return hide(images, self.rule(maps, tuple(images.shape[-2:])), self.fill, seed=self.seed)
 
 # %% ../nbs/api/04_masking.ipynb #cbce6513
 def random_square_mask(
@@ -356,10 +425,10 @@ class MovedMasks(MaskedDataset):
         maps:SaliencyMaps,                 # theirs
         rule:Threshold=Threshold("mean_std", 2.0),  # from map to mask
         fill:str="zero",                   # what hidden pixels become: zero, mean, blur or noise
-        seed:int=0,                        # where each mask goes
+        seed:int=0,                        # where each mask goes; of the noise too
     ):
-        super().__init__(dataset, maps, rule, fill)
-        self.steps, self.seed = torch.rand(len(dataset), 2, generator=torch.Generator().manual_seed(seed)), seed
+        super().__init__(dataset, maps, rule, fill, seed)
+        self.steps = torch.rand(len(dataset), 2, generator=torch.Generator().manual_seed(seed))
 
     def masks(self, indices:Sequence[int], size:Sequence[int]|None=None)->Tensor:
         found = super().masks(indices, size)

@@ -18,21 +18,48 @@ from captum.attr import DeepLift, GuidedBackprop, InputXGradient, LayerAttributi
 from torch import Tensor
 
 from .data import look_up
-from .models import Classifier, TargetLayer, TokensToGrid
+from .models import Classifier, TargetLayer, TokensToGrid, layer_gradients, only_tensor
 
 # %% ../nbs/api/03_sources.ipynb #bb3d3488
 Explain = Callable[[Tensor, Tensor|None], tuple[Tensor, Tensor]]  # (B, 3, H, W) uint8, (B,) or None -> (B, h, w) float, (B, C)
 
 # %% ../nbs/api/03_sources.ipynb #818fb460
+def _grad_cam(model:Classifier, found:TargetLayer)->Explain:
+    "Grad-CAM (Selvaraju et al., 2017): a channel's weight is its mean gradient over the places"
+    def explain(images, labels):
+        def explained(scores): return scores.gather(1, (scores.argmax(1) if labels is None else labels)[:, None])
+        value, gradient, scores = layer_gradients(lambda: model(images), found, explained)
+        return F.relu((gradient.mean((2, 3), keepdim=True) * value).sum(1)), scores
+    return explain
+
+# %% ../nbs/api/03_sources.ipynb #818fb461
 def _layer_source(method:type[LayerAttribution], model:Classifier, found:TargetLayer)->Explain:
-    "A Captum layer attribution"
+    "A Captum layer attribution, channel by channel, its tokens or channels-last grid turned to (B, K, h, w)"
     attribution = method(model, found.module)
     def explain(images, labels):
         with torch.no_grad(): scores = model(images)
-        saliency = attribution.attribute(images.float() / 255, target=scores.argmax(1) if labels is None else labels).detach()
-        saliency = found.reshape(saliency) if found.reshape else saliency
+        target = scores.argmax(1) if labels is None else labels
+        inputs, more = images.float() / 255, {"attribute_to_layer_input": True} if found.at_input else {}
+        saliency = _one_tensor(attribution.attribute(inputs, target=target, **more), method).detach()
+        if found.reshape is not None:
+            try: saliency = found.reshape(saliency)
+            except (RuntimeError, IndexError) as error: raise _no_grid(method, found, saliency) from error
+        if saliency.ndim != 4 or len(saliency) != len(images): raise _no_grid(method, found, saliency)
         return F.relu(saliency.sum(1)), scores
     return explain
+
+# %% ../nbs/api/03_sources.ipynb #818fb462
+def _one_tensor(attributions, method:type[LayerAttribution])->Tensor:
+    "What a Captum class gave: a tensor, or a tuple with one"
+    found = only_tensor(attributions)
+    if found is not None: return found
+    raise ValueError(f"source {method.__name__} gives {type(attributions).__name__} of several tensors here: choose a layer with one output")
+
+# %% ../nbs/api/03_sources.ipynb #818fb463
+def _no_grid(method:type[LayerAttribution], found:TargetLayer, saliency:Tensor)->ValueError:
+    "The refusal for attributions that have lost the layer's places"
+    return ValueError(f"source {method.__name__} gives {tuple(saliency.shape)} at layer {found.spelled!r}, which is no grid of places: "
+                      "choose xgradcam or grad-cam, which know tokens and channels-last layers")
 
 # %% ../nbs/api/03_sources.ipynb #39179ccb
 _PIXEL_SOURCES = {"gradients": Saliency, "input-x-gradient": InputXGradient, "guided-backprop": GuidedBackprop, "deeplift": DeepLift}
@@ -135,9 +162,11 @@ def make_source(
     found:TargetLayer,                  # its target layer
 )->tuple[Explain, str]:                 # the function, and the source's name
     "Build a source of maps; raises `ValueError` for what is none, or does not fit the model"
+    if source is LayerGradCam: return _grad_cam(model, found), source.__name__  # Captum's own takes tokens for channels
     if isinstance(source, type) and issubclass(source, LayerAttribution): return _layer_source(source, model, found), source.__name__
-    if not isinstance(source, str): raise ValueError(f"source must be one of {', '.join(SOURCES)} or a Captum layer attribution class, got {source!r}")
+    if not isinstance(source, str):
+        raise ValueError(f"source must be one of {', '.join(SOURCES)} or a Captum layer attribution class, got {source!r}")
     look_up("source", source, SOURCES)
-    if source == "grad-cam": return _layer_source(LayerGradCam, model, found), source
+    if source == "grad-cam": return _grad_cam(model, found), source
     if source in _PIXEL_SOURCES: return _pixel_source(source, model), source
     return _attention_source(source, model, found), source

@@ -7,11 +7,11 @@ __all__ = ['xgradcam', 'LayerXGradCam', 'SaliencyMaps', 'compute_saliency']
 
 # %% ../nbs/api/03_xgradcam.ipynb #f00c9a6c
 import json
+import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from captum._utils.common import _format_additional_forward_args, _run_forward, _select_targets
+from captum._utils.common import _format_additional_forward_args, _select_targets
 from captum.attr import GradientAttribution, LayerAttribution
 from torch import Tensor, nn
 from torch.utils.data import Subset
@@ -27,32 +27,16 @@ from torch.utils.data import Subset
 from .data import ImageDataset, look_up
 from .erm import _accelerator, _to_device, batches, progress_bar
 from .files import atomic_path, read_json, require_space, write_json
-from .models import Classifier, TargetLayer, as_classifier, model_fingerprint, named_layer
+from masktune.models import (
+    Classifier,
+    TargetLayer,
+    as_classifier,
+    evaluating,
+    layer_gradients,
+    model_fingerprint,
+    named_layer,
+)
 from .sources import Explain, make_source
-
-# %% ../nbs/api/03_xgradcam.ipynb #f121c147
-class _Cut:
-    "What a layer gave in the last forward pass, as a leaf that the scores were computed from"
-    leaf:Tensor|None=None
-
-    def take(self, value:Any)->Tensor:
-        if isinstance(value, tuple) and len(value) == 1: value = value[0]
-        if not isinstance(value, Tensor) or not value.is_floating_point():
-            raise ValueError(f"the layer must give one float tensor, got {type(value).__name__}: choose the module that makes the features themselves")
-        torch.set_grad_enabled(True)  # until the surrounding no_grad ends
-        self.leaf = value.detach().requires_grad_()
-        return self.leaf.clone()
-
-# %% ../nbs/api/03_xgradcam.ipynb #b451839f
-@contextmanager
-def _graph_from(layer:nn.Module, at_input:bool)->Iterator[_Cut]:
-    "Within: forward passes record gradients from `layer` on, and nothing before it"
-    cut = _Cut()
-    if at_input: handle = layer.register_forward_pre_hook(lambda module, args: (cut.take(args[0]), *args[1:]))
-    else: handle = layer.register_forward_hook(lambda module, args, output: cut.take(output))
-    try:
-        with torch.no_grad(): yield cut
-    finally: handle.remove()
 
 # %% ../nbs/api/03_xgradcam.ipynb #c157c031
 def xgradcam(
@@ -74,6 +58,9 @@ class LayerXGradCam(LayerAttribution, GradientAttribution):
     (`xgradcam`), and the cost, because gradients stop at the layer: time and memory of a forward pass. `target=None`
     explains the predicted class from that same pass.
 
+    A model is explained in eval mode, and every module gets its own mode back: batch statistics stay as they are. A
+    function that calls a model is called as it is; put that model in eval mode yourself, or give the model.
+
     Example::
 
         cam = LayerXGradCam(model, model.layer4[-1])
@@ -83,13 +70,13 @@ class LayerXGradCam(LayerAttribution, GradientAttribution):
     """
     def __init__(self,
         forward_func:Callable[..., Tensor],   # a model, or a function that calls one: inputs -> (B, C) scores
-        layer:nn.Module|TargetLayer,          # the layer to explain; a `TargetLayer` brings its `reshape` along
+        layer:nn.Module|TargetLayer,          # the layer to explain; a `TargetLayer` brings its `reshape` and place along
         reshape:Callable[[Tensor], Tensor]|None=None,  # turns the layer's output into (B, K, h, w): for transformers
     ):
-        if isinstance(layer, TargetLayer): reshape = reshape or layer.reshape
-        LayerAttribution.__init__(self, forward_func, layer.module if isinstance(layer, TargetLayer) else layer)
+        found = layer if isinstance(layer, TargetLayer) else TargetLayer("", layer)
+        LayerAttribution.__init__(self, forward_func, found.module)
         GradientAttribution.__init__(self, forward_func)
-        self.reshape = reshape
+        self.reshape, self.at_input, self.activated = reshape or found.reshape, found.at_input, found.activated
 
     def attribute(self,
         inputs:Tensor|tuple[Tensor, ...],         # what `forward_func` takes: (B, 3, H, W) images
@@ -100,23 +87,26 @@ class LayerXGradCam(LayerAttribution, GradientAttribution):
         attr_dim_summation:bool=True,             # sum over channels; False gives (B, K, h, w)
     )->Tensor:                                    # (B, 1, h, w), on the inputs' device
         "Compute a map per image; raises `ValueError` when the scores do not depend on the layer"
-        attributions, _ = self._attribute(inputs, target, additional_forward_args, attribute_to_layer_input, attr_dim_summation)
+        more = (additional_forward_args, attribute_to_layer_input, attr_dim_summation)
+        attributions, _ = self.maps_and_scores(inputs, target, *more)
         return F.relu(attributions) if relu_attributions else attributions
 
-    def _attribute(self, inputs, target=None, additional_forward_args=None, at_input=False, sum_channels=True)->tuple[Tensor, Tensor]:
-        "The maps before ReLU, and the scores of the same forward pass"
-        with _graph_from(self.layer, at_input) as cut:
-            scores = _run_forward(self.forward_func, inputs, None, _format_additional_forward_args(additional_forward_args))
-            if cut.leaf is None: raise ValueError("the layer took no part in the forward pass: is it a part of this model?")
-            if not scores.requires_grad: raise ValueError("the scores do not depend on the layer: choose another")
-            chosen = _select_targets(scores, scores.argmax(1) if target is None else target)
-            gradients, = torch.autograd.grad(chosen.sum(), cut.leaf, allow_unused=True)
-        if gradients is None: raise ValueError("the scores do not depend on the layer's output: choose another")
-        activations, gradients = (value.float() if value.dtype in (torch.float16, torch.bfloat16) else value for value in (cut.leaf.detach(), gradients))
-        if self.reshape is not None: activations, gradients = self.reshape(activations), self.reshape(gradients)
-        if activations.ndim != 4:
-            raise ValueError(f"the layer's output must be (B, K, h, w), got {tuple(activations.shape)}: pass `reshape` (find_target_layer gives one)")
-        return xgradcam(activations, gradients, sum_channels), scores.detach()
+    def maps_and_scores(self,
+        inputs:Tensor|tuple[Tensor, ...],        # see `attribute`, as all of these
+        target:int|Tensor|list|tuple|None=None,
+        additional_forward_args:Any=None,
+        attribute_to_layer_input:bool=False,
+        attr_dim_summation:bool=True,
+    )->tuple[Tensor, Tensor]:                    # (B, 1, h, w) before ReLU, or (B, K, h, w); (B, C) scores
+        "Compute the maps, and the scores of the same forward pass"
+        layer = TargetLayer("", self.layer, self.reshape, self.at_input or attribute_to_layer_input, self.activated)
+        given = inputs if isinstance(inputs, tuple) else (inputs,)
+        more = _format_additional_forward_args(additional_forward_args) or ()
+        def explained(scores): return _select_targets(scores, scores.argmax(1) if target is None else target)
+        models = [self.forward_func] if isinstance(self.forward_func, nn.Module) else []
+        with evaluating(*models):
+            value, gradient, scores = layer_gradients(lambda: self.forward_func(*given, *more), layer, explained)
+        return xgradcam(value, gradient, attr_dim_summation), scores
 
 # %% ../nbs/api/03_xgradcam.ipynb #40ffc4f9
 @dataclass(frozen=True)
@@ -141,11 +131,16 @@ class SaliencyMaps:
 
     def subset(self,
         index:Sequence[int]|Tensor,  # positions to keep
-        dataset:ImageDataset,    # the same part of the data set: `dataset.subset(index)`
+        dataset:ImageDataset,        # the whole data set, whose maps these are
     )->"SaliencyMaps":
-        "Only the maps at `index`, for a part of the data set"
+        """Only the maps at `index`: those of `dataset.subset(index)`, which is taken here, so that the two cannot differ.
+
+        Raises `ValueError` for another data set, a part of this one included."""
         index = torch.as_tensor(index, dtype=torch.int64)
-        if len(index) != len(dataset): raise ValueError(f"{len(index)} positions for {dataset}")
+        if dataset.fingerprint != self.data or len(dataset) != len(self):
+            raise ValueError(f"these saliency maps are of {self.dataset or 'another data set'} (fingerprint {self.data or 'unknown'}), not of "
+                             f"{dataset} (fingerprint {dataset.fingerprint}): pass the whole data set, its part is taken here")
+        dataset = dataset.subset(index)
         return replace(self, maps=self.maps[index], scale=self.scale[index], predicted=self.predicted[index],
                        confidence=self.confidence[index], data=dataset.fingerprint, dataset=str(dataset))
 
@@ -196,6 +191,9 @@ class SaliencyMaps:
 _TENSORS = ("maps", "scale", "predicted", "confidence")
 _FACTS = ("model", "data", "dataset", "layer", "source", "target")
 _KINDS = {"predicted": ("I64", np.int64), "scale": ("F32", np.float32), "confidence": ("F32", np.float32), "maps": ("F16", np.float16)}  # widest first: each begins aligned
+
+# %% ../nbs/api/03_xgradcam.ipynb #768c2e01
+_log = logging.getLogger("masktune")
 
 # %% ../nbs/api/03_xgradcam.ipynb #5707e001
 def _head(count:int, height:int, width:int, facts:Mapping[str, str])->tuple[bytes, int]:
@@ -271,6 +269,20 @@ class _Store:
         if self.path is not None:
             for file in (self.part, self.progress): file.unlink(missing_ok=True)
 
+# %% ../nbs/api/03_xgradcam.ipynb #5707e031
+def _check_rows(store:_Store, dataset:ImageDataset, found:TargetLayer)->None:
+    "Refuse maps that are not finite; warn when not one of them shows anything"
+    if not store.rows: return
+    scale = store.rows["scale"]
+    bad = (~torch.isfinite(scale)).nonzero().flatten().tolist()
+    if bad:
+        store.discard()
+        raise ValueError(f"the saliency of {len(bad)} of {dataset} is not finite (first at index {bad[0]}): "
+                         "the model's weights or scores hold NaN or infinity")
+    if not scale.any():
+        _log.warning(f"the saliency maps of all of {dataset} are empty: nothing at layer {found.spelled} speaks for the explained classes, "
+                     "and masks made from them hide nothing. Choose another layer, or train the model")
+
 # %% ../nbs/api/03_xgradcam.ipynb #919c8c9b
 def compute_saliency(
     model:nn.Module,                                    # a classifier, or a network that `dataset` says how to normalise for
@@ -293,27 +305,25 @@ def compute_saliency(
     model = _to_device(as_classifier(model, dataset), accelerator.device)
     found = named_layer(model, layer, dataset[0].image[None].to(accelerator.device))
     attribute, name = _source(source, model, found)
-    facts = dict(model=model_fingerprint(model), data=dataset.fingerprint, dataset=str(dataset), layer=found.name, source=name, target=target)
+    facts = dict(model=model_fingerprint(model), data=dataset.fingerprint, dataset=str(dataset),
+                 layer=found.spelled, source=name, target=target)
     store = _Store(path, len(dataset), facts)
     left = dataset if not store.done else Subset(dataset, range(store.done, len(dataset)))
-    training = model.training
-    model.eval()
     try:
-        for batch in progress_bar(accelerator.prepare(batches(left, batch_size, num_workers)), "saliency", progress):
-            with accelerator.autocast(): saliency, scores = attribute(batch.image, batch.label if target == "label" else None)
-            saliency = saliency.float()
-            scale = saliency.amax((1, 2))
-            maps = (saliency / scale.clamp(min=torch.finfo(torch.float32).tiny)[:, None, None]).half()
-            confidence, predicted = scores.float().softmax(1).max(1)
-            index, *values = accelerator.gather_for_metrics((batch.index, maps, scale, predicted, confidence))
-            if accelerator.is_main_process or path is None: store.put(index.cpu(), dict(zip(_TENSORS, values, strict=True)))
+        with evaluating(model):
+            for batch in progress_bar(accelerator.prepare(batches(left, batch_size, num_workers)), "saliency", progress):
+                labels = batch.label if target == "label" else None
+                with accelerator.autocast(): saliency, scores = attribute(batch.image, labels)
+                saliency = saliency.float()
+                scale = saliency.amax((1, 2))
+                maps = (saliency / scale.clamp(min=torch.finfo(torch.float32).tiny)[:, None, None]).half()
+                confidence, predicted = scores.float().softmax(1).max(1)
+                index, *values = accelerator.gather_for_metrics((batch.index, maps, scale, predicted, confidence))
+                if accelerator.is_main_process or path is None:
+                    store.put(index.cpu(), dict(zip(_TENSORS, values, strict=True)))
     finally:
-        model.train(training)
         if accelerator.is_main_process: store.note()
-    bad = (~torch.isfinite(store.rows["scale"])).nonzero().flatten().tolist() if store.rows else []
-    if bad:
-        store.discard()
-        raise ValueError(f"the saliency of {len(bad)} of {dataset} is not finite (first at index {bad[0]}): the model's weights or scores hold NaN or infinity")
+    _check_rows(store, dataset, found)
     whole:dict[str, Any] = {**facts, **store.rows}
     if path is None: return SaliencyMaps(**whole)
     if accelerator.is_main_process: store.finish()
@@ -326,6 +336,6 @@ def _source(source, model:Classifier, found:TargetLayer)->tuple[Explain, str]:
     if source != "xgradcam": return make_source(source, model, found)
     cam = LayerXGradCam(model, found)
     def explain(images, labels):
-        saliency, scores = cam._attribute(images, labels)
+        saliency, scores = cam.maps_and_scores(images, labels)
         return F.relu(saliency[:, 0]), scores
     return explain, source

@@ -81,3 +81,12 @@ def make_mnist():
         return root
 
     return write
+
+
+@pytest.fixture
+def second_device():
+    "A device that is none: see `pretended.py`. Gives the mode; within it `torch.device(\"mps\")` is the second device"
+    from pretended import SecondDevice
+
+    with SecondDevice() as device:
+        yield device

@@ -1,11 +1,29 @@
 "Properties that every mask and every fill must have, tried on whatever hypothesis thinks of."
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
-from masktune.data import ArrayDataset
-from masktune.masking import FILLS, MaskedDataset, SwappedDataset, Threshold, fixed, hide, mean_std, normalize, otsu, quantile, random_square_mask
+from masktune.data import ArrayDataset, ImageDataset
+from masktune.erm import fit
+from masktune.masking import (
+    FILLS,
+    MaskBatch,
+    MaskedDataset,
+    MovedMasks,
+    SwappedDataset,
+    Threshold,
+    fixed,
+    hide,
+    mean_std,
+    normalize,
+    otsu,
+    quantile,
+    random_square_mask,
+)
+from masktune.models import Classifier, build_model
 from masktune.xgradcam import SaliencyMaps
 
 settings.register_profile("steady", deadline=None, max_examples=60, derandomize=True)
@@ -87,7 +105,7 @@ def test_hiding_changes_nothing_visible(pair, rule, fill):
         assert not hidden.masked_select(mask[:, None].expand_as(images)).any()
 
 
-@given(some_images(), st.sampled_from(("mean", "blur")))
+@given(some_images(), st.sampled_from(("mean", "blur", "noise")))
 def test_fills_do_not_look_under_the_mask(pair, fill):
     images, maps = pair
     mask = mean_std(0.5)(maps, tuple(images.shape[-2:]))
@@ -145,3 +163,114 @@ def test_random_squares_are_squares(count, height, width):
     side = masks.any(2).sum(1), masks.any(1).sum(1)
     assert torch.equal(masks.sum((1, 2)), side[0] * side[1]) and masks.flatten(1).any(1).all()
     assert max(side[0].max(), side[1].max()) <= max(round(min(height, width) / 2), 1)
+
+
+def noisy(kind=MaskedDataset, count=12, **options):
+    generator = torch.Generator().manual_seed(3)
+    images = torch.randint(0, 256, (count, 3, 20, 20), dtype=torch.uint8, generator=generator)
+    data, maps = dataset_and_maps(images, torch.rand(count, 5, 5, generator=generator))
+    return kind(data, maps, quantile(0.5), "noise", **options)
+
+
+def stacked(samples):
+    return torch.stack([sample.image for sample in samples])
+
+
+@pytest.mark.parametrize("kind", [MaskedDataset, SwappedDataset, MovedMasks])
+def test_an_image_has_the_same_noise_whenever_it_is_asked_for(kind):
+    torch.manual_seed(0)
+    masked = noisy(kind)
+    at_first = stacked(masked.__getitems__(list(range(12))))
+    torch.manual_seed(1)
+    assert torch.equal(stacked(masked[i] for i in range(12)), at_first)
+    assert torch.equal(stacked(masked.__getitems__([7, 2, 7])), at_first[[7, 2, 7]])
+    assert torch.equal(stacked(noisy(kind).__getitems__(list(range(12)))), at_first)
+    part = masked.subset([9, 4])
+    assert torch.equal(stacked(part[i] for i in range(2)), at_first[[9, 4]])  # renumbered, and still the same images
+    assert not torch.equal(stacked(noisy(kind, seed=1).__getitems__(list(range(12)))), at_first)
+
+
+def test_training_sees_the_noise_that_looking_shows():
+    masked, seen = noisy(), {}
+
+    class Watched(ImageDataset):
+        def __init__(self):
+            super().__init__(masked.labels, masked.classes)
+
+        def __getitems__(self, indices):
+            samples = masked.__getitems__(indices)
+            for sample in samples:
+                seen.setdefault(sample.index, []).append(sample.image)
+            return samples
+
+        def _image(self, index):
+            return masked[index].image
+
+    network = nn.Sequential(nn.Flatten(), nn.Linear(1200, 2))
+    fit(network, Watched(), epochs=2, lr=0.001, batch_size=4, device="cpu", progress=False)
+    assert set(seen) == set(range(12))
+    for index, images in seen.items():
+        assert len(images) == 2 and all(torch.equal(image, masked[index].image) for image in images)
+
+
+def test_noise_takes_no_random_numbers_from_anybody():
+    masked, state = noisy(), torch.random.get_rng_state()
+    images = stacked(masked.__getitems__([0, 1, 2]))
+    hide(images, random_mask(images), "noise")
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def random_mask(images):
+    return torch.rand(len(images), *images.shape[2:], generator=torch.Generator().manual_seed(0)) < 0.5
+
+
+def test_noise_without_an_index_knows_an_image_by_what_can_be_seen():
+    images = noisy().dataset.images
+    mask = random_mask(images)
+    painted = hide(images, mask, "noise")
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(hide(images[order], mask[order], "noise"), painted[order])  # whatever the batch
+    covered = torch.where(mask[:, None], 255 - images, images)
+    assert torch.equal(hide(covered, mask, "noise"), painted)  # what is hidden does not shine through
+    hidden = painted[:, :, mask[0]][:2].float()
+    assert not torch.equal(hidden[0], hidden[1])
+    with pytest.raises(ValueError, match="index must name each of 12 images"):
+        hide(images, mask, "noise", index=[1, 2])
+
+
+def test_noise_is_noise():
+    images = torch.full((40, 3, 32, 32), 128, dtype=torch.uint8)
+    images[:, :, ::2] = 100  # mean 114, spread 14
+    half = torch.zeros(40, 32, 32, dtype=torch.bool)
+    half[:, :, :16] = True
+    painted = hide(images, half, "noise", index=torch.arange(40))[..., :16].double()
+    assert abs(painted.mean() - 114) < 0.3 and abs(painted.std() - 14) < 0.3  # 61,440 draws: four standard errors are 0.23
+    flat = painted.flatten(1) - painted.mean()
+    correlation = (flat @ flat.T / flat.shape[1] / 14**2).fill_diagonal_(0)
+    assert correlation.abs().max() < 0.15  # of images with each other: 1,536 pixels, 780 pairs
+    columns = flat.view(40, 3, 32, 16)
+    for one, other in ((columns[..., 1:], columns[..., :-1]), (columns[:, :, 1:], columns[:, :, :-1]), (columns[:, 1:], columns[:, :-1])):
+        assert abs((one * other).mean() / 14**2) < 0.03  # of neighbours
+
+
+def test_masks_on_the_device_paint_the_same_noise_each_time():
+    torch.manual_seed(0)
+    batch, images = MaskBatch(Classifier(build_model("small-cnn", 2)), None, quantile(0.7), "noise"), noisy().dataset.images
+    images = torch.nn.functional.pad(images, (4, 4, 4, 4))
+    first = batch(images)
+    assert torch.equal(batch(images.flip(0)).flip(0), first) and not torch.equal(first, images)
+
+
+@given(rules)
+def test_maps_that_are_not_finite_are_refused_and_not_taken_for_empty(rule):
+    maps = torch.rand(3, 5, 5)
+    maps[1, 2, 2] = float("nan")
+    with pytest.raises(ValueError, match=r"saliency of 1 of 3 images is not finite \(first at 1\)"):
+        rule(maps, (10, 10))
+
+
+def test_rules_take_maps_of_any_size():
+    "torch.quantile refuses more than 16 million values; the rule does not use it"
+    maps = torch.rand(2, 64, 64)
+    assert quantile(0.9)(maps, (4100, 4100)).float().mean() < 0.2
+

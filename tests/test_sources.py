@@ -6,6 +6,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from captum.attr import InternalInfluence, LayerActivation, LayerGradCam, LayerGradientXActivation
 from torch import nn
 from torchvision.models import VisionTransformer
 
@@ -98,3 +99,68 @@ def test_every_source_goes_all_the_way(source, tmp_path):
     assert ((on_device == 0) == (masked == 0)).float().mean() > 0.98  # but for maps rounded to half floats
     with pytest.raises(ValueError, match="made with model"):
         stored.check(data, CifarResNet(2, blocks=1, width=4))
+
+
+class Last(nn.Module):
+    "The same features, handed on as (B, C, h, w), as (B, h, w, C) or as tokens"
+
+    def __init__(self, form):
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.form, self.head = nn.Sequential(nn.Conv2d(3, 12, 4, 4), nn.ReLU()), Form(form), nn.Linear(12, 2)
+
+    def forward(self, x):
+        x = self.form(self.stem(x))
+        return self.head(x.mean({"first": (2, 3), "last": (1, 2), "tokens": 1}[self.form.form]))
+
+
+class Form(nn.Module):
+    def __init__(self, form):
+        super().__init__()
+        self.form = form
+
+    def forward(self, x):
+        if self.form == "first":
+            return x * 2
+        return 2 * (x.permute(0, 2, 3, 1) if self.form == "last" else x.flatten(2).transpose(1, 2))
+
+
+def explained(form, source, layer="form"):
+    return compute_saliency(Classifier(Last(form)), made(6), layer, source, device="cpu", progress=False)
+
+
+@pytest.mark.parametrize("form", ["last", "tokens"])
+@pytest.mark.parametrize("source", ["xgradcam", "grad-cam", LayerGradCam, LayerActivation, LayerGradientXActivation, InternalInfluence])
+def test_channels_last_layers_and_tokens_give_the_maps_of_channels_first(form, source):
+    expected, found = explained("first", source), explained(form, source)
+    assert found.maps.shape == (6, 8, 8) and found.maps.any()
+    torch.testing.assert_close(found.maps.float(), expected.maps.float(), atol=2e-3, rtol=0)
+
+
+def test_grad_cam_is_captums_where_channels_come_first():
+    model, images = Classifier(Last("first")).eval(), made(6).images
+    theirs = F.relu(LayerGradCam(model, model.network.form).attribute(images / 255, target=model(images).argmax(1))[:, 0])
+    ours = explained("first", "grad-cam")
+    torch.testing.assert_close(ours.maps.float() * ours.scale[:, None, None], theirs.detach(), atol=1e-3 * float(theirs.max()), rtol=1e-3)
+
+
+def test_swin_gets_its_last_grid_from_every_layer_source():
+    torch.manual_seed(0)
+    swin, data = timm.create_model("swin_tiny_patch4_window7_224", num_classes=2, img_size=64, window_size=2), made(2, 64)
+    for source in ("xgradcam", "grad-cam", LayerGradientXActivation):
+        maps = compute_saliency(Classifier(swin), data, source=source, device="cpu", progress=False)
+        assert maps.maps.shape == (2, 2, 2), (source, maps.layer)
+
+
+class Lossy(LayerActivation):
+    "A layer attribution that does not keep the layer's places"
+
+    def attribute(self, *args, **options):
+        return super().attribute(*args, **options).flatten(1)
+
+
+def test_attributions_without_places_are_refused():
+    for form in ("first", "last", "tokens"):
+        with pytest.raises(ValueError, match=r"source Lossy gives .* at layer 'network.form', which is no grid"):
+            explained(form, Lossy)
+
