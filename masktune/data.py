@@ -369,6 +369,13 @@ def _upright(rgb:Image.Image, file:Image.Image)->Image.Image:
     rgb.getexif()[0x0112] = file.getexif().get(0x0112, 1)
     return ImageOps.exif_transpose(rgb)
 
+# %% ../nbs/api/00_data.ipynb #da7a001c
+def _opened(path:str|os.PathLike)->Image.Image:
+    "Open an image file"
+    image = Image.open(path)
+    if image.format == "TIFF": image.filename = ""  # else Pillow maps an uncompressed 16-bit file that is to be turned with its sides exchanged
+    return image
+
 # %% ../nbs/api/00_data.ipynb #a8a61dce
 def read_image(
     path:str|os.PathLike,               # any format Pillow reads
@@ -381,20 +388,20 @@ def read_image(
     from torchvision.transforms.v2 import functional as TF
     window, _ = check_window(window), check_background(background)
     try:
-        with Image.open(path) as file: image = _upright(to_rgb(file, window, background), file)
+        with _opened(path) as file: image = _upright(to_rgb(file, window, background), file)
     except Exception as error:  # Pillow's decoders raise a dozen kinds
         raise DatasetError(str(path), [_decoding_problem(path, error)]) from error
     if resize is not None: image = TF.resize(image, [resize], antialias=True)
     if crop is not None: image = TF.center_crop(image, [crop, crop])
     return TF.pil_to_tensor(image)
 
-# %% ../nbs/api/00_data.ipynb #da7a001d
+# %% ../nbs/api/00_data.ipynb #da7a001e
 def cache_folder()->Path:
     "Where decoded images and hashes of files are kept: $MASKTUNE_CACHE, or the user's cache folder"
     own = os.environ.get("MASKTUNE_CACHE")
     return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "masktune"
 
-# %% ../nbs/api/00_data.ipynb #da7a001e
+# %% ../nbs/api/00_data.ipynb #da7a001f
 class _DigestStore:
     "Hashes of files that were read before, by path, size and dates; without a writable folder it forgets"
     def __init__(self):
@@ -426,19 +433,19 @@ class _DigestStore:
                 connection.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?)", rows)
         except (sqlite3.Error, OSError): pass
 
-# %% ../nbs/api/00_data.ipynb #da7a001f
+# %% ../nbs/api/00_data.ipynb #da7a0020
 def _file_state(path:str)->str:
     "Size, date of contents and date of change: who overwrites a file and sets its date back still changes the last"
     status = os.stat(path)
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
-# %% ../nbs/api/00_data.ipynb #da7a0020
+# %% ../nbs/api/00_data.ipynb #da7a0021
 def _read_digest(path:str)->int:
     "Hash one file; raises `DatasetError` where it cannot be read"
     try: return _digest(Path(path).read_bytes())
     except OSError as error: raise DatasetError(path, [f"cannot be read ({error.strerror})"]) from None
 
-# %% ../nbs/api/00_data.ipynb #da7a0021
+# %% ../nbs/api/00_data.ipynb #da7a0022
 def file_digests(
     paths:Sequence[str|os.PathLike],  # N files
 )->Tensor:                            # (N,) int64
@@ -498,7 +505,7 @@ class FileDataset(ImageDataset):
         paths = [self.paths[i] for i in index.tolist()]
         return self._part(FileDataset(paths, self.labels[index], **self._reading(), **self._meta(index)), index)
 
-# %% ../nbs/api/00_data.ipynb #da7a0023
+# %% ../nbs/api/00_data.ipynb #da7a0024
 def _told_labels(pairs:Any)->list[Any]|None:
     "The labels a data set names without decoding an image, its `target_transform` applied; None where it names none"
     if isinstance(pairs, Subset):
@@ -509,7 +516,7 @@ def _told_labels(pairs:Any)->list[Any]|None:
     transform = getattr(pairs, "target_transform", None)
     return [target if transform is None else transform(target) for target in targets]
 
-# %% ../nbs/api/00_data.ipynb #da7a0024
+# %% ../nbs/api/00_data.ipynb #da7a0025
 def _agrees(pairs:Any, told:Sequence[Any])->bool:
     "Whether one pair of each class, of at most a hundred, has the label that was told"
     if len(told) != len(pairs): return False
@@ -518,33 +525,33 @@ def _agrees(pairs:Any, told:Sequence[Any])->bool:
         return all(float(pairs[i][1]) == label for label, i in list(first.items())[:100])
     except (TypeError, ValueError, RuntimeError): return False  # no single numbers
 
-# %% ../nbs/api/00_data.ipynb #da7a0025
+# %% ../nbs/api/00_data.ipynb #da7a0026
 def _labels_of(pairs:Any)->tuple[list[Any], bool]:
     "Each pair's label, and whether they are the ones that `classes` names: told, where one pair of each class agrees"
     told = _told_labels(pairs)
     if told is not None and _agrees(pairs, told): return told, _is_untouched(pairs)
     return [pairs[i][1] for i in range(len(pairs))], told is None and _is_untouched(pairs)
 
-# %% ../nbs/api/00_data.ipynb #da7a0026
+# %% ../nbs/api/00_data.ipynb #da7a0027
 def _is_untouched(pairs:Any)->bool:
     "Whether labels are numbered as `classes` is"
     while isinstance(pairs, Subset): pairs = pairs.dataset
     return getattr(pairs, "target_transform", None) is None
 
-# %% ../nbs/api/00_data.ipynb #da7a0027
+# %% ../nbs/api/00_data.ipynb #da7a0028
 def _classes_of(pairs:Any)->Sequence[str]|None:
     "The names a data set, or the one it is a part of, gives its classes"
     while isinstance(pairs, Subset): pairs = pairs.dataset
     return getattr(pairs, "classes", None) or None
 
-# %% ../nbs/api/00_data.ipynb #da7a0028
+# %% ../nbs/api/00_data.ipynb #da7a0029
 def _whole_numbers(labels:Any)->Tensor:
     "Labels in any form as (N,) numbers; raises `ValueError` where one is no single number"
     if isinstance(labels, Tensor): return labels
     try: numbers = [label.item() if hasattr(label, "item") else label for label in labels]
     except (RuntimeError, ValueError) as error: raise ValueError(f"each label must be one whole number ({error})") from None
-    strange = next((label for label in numbers if not isinstance(label, (int, float))), None)
-    if strange is not None: raise ValueError(f"each label must be one whole number, got {strange!r}: pass labels= as class indices")
+    strange = [label for label in numbers if not isinstance(label, (int, float))]
+    if strange: raise ValueError(f"each label must be one whole number, got {strange[0]!r}: pass labels= as class indices")
     return torch.tensor(numbers, dtype=torch.float64 if any(isinstance(n, float) for n in numbers) else torch.int64)
 
 # %% ../nbs/api/00_data.ipynb #5a6330fe
@@ -638,7 +645,7 @@ def stratified_split(
         for part, start, end in zip(parts, edges, edges[1:], strict=False): part.append(positions[start:end])
     return [torch.cat(part).sort().values if part else torch.empty(0, dtype=torch.int64) for part in parts]
 
-# %% ../nbs/api/00_data.ipynb #da7a0029
+# %% ../nbs/api/00_data.ipynb #da7a002a
 class _Facts(NamedTuple):
     "What one look at an image file tells, whatever window it will be read with"
     problem:str|None=None                       # why it cannot be read at all
@@ -650,13 +657,13 @@ class _Facts(NamedTuple):
 
 _checked:dict[tuple[str, int, int], _Facts] = {}  # by path, size, mtime: files that were decoded without complaint
 
-# %% ../nbs/api/00_data.ipynb #da7a002a
+# %% ../nbs/api/00_data.ipynb #da7a002b
 _FRAMES = ("GIF", "PNG", "WEBP", "TIFF", "AVIF")  # formats whose further frames a user may have meant
 
-# %% ../nbs/api/00_data.ipynb #da7a002b
+# %% ../nbs/api/00_data.ipynb #da7a002c
 def _look(path:Path)->_Facts:
     "Decode one file and say what it is; raises what Pillow raises"
-    with Image.open(path) as image:
+    with _opened(path) as image:
         ranged, unranged = _depth_problem(image, None), _depth_problem(image, (0., 1.))
         frames = getattr(image, "n_frames", 1) if image.format in _FRAMES else 1
         if image.format == "JPEG": image.draft("RGB", (max(image.width // 8, 1), max(image.height // 8, 1)))  # at an eighth: enough to meet a broken end
@@ -683,23 +690,24 @@ def _image_facts(path:Path)->_Facts:
     _checked[key] = facts
     return facts
 
-# %% ../nbs/api/00_data.ipynb #da7a002c
+# %% ../nbs/api/00_data.ipynb #da7a002d
 def _few(paths:Sequence[Any], limit:int=3)->str:
     "Some of many, by name"
     shown = ", ".join(str(path) for path in paths[:limit])
     return shown if len(paths) <= limit else f"{shown} and {len(paths) - limit:,} more"
 
-# %% ../nbs/api/00_data.ipynb #da7a002d
+# %% ../nbs/api/00_data.ipynb #da7a002e
 def _depth_notes(paths:Sequence[Path], facts:Sequence[_Facts], window:tuple[float, float]|None)->list[Finding]:
     "Tell of images of more than 8 bits that would come out black, or all of one colour"
     deep = [(path, fact.extremes) for path, fact in zip(paths, facts, strict=True) if fact.extremes is not None]
     if window is not None:
         outside = [path for path, (low, high) in deep if high <= window[0] or low >= window[1]]
         return [Finding(f"no value lies within window={window}, each comes out in one colour: {_few(outside)}", False)] if outside else []
-    top = max((high for _, (_, high) in deep), default=0.)
+    ranged = [fact.extremes[1] for fact in facts if fact.extremes is not None and not fact.ranged]
+    top = max(ranged, default=0.)
     bits = next((bits for bits in (8, 10, 12, 14) if top < 2 ** bits), None)
-    if not deep or bits is None: return []
-    return [Finding(f"{len(deep):,} images of 16 bits hold no value above {top:g}, so they come out almost black: "
+    if not ranged or bits is None: return []
+    return [Finding(f"{len(ranged):,} images of 16 bits hold no value above {top:g}, so they come out almost black: "
                     f"if their values are {bits} bits, give window=(0, {2 ** bits - 1})", False)]
 
 # %% ../nbs/api/00_data.ipynb #8dbce04f
@@ -729,7 +737,7 @@ class _Row(NamedTuple):
     label:str
     group:str|None=None
 
-# %% ../nbs/api/00_data.ipynb #da7a0031
+# %% ../nbs/api/00_data.ipynb #da7a0032
 def class_order(
     labels:Iterable[str],                    # as found
     classes:Sequence[str]|str|None=None,     # the order stated, names in a list or between commas; it may name more than were found
@@ -746,7 +754,7 @@ def class_order(
     whole = numeric and all(re.fullmatch(r"[+-]?\d+(\.0+)?", label) for label in found)
     return sorted(found, key=float) if whole else found
 
-# %% ../nbs/api/00_data.ipynb #da7a0033
+# %% ../nbs/api/00_data.ipynb #da7a0034
 def _label_findings(table:Mapping[str, Sequence[_Row]], classes:Sequence[str], stated:bool)->list[Finding]:
     "Labels that no class stands for, classes that a split lacks, names that differ in nothing one sees"
     findings, unknown = [], {}
@@ -764,7 +772,7 @@ def _label_findings(table:Mapping[str, Sequence[_Row]], classes:Sequence[str], s
     if double: findings.append(Finding(f"classes that differ in capitals or spaces alone: {', '.join(map(repr, double))}: are they one?", False))
     return findings
 
-# %% ../nbs/api/00_data.ipynb #da7a0034
+# %% ../nbs/api/00_data.ipynb #da7a0035
 def copies_between(
     parts:Mapping[str, Sequence[Path]],  # files by split
 )->list[tuple[str, str, Path, Path]]:    # split, split, file, file
@@ -777,7 +785,7 @@ def copies_between(
         if before != part: found.append((before, part, same, path))
     return found
 
-# %% ../nbs/api/00_data.ipynb #da7a0035
+# %% ../nbs/api/00_data.ipynb #da7a0036
 def _duplicates(table:Mapping[str, Sequence[_Row]])->list[Finding]:
     "Files named twice, and copies: between splits they refuse, in a table that is yet to be split they are told"
     rows = [row for part in table.values() for row in part]
@@ -791,7 +799,7 @@ def _duplicates(table:Mapping[str, Sequence[_Row]])->list[Finding]:
         if copies: findings.append(Finding(f"{copies:,} images are byte-for-byte copies of others: a random split may put an image and its copy on both sides", False))
     return findings
 
-# %% ../nbs/api/00_data.ipynb #da7a0036
+# %% ../nbs/api/00_data.ipynb #da7a0037
 def _parts(table:Mapping[str, list[_Row]], classes:Sequence[str], val_fraction:float, test_fraction:float, seed:int)->dict[str, list[_Row]]:
     "The splits of a table, those that it does not name taken from the training images"
     if "val" in table: return dict(table)
@@ -832,11 +840,11 @@ def _open_table(
     return FileDataset([row.path for row in chosen], [order.index(row.label) for row in chosen], order,
                        groups=[numbers[row.group] for row in chosen], group_names=groups, name=Path(where).stem or name, split=split, **reading)
 
-# %% ../nbs/api/00_data.ipynb #da7a0038
+# %% ../nbs/api/00_data.ipynb #da7a0039
 _SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "validate": "val", "dev": "val",
            "test": "test", "testing": "test", "tests": "test"}
 
-# %% ../nbs/api/00_data.ipynb #da7a0039
+# %% ../nbs/api/00_data.ipynb #da7a003a
 def split_named(
     name:str,      # of a folder, or in a CSV: training_set, Val, test-images
 )->str|None:       # train, val or test
@@ -845,7 +853,7 @@ def split_named(
     words = [word for word in words if word not in ("set", "data", "dataset", "images", "imgs", "split")]
     return _SPLITS.get(re.sub(r"(?<=.)(set|data)$", "", words[0])) if len(words) == 1 else None
 
-# %% ../nbs/api/00_data.ipynb #da7a003b
+# %% ../nbs/api/00_data.ipynb #da7a003c
 def _split_asked(name:str, where:Path, split:str, parts:Iterable[str])->str:
     "Which part a split's name means: validation is val; raises `ValueError` for one that is not there"
     part = split_named(split) or split
@@ -854,18 +862,18 @@ def _split_asked(name:str, where:Path, split:str, parts:Iterable[str])->str:
         raise ValueError(f"{name} at {where} has no test split, only {', '.join(parts)}: add one, or measure on 'validation', which is its val split")
     return look_up(f"split of {name}", split, parts)
 
-# %% ../nbs/api/00_data.ipynb #da7a003c
+# %% ../nbs/api/00_data.ipynb #da7a003d
 _HIDDEN = {"__macosx", "@eadir", "#recycle", "@recycle", "$recycle.bin", "lost+found", "system volume information", "__pycache__",
            "thumbs.db", "ehthumbs.db", "desktop.ini"}  # what systems and servers leave behind
 
-# %% ../nbs/api/00_data.ipynb #da7a003d
+# %% ../nbs/api/00_data.ipynb #da7a003e
 def _entries(folder:Path)->list[Path]:
     "What lies in a folder, sorted, without what is hidden; raises `DatasetError` where it cannot be listed"
     try: entries = sorted(folder.iterdir())
     except OSError as error: raise DatasetError(str(folder), [f"this folder cannot be read ({error.strerror})"]) from None
     return [entry for entry in entries if not entry.name.startswith(".") and entry.name.lower() not in _HIDDEN]
 
-# %% ../nbs/api/00_data.ipynb #da7a003e
+# %% ../nbs/api/00_data.ipynb #da7a003f
 def _files_below(
     folder:Path,
     above:Sequence[str]=(),  # real paths of the folders it lies in: a link to one of them would never end
@@ -876,7 +884,7 @@ def _files_below(
     entries = _entries(folder)
     return [file for entry in entries for file in (_files_below(entry, (*above, here)) if entry.is_dir() else [entry])]
 
-# %% ../nbs/api/00_data.ipynb #da7a003f
+# %% ../nbs/api/00_data.ipynb #da7a0040
 def _left_out(files:Sequence[Path])->list[Finding]:
     "Say which files among class folders are not read: images in a format we cannot read refuse, others are told"
     kinds = Counter(file.suffix.lower() or "no suffix" for file in files)
@@ -902,7 +910,7 @@ def _class_rows(
     findings += _left_out(others)
     return rows
 
-# %% ../nbs/api/00_data.ipynb #da7a0040
+# %% ../nbs/api/00_data.ipynb #da7a0041
 def show_tree(
     root:str|os.PathLike,  # a folder
     depth:int=3,           # levels shown
@@ -920,14 +928,14 @@ def show_tree(
         return found or [f"{'  ' * level}(empty)"]
     return lines(root, 0)
 
-# %% ../nbs/api/00_data.ipynb #da7a0041
+# %% ../nbs/api/00_data.ipynb #da7a0042
 def _nested(folders:Sequence[Path])->list[str]:
     "Names of sub-folders that two class folders share, where that makes it unclear which of both levels are the classes"
     names = Counter(entry.name for folder in folders for entry in _entries(folder) if entry.is_dir())
     shared = [name for name, times in names.items() if times > 1]
     return shared if len(shared) > 1 or any(split_named(name) for name in shared) else []
 
-# %% ../nbs/api/00_data.ipynb #da7a0042
+# %% ../nbs/api/00_data.ipynb #da7a0043
 def _layout(root:Path)->tuple[dict[str, list[Path]], list[Finding]]:
     "Class folders by split (all of them train's where none is named), and findings; raises `DatasetError` with the tree where it is unclear"
     tops = [entry for entry in _entries(root) if entry.is_dir()]
@@ -940,13 +948,13 @@ def _layout(root:Path)->tuple[dict[str, list[Path]], list[Finding]]:
     findings = [Finding(f"left out, as they lie beside the splits and hold no class folders for one: {_few(beside)}", False)] if beside else []
     return layout, findings + [Finding(f"split folder with no class folder: {folder}") for part, folder in named if not layout[part]]
 
-# %% ../nbs/api/00_data.ipynb #da7a0043
+# %% ../nbs/api/00_data.ipynb #da7a0044
 def _holds_folders(folder:Path)->bool:
     "Whether a folder holds folders, or nothing: one of images alone is a class, whatever its name"
     entries = _entries(folder)
     return not entries or any(entry.is_dir() for entry in entries)
 
-# %% ../nbs/api/00_data.ipynb #da7a0044
+# %% ../nbs/api/00_data.ipynb #da7a0045
 def _unclear(named:Sequence[tuple[str|None, Path]], layout:Mapping[str, Sequence[Path]])->list[str]:
     "Why a tree leaves open what is a split and what a class"
     problems = []
@@ -962,7 +970,7 @@ def _unclear(named:Sequence[tuple[str|None, Path]], layout:Mapping[str, Sequence
                         "Name splits train, val and test, give the folder one level below as root, or list the images in a CSV")
     return problems
 
-# %% ../nbs/api/00_data.ipynb #da7a0045
+# %% ../nbs/api/00_data.ipynb #da7a0046
 def _loose(root:Path, layout:Mapping[str, Sequence[Path]])->list[Finding]:
     "Tell of images that lie beside class folders and so belong to no class"
     places = {root} | {folder.parent for folders in layout.values() for folder in folders}
@@ -970,7 +978,7 @@ def _loose(root:Path, layout:Mapping[str, Sequence[Path]])->list[Finding]:
     images = [entry for place in sorted(places) for entry in _entries(place) if entry.suffix.lower() in suffixes and not entry.is_dir()]
     return [Finding(f"left out, as they lie in no class folder: {_few(images)}", False)] if images else []
 
-# %% ../nbs/api/00_data.ipynb #da7a0046
+# %% ../nbs/api/00_data.ipynb #da7a0047
 def _existing_folder(root:str|os.PathLike|None)->Path:
     if root is None: raise DatasetError("folder", ["root is missing: name the folder that holds the class folders"])
     if not Path(root).is_dir(): raise DatasetError(f"folder at {root}", ["there is no such folder"])
@@ -1005,7 +1013,7 @@ def open_folder(
     return _open_table("folder", root, table, split, findings, classes=classes, numeric=False, seed=seed, val_fraction=val_fraction, test_fraction=test_fraction, check=check,
                        resize=round(size * 256 / 224), crop=size, window=check_window(window), background=background, mean=mean, std=std)
 
-# %% ../nbs/api/00_data.ipynb #da7a004a
+# %% ../nbs/api/00_data.ipynb #da7a004b
 def _csv_records(root:Path)->list[tuple[int, dict[str, str]]]:
     "The lines of a CSV by their number, values stripped; raises `DatasetError` where it is none"
     where = f"csv at {root}"
@@ -1021,7 +1029,7 @@ def _csv_records(root:Path)->list[tuple[int, dict[str, str]]]:
                     for record in reader]
     except (UnicodeDecodeError, csv.Error) as error: raise DatasetError(where, [f"is no CSV in UTF-8 ({error})"]) from None
 
-# %% ../nbs/api/00_data.ipynb #da7a004b
+# %% ../nbs/api/00_data.ipynb #da7a004c
 def _csv_table(root:Path, base:Path)->tuple[dict[str, list[_Row]], list[Finding]]:
     "The rows of a CSV by split, and what is wrong with its lines"
     table, findings = {"train": []}, []
@@ -1033,7 +1041,7 @@ def _csv_table(root:Path, base:Path)->tuple[dict[str, list[_Row]], list[Finding]
         else: table.setdefault(part, []).append(_Row(base / values["path"], unicodedata.normalize("NFC", values["label"]), values.get("group") or None))
     return table, findings
 
-# %% ../nbs/api/00_data.ipynb #da7a004c
+# %% ../nbs/api/00_data.ipynb #da7a004d
 def _existing_csv(root:str|os.PathLike|None)->Path:
     if root is None: raise DatasetError("csv", ["root is missing: name the CSV file"])
     if not Path(root).is_file(): raise DatasetError(f"csv at {root}", ["there is no such file"])
@@ -1062,7 +1070,7 @@ def open_csv(
     return _open_table("csv", root, table, split, findings, classes=classes, numeric=True, seed=seed, val_fraction=val_fraction, test_fraction=test_fraction, check=check,
                        resize=round(size * 256 / 224), crop=size, window=check_window(window), background=background, mean=mean, std=std)
 
-# %% ../nbs/api/00_data.ipynb #da7a004e
+# %% ../nbs/api/00_data.ipynb #da7a004f
 def own_test_splits(
     name:str,                        # folder or csv
     root:str|os.PathLike|None,       # where it lies
