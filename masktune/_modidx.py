@@ -125,6 +125,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'masktune.data.ImageDataset._positions': ('api/data.html#imagedataset._positions', 'masktune/data.py'),
                                'masktune.data.ImageDataset.digests': ('api/data.html#imagedataset.digests', 'masktune/data.py'),
                                'masktune.data.ImageDataset.fingerprint': ('api/data.html#imagedataset.fingerprint', 'masktune/data.py'),
+                               'masktune.data.ImageDataset.is_part': ('api/data.html#imagedataset.is_part', 'masktune/data.py'),
                                'masktune.data.ImageDataset.origin': ('api/data.html#imagedataset.origin', 'masktune/data.py'),
                                'masktune.data.ImageDataset.subset': ('api/data.html#imagedataset.subset', 'masktune/data.py'),
                                'masktune.data.PairsDataset': ('api/data.html#pairsdataset', 'masktune/data.py'),

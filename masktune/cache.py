@@ -26,82 +26,109 @@ from .data import FileDataset, ImageDataset, cache_folder
 
 # %% ../nbs/api/00_cache.ipynb #f824f42d
 class _ImageFile:
-    "Images of one size in one file, behind them a byte each that says whether it is there, and the largest limit of those who use it"
-    def __init__(self, path:Path, count:int, shape:tuple[int, ...], limit:float=0.):
+    """Images of one size in one file.
+
+    Behind them a byte each that says whether it is there, and the largest limit of those who use the file."""
+
+    def __init__(self, path: Path, count: int, shape: tuple[int, ...], limit: float = 0.0):
         self.path, self.count, self.shape, self.size, self.limit = path, count, shape, math.prod(shape), limit
-        self._open:Any = None  # process, descriptor, mapped bytes
+        self._open: Any = None  # process, descriptor, mapped bytes
 
     @property
-    def whole(self)->int: return _file_size(self.count, self.shape)
+    def whole(self) -> int:
+        return _file_size(self.count, self.shape)
 
-    def open(self)->tuple[int, np.memmap]:
+    def open(self) -> tuple[int, np.memmap]:
         "The descriptor to write by, and the bytes to read; made where there is no file yet"
         if self._open is None or self._open[0] != os.getpid():  # a worker process opens its own
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
             _lock(descriptor)
-            if os.fstat(descriptor).st_size != self.whole: _reserve(descriptor, self.whole)
+            if os.fstat(descriptor).st_size != self.whole:
+                _reserve(descriptor, self.whole)
             self._open = os.getpid(), descriptor, np.memmap(self.path, np.uint8, "r", shape=(self.whole,))
             os.pwrite(descriptor, struct.pack("<d", max(self.limit, _limit_of(self.path))), self.whole - 8)
         return self._open[1:]
 
-    def get(self, row:int)->Tensor|None:
+    def get(self, row: int) -> Tensor | None:
         bytes_ = self.open()[1]
-        if not bytes_[self.count * self.size + row]: return None
-        return torch.from_numpy(np.array(bytes_[row * self.size:(row + 1) * self.size]).reshape(self.shape))  # a copy: nobody paints into the file
+        if not bytes_[self.count * self.size + row]:
+            return None
+        return torch.from_numpy(
+            np.array(bytes_[row * self.size : (row + 1) * self.size]).reshape(self.shape)
+        )  # a copy: nobody paints into the file
 
-    def put(self, row:int, image:Tensor)->None:
+    def put(self, row: int, image: Tensor) -> None:
         descriptor = self.open()[0]
         os.pwrite(descriptor, image.contiguous().numpy().tobytes(), row * self.size)
-        os.pwrite(descriptor, b"\1", self.count * self.size + row)       # last: two processes may write the same image, never half of one
+        os.pwrite(
+            descriptor, b"\1", self.count * self.size + row
+        )  # last: two processes may write the same image, never half of one
 
-    def filled(self)->int: return int((self.open()[1][self.count * self.size:self.count * (self.size + 1)] == 1).sum())
-    def __getstate__(self): return self.__dict__ | {"_open": None}
+    def filled(self) -> int:
+        return int((self.open()[1][self.count * self.size : self.count * (self.size + 1)] == 1).sum())
+
+    def __getstate__(self):
+        return self.__dict__ | {"_open": None}
+
     def __del__(self):
-        if getattr(self, "_open", None) is not None and self._open[0] == os.getpid(): os.close(self._open[1])
+        if getattr(self, "_open", None) is not None and self._open[0] == os.getpid():
+            os.close(self._open[1])
 
 # %% ../nbs/api/00_cache.ipynb #a43f2444
-def _reserve(descriptor:int, size:int)->None:
+def _reserve(descriptor: int, size: int) -> None:
     "Take the room now: a disk that is full later would end the process, not raise"
-    if hasattr(os, "posix_fallocate"): os.posix_fallocate(descriptor, 0, size)
-    else: os.ftruncate(descriptor, size)
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+    else:
+        os.ftruncate(descriptor, size)
 
 # %% ../nbs/api/00_cache.ipynb #cac4e001
-def _file_size(count:int, shape:tuple[int, ...])->int:
+def _file_size(count: int, shape: tuple[int, ...]) -> int:
     "Bytes of a file of images: pixels, a byte each, a limit"
     return count * (math.prod(shape) + 1) + 8
 
 # %% ../nbs/api/00_cache.ipynb #cac4e002
-def _limit_of(path:Path)->float:
+def _limit_of(path: Path) -> float:
     "The largest limit, in gigabytes, that a user of this file had set; 0 where it says none"
     try:
         with open(path, "rb") as file:
             file.seek(-8, os.SEEK_END)
-            limit, = struct.unpack("<d", file.read(8))
-    except (OSError, struct.error): return 0.
-    return limit if 1e-9 < limit < 1e9 else 0.  # else a file of an older version
+            (limit,) = struct.unpack("<d", file.read(8))
+    except (OSError, struct.error):
+        return 0.0
+    return limit if 1e-9 < limit < 1e9 else 0.0  # else a file of an older version
 
 # %% ../nbs/api/00_cache.ipynb #cac4e003
-def _lock(descriptor:int)->None:
+def _lock(descriptor: int) -> None:
     "Say that a file is in use, until it is closed or the process ends"
     try:
         import fcntl
+
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except (ImportError, OSError): pass  # a system or a disk without locks: dates alone tell
+    except (ImportError, OSError):
+        pass  # a system or a disk without locks: dates alone tell
 
 # %% ../nbs/api/00_cache.ipynb #cac4e004
-def _is_used(path:Path)->bool:
+def _is_used(path: Path) -> bool:
     "Whether some process has a file open"
     try:
         import fcntl
-        with open(path, "rb") as file: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError: return False
-    except OSError: return True
+
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except ImportError:
+        return False
+    except OSError:
+        return True
     return False
 
 # %% ../nbs/api/00_cache.ipynb #d5894613
 class CachedDataset(ImageDataset):
-    "A data set that keeps its decoded images in a file once they were asked for; otherwise the same, fingerprint included. `cached` makes one"
-    def __init__(self, dataset:ImageDataset, images:_ImageFile, rows:Tensor):
+    """A data set that keeps its decoded images in a file once they were asked for.
+
+    Otherwise it is the same, fingerprint included. `cached` makes one."""
+
+    def __init__(self, dataset: ImageDataset, images: _ImageFile, rows: Tensor):
         super().__init__(dataset.labels, **dataset._meta(torch.arange(len(dataset))))
         self.dataset, self.images, self.rows = dataset, images, rows
 
@@ -110,68 +137,83 @@ class CachedDataset(ImageDataset):
         image = self.images.get(row)
         if image is None:
             image = self.dataset[index].image
-            if tuple(image.shape) == self.images.shape: self.images.put(row, image)
+            if tuple(image.shape) == self.images.shape:
+                self.images.put(row, image)
         return image
 
     @property
-    def digests(self)->Tensor:
+    def digests(self) -> Tensor:
         "As the files have them, (N,) int64"
         return self.dataset.digests
 
-    def _pixel_digest(self, sha): self.dataset._pixel_digest(sha)
+    def _pixel_digest(self, sha):
+        self.dataset._pixel_digest(sha)
 
-    def subset(self, index:Sequence[int]|Tensor)->"CachedDataset":
+    def subset(self, index: Sequence[int] | Tensor) -> "CachedDataset":
         "Only the samples at `index`, renumbered from 0; they share the file"
         index = self._positions(index)
         return self._part(CachedDataset(self.dataset.subset(index), self.images, self.rows[index]), index)
 
-    def describe(self)->str:
+    def describe(self) -> str:
         "What is kept where"
-        return f"decoded images are kept, {self.images.whole / 1e6:,.1f} MB in {self.images.path}; {self.images.filled():,} of {self.images.count:,} are there"
+        size, there = f"{self.images.whole / 1e6:,.1f} MB", f"{self.images.filled():,} of {self.images.count:,} are there"
+        return f"decoded images are kept, {size} in {self.images.path}; {there}"
 
 # %% ../nbs/api/00_cache.ipynb #cac4e005
-def _fresh_fingerprint(dataset:FileDataset)->str:
+def _fresh_fingerprint(dataset: FileDataset) -> str:
     "A data set's fingerprint as its files are now: they may have been edited since it was first asked"
     now = copy.copy(dataset)
-    for kept in ("digests", "fingerprint"): now.__dict__.pop(kept, None)
+    for kept in ("digests", "fingerprint"):
+        now.__dict__.pop(kept, None)
     return now.fingerprint
 
 # %% ../nbs/api/00_cache.ipynb #b3656f91
-_kept:"weakref.WeakSet[_ImageFile]" = weakref.WeakSet()  # files this process uses
+_kept: "weakref.WeakSet[_ImageFile]" = weakref.WeakSet()  # files this process uses
+
 
 def cached(
-    dataset:ImageDataset,
-    limit:float=4.,           # gigabytes that this process may keep in all; 0 keeps nothing
-)->ImageDataset:              # a `CachedDataset`, or `dataset` itself where nothing is to be gained or it does not fit
+    dataset: ImageDataset,
+    limit: float = 4.0,  # gigabytes that this process may keep in all; 0 keeps nothing
+) -> ImageDataset:  # a `CachedDataset`, or `dataset` itself where nothing is to be gained or it does not fit
     "Keep decoded images on disk, where they lie in files, are of one size and fit"
-    if not isinstance(dataset, FileDataset) or dataset.crop is None or not len(dataset) or limit <= 0: return dataset
+    if not isinstance(dataset, FileDataset) or dataset.crop is None or not len(dataset) or limit <= 0:
+        return dataset
     shape = tuple(dataset[0].image.shape)
     needed = _file_size(len(dataset), shape)
-    if needed > limit * 1e9: return dataset
+    if needed > limit * 1e9:
+        return dataset
     path = cache_folder() / f"{_fresh_fingerprint(dataset)}-pillow{PIL.__version__}-{shape[1]}x{shape[2]}.uint8"
     own = {images.path: images.whole for images in _kept} | {path: needed}
-    if sum(own.values()) > limit * 1e9: return dataset
+    if sum(own.values()) > limit * 1e9:
+        return dataset
     images = _ImageFile(path, len(dataset), shape, limit)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists() and not _make_room(path.parent, needed, limit): return dataset
+        if not path.exists() and not _make_room(path.parent, needed, limit):
+            return dataset
         images.open()
         os.utime(path)
-    except OSError: return dataset   # a home that is read-only, a disk that is full: work goes on without
+    except OSError:
+        return dataset  # a home that is read-only, a disk that is full: work goes on without
     _kept.add(images)
     return CachedDataset(dataset, images, torch.arange(len(dataset)))
 
 # %% ../nbs/api/00_cache.ipynb #7bb995a4
-_REST = 3600.  # seconds a file must have been left alone before it may go
+_REST = 3600.0  # seconds a file must have been left alone before it may go
 
-def _make_room(folder:Path, needed:int, limit:float)->bool:
-    "Let files go that nobody uses, oldest first, until another fits the largest limit set; False where it does not, or the disk is too full"
+
+def _make_room(folder: Path, needed: int, limit: float) -> bool:
+    """Let files go that nobody uses, oldest first, until another fits the largest limit set.
+
+    False where it does not fit, or the disk is too full."""
     kept = {path: path.stat() for path in folder.glob("*.uint8")}
     total = sum(status.st_size for status in kept.values()) + needed
     largest = max([limit, *map(_limit_of, kept)]) * 1e9
     for path in sorted(kept, key=lambda path: kept[path].st_mtime):
-        if total <= largest: break
-        if time.time() - kept[path].st_mtime < _REST or _is_used(path): continue
+        if total <= largest:
+            break
+        if time.time() - kept[path].st_mtime < _REST or _is_used(path):
+            continue
         path.unlink(missing_ok=True)
         total -= kept[path].st_size
     return total <= largest and shutil.disk_usage(folder).free >= 2 * needed

@@ -39,33 +39,40 @@ class Sample(NamedTuple):
     """One image with what is known about it. A batch is the same tuple, stacked.
 
     `group` is for evaluation alone: nothing that trains or selects ever sees it."""
+
     image: Tensor  # (3, H, W) uint8, after decode, resize and crop
-    label: int     # class index
-    group: int     # group index, or -1 where unknown
-    index: int     # position in the split: how a saliency map finds its image
+    label: int  # class index
+    group: int  # group index, or -1 where unknown
+    index: int  # position in the split: how a saliency map finds its image
 
 # %% ../nbs/api/00_data.ipynb #803b92c9
 class DatasetError(ValueError):
     """What is wrong with a data set, all of it at once; `problems` lists every finding."""
-    def __init__(self,
-        where:str,              # the data set and its place
-        problems:Sequence[str], # one line each
-        picture:str="",         # lines that show it: the expected tree beside the one found
+
+    def __init__(
+        self,
+        where: str,  # the data set and its place
+        problems: Sequence[str],  # one line each
+        picture: str = "",  # lines that show it: the expected tree beside the one found
     ):
         self.where, self.problems, self.picture = where, list(problems), picture
         shown = self.problems[:50]
         more = [f"... and {len(self.problems) - 50} more"] if len(self.problems) > 50 else []
         count = f"{len(self.problems)} problem{'s' if len(self.problems) != 1 else ''}"
-        super().__init__("\n".join([f"{where}: {count}", *(f"  - {line}" for line in shown + more), *([picture] if picture else [])]))
+        super().__init__(
+            "\n".join([f"{where}: {count}", *(f"  - {line}" for line in shown + more), *([picture] if picture else [])])
+        )
 
 # %% ../nbs/api/00_data.ipynb #da7a0002
 class Finding(str):
     "One line about a data set. `refuses` says whether work stops for it, or whether it is only told"
-    refuses:bool
 
-    def __new__(cls,
-        text:str,           # one line: what, where, what to do
-        refuses:bool=True,  # False for a note
+    refuses: bool
+
+    def __new__(
+        cls,
+        text: str,  # one line: what, where, what to do
+        refuses: bool = True,  # False for a note
     ):
         finding = super().__new__(cls, text)
         finding.refuses = refuses
@@ -75,33 +82,37 @@ class Finding(str):
 class DatasetWarning(UserWarning):
     "What is odd about a data set and stops nothing"
 
-_said:set[str] = set()  # each text is told once a process: three splits are opened one after the other
+
+_said: set[str] = set()  # each text is told once a process: three splits are opened one after the other
 
 # %% ../nbs/api/00_data.ipynb #da7a0004
 def settle(
-    where:str,                  # the data set and its place
-    findings:Iterable[str],     # plain strings refuse; a `Finding` says itself whether it does
-    picture:str="",             # lines that show what is wrong
-)->None:
+    where: str,  # the data set and its place
+    findings: Iterable[str],  # plain strings refuse; a `Finding` says itself whether it does
+    picture: str = "",  # lines that show what is wrong
+) -> None:
     "Raise `DatasetError` with every finding that refuses; else tell the notes, once, as a `DatasetWarning`"
     findings = list(findings)
     refusing = [str(finding) for finding in findings if getattr(finding, "refuses", True)]
-    if refusing: raise DatasetError(where, refusing, picture)
+    if refusing:
+        raise DatasetError(where, refusing, picture)
     for note in findings:
         text = f"{where}: {note}"
-        if text in _said: continue
+        if text in _said:
+            continue
         _said.add(text)
         warnings.warn(text, DatasetWarning, stacklevel=2)
 
 # %% ../nbs/api/00_data.ipynb #98b9f65c
 def look_up(
-    what:str,               # what is being chosen, for the message: "dataset", "fill"
-    name:str,               # the name asked for
-    options:Iterable[str],  # the names there are
-)->str:                     # `name`, if it is one of them
+    what: str,  # what is being chosen, for the message: "dataset", "fill"
+    name: str,  # the name asked for
+    options: Iterable[str],  # the names there are
+) -> str:  # `name`, if it is one of them
     "Return `name` when it is one of `options`, else say which one was probably meant"
     options = list(options)
-    if name in options: return name
+    if name in options:
+        return name
     near = difflib.get_close_matches(str(name), options, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise ValueError(f"unknown {what} {name!r}: {hint}known are {', '.join(options)}")
@@ -111,14 +122,15 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 # %% ../nbs/api/00_data.ipynb #da7a0007
 def _indices(
-    what:str,          # label or group, for messages
-    values:Any,        # (N,) whole numbers
-    names:Sequence[str],
-    where:str,         # the data set's name, for messages
-    lowest:int=0,      # -1 where "unknown" is allowed
-)->Tensor:             # (N,) int64
+    what: str,  # label or group, for messages
+    values: Any,  # (N,) whole numbers
+    names: Sequence[str],
+    where: str,  # the data set's name, for messages
+    lowest: int = 0,  # -1 where "unknown" is allowed
+) -> Tensor:  # (N,) int64
     "Check class or group indices: whole numbers, each of them with a name"
-    try: found = torch.as_tensor(values)
+    try:
+        found = torch.as_tensor(values)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{where}: {what}s must be one whole number per image, counted from 0 ({error})") from None
     if found.ndim != 1:
@@ -135,31 +147,38 @@ def _indices(
         raise ValueError(f"{where}: {what} {int(found[first])} of image {first} is below {lowest}: {known}")
     if len(found) and int(found.max()) >= len(names):
         first = int((found >= len(names)).nonzero()[0])
-        raise ValueError(f"{where}: {what} {int(found[first])} has no name (image {first}): only {len(names)} are given")
+        raise ValueError(
+            f"{where}: {what} {int(found[first])} has no name (image {first}): only {len(names)} are given"
+        )
     return found
 
 # %% ../nbs/api/00_data.ipynb #da7a000a
 def _digest(
-    content:Any,  # bytes, or an array of them
-)->int:           # 64 bits, with a sign
+    content: Any,  # bytes, or an array of them
+) -> int:  # 64 bits, with a sign
     "Hash content: the same bytes give the same number, anywhere"
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little", signed=True)
 
 # %% ../nbs/api/00_data.ipynb #63927b5e
 class ImageDataset(Dataset):
-    """Labelled images as `Sample`s; a child says where pixel bytes come from (`_image`) and how to take a part (`subset`)."""
-    _origins:"tuple[tuple[ImageDataset|str, Tensor], ...]" = ()  # what this was taken from (or its fingerprint), and which positions
+    """Labelled images as `Sample`s.
 
-    def __init__(self,
-        labels:Any,                          # (N,) class indices
-        classes:Sequence[str],               # a name for each class
+    A child says where pixel bytes come from (`_image`) and how to take a part (`subset`)."""
+
+    # what this was taken from (or its fingerprint), and which positions of it
+    _origins: "tuple[tuple[ImageDataset|str, Tensor], ...]" = ()
+
+    def __init__(
+        self,
+        labels: Any,  # (N,) class indices
+        classes: Sequence[str],  # a name for each class
         *,
-        groups:Any=None,                     # (N,) group indices, -1 where unknown; for evaluation alone
-        group_names:Sequence[str]=(),        # a name for each group
-        name:str="dataset",                  # what messages and reports call it
-        split:str="",                        # train, val, test ...
-        mean:Sequence[float]=(0., 0., 0.),   # per-channel mean the model's input step subtracts, images in 0..1
-        std:Sequence[float]=(1., 1., 1.),    # per-channel standard deviation it divides by
+        groups: Any = None,  # (N,) group indices, -1 where unknown; for evaluation alone
+        group_names: Sequence[str] = (),  # a name for each group
+        name: str = "dataset",  # what messages and reports call it
+        split: str = "",  # train, val, test ...
+        mean: Sequence[float] = (0.0, 0.0, 0.0),  # per-channel mean the model's input step subtracts, images in 0..1
+        std: Sequence[float] = (1.0, 1.0, 1.0),  # per-channel standard deviation it divides by
     ):
         self.classes, self.group_names = [str(c) for c in classes], [str(g) for g in group_names]
         self.labels = _indices("label", labels, self.classes, name)
@@ -170,94 +189,125 @@ class ImageDataset(Dataset):
         if len(self.groups) != len(self.labels):
             raise ValueError(f"{name}: {len(self.groups)} groups for {len(self.labels)} labels")
 
-    def __len__(self)->int: return len(self.labels)
+    def __len__(self) -> int:
+        return len(self.labels)
 
-    def __getitem__(self, index:int)->Sample:
-        if not -len(self) <= index < len(self): raise IndexError(f"{self}: no sample {index}")
+    def __getitem__(self, index: int) -> Sample:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"{self}: no sample {index}")
         index = int(index) % len(self)
         return Sample(self._image(index), int(self.labels[index]), int(self.groups[index]), index)
 
-    def _image(self, index:int)->Tensor: raise NotImplementedError(f"{type(self).__name__} must say where image {index} comes from")
-    def subset(self, index:Sequence[int]|Tensor)->"ImageDataset":
+    def _image(self, index: int) -> Tensor:
+        raise NotImplementedError(f"{type(self).__name__} must say where image {index} comes from")
+
+    def subset(self, index: Sequence[int] | Tensor) -> "ImageDataset":
         "Only the samples at `index`, renumbered from 0"
         raise NotImplementedError(f"{type(self).__name__} must say how to take a part")
 
-    def _positions(self, index:Sequence[int]|Tensor)->Tensor:
+    def _positions(self, index: Sequence[int] | Tensor) -> Tensor:
         "Positions as (n,) int64, negative ones counted from the end; raises `IndexError` for those there are none of"
         found = torch.as_tensor(index)
-        if found.dtype == torch.bool: found = found.nonzero().flatten()
+        if found.dtype == torch.bool:
+            found = found.nonzero().flatten()
         found = found.to(torch.int64)
         outside = found[(found < -len(self)) | (found >= len(self))]
-        if len(outside): raise IndexError(f"{self}: no sample {int(outside[0])}")
+        if len(outside):
+            raise IndexError(f"{self}: no sample {int(outside[0])}")
         return torch.where(found < 0, found + len(self), found)
 
-    def _part(self, part:"ImageDataset", index:Tensor)->"ImageDataset":
+    def _part(self, part: "ImageDataset", index: Tensor) -> "ImageDataset":
         "Note what `part` was taken from, and hand down what was hashed already"
         part._origins = ((self._known_as(), index), *((whole, kept[index]) for whole, kept in self._origins))
-        if "digests" in self.__dict__: part.__dict__["digests"] = self.digests[index]
+        if "digests" in self.__dict__:
+            part.__dict__["digests"] = self.digests[index]
         return part
 
-    def _known_as(self)->"ImageDataset|str":
+    def _known_as(self) -> "ImageDataset|str":
         "What a part keeps of its whole: itself, which is hashed only when somebody asks"
         return self
 
-    def _meta(self, index:Tensor)->dict:
-        return dict(classes=self.classes, groups=self.groups[index], group_names=self.group_names,
-                    name=self.name, split=self.split, mean=self.mean, std=self.std)
+    def _meta(self, index: Tensor) -> dict:
+        return dict(
+            classes=self.classes,
+            groups=self.groups[index],
+            group_names=self.group_names,
+            name=self.name,
+            split=self.split,
+            mean=self.mean,
+            std=self.std,
+        )
 
     @cached_property
-    def digests(self)->Tensor:
+    def digests(self) -> Tensor:
         "A hash of each image's pixels, (N,) int64"
-        return torch.tensor([_digest(np.ascontiguousarray(self._image(i).numpy())) for i in range(len(self))], dtype=torch.int64)
+        return torch.tensor(
+            [_digest(np.ascontiguousarray(self._image(i).numpy())) for i in range(len(self))], dtype=torch.int64
+        )
 
-    def _pixel_digest(self, sha)->None: sha.update(self.digests.numpy().tobytes())
+    def _pixel_digest(self, sha) -> None:
+        sha.update(self.digests.numpy().tobytes())
 
     @cached_property
-    def fingerprint(self)->str:
+    def fingerprint(self) -> str:
         "A hash of every image and label (groups left out): how stored maps know the data they were made from"
         sha = hashlib.sha256(self.labels.numpy().tobytes())
         self._pixel_digest(sha)
         return sha.hexdigest()[:16]
 
-    def origin(self,
-        fingerprint:str,  # of the data set that this may be a part of
-    )->Tensor|None:       # (n,) int64; None where this was not taken from it by `subset`
+    @property
+    def is_part(self) -> bool:
+        "Whether `subset` took this from another data set, and says so"
+        return bool(self._origins)
+
+    def origin(
+        self,
+        fingerprint: str,  # of the data set that this may be a part of
+    ) -> Tensor | None:  # (n,) int64; None where this was not taken from it by `subset`
         "Say which positions of another data set these samples are"
         for whole, kept in self._origins:
-            if fingerprint == (whole if isinstance(whole, str) else whole.fingerprint): return kept
+            if fingerprint == (whole if isinstance(whole, str) else whole.fingerprint):
+                return kept
         return None
 
-    def __getstate__(self)->dict:
+    def __getstate__(self) -> dict:
         "What a worker process gets: images and labels, not what this is a part of"
-        return self.__dict__ | {"_origins": tuple((whole, kept) for whole, kept in self._origins if isinstance(whole, str))}
+        return self.__dict__ | {
+            "_origins": tuple((whole, kept) for whole, kept in self._origins if isinstance(whole, str))
+        }
 
-    def __repr__(self)->str:
+    def __repr__(self) -> str:
         title = f"{self.name}/{self.split}" if self.split else self.name
         return f"{title} ({len(self):,} images, {len(self.classes)} classes)"
 
 # %% ../nbs/api/00_data.ipynb #4ca070cd
 class ArrayDataset(ImageDataset):
     "Images that lie in memory as one uint8 tensor"
-    def __init__(self,
-        images:Tensor,           # (N, 3, H, W) uint8
-        labels:Any,              # (N,) class indices
-        classes:Sequence[str],   # a name for each class
-        **meta:Any,              # see `ImageDataset`
+
+    def __init__(
+        self,
+        images: Tensor,  # (N, 3, H, W) uint8
+        labels: Any,  # (N,) class indices
+        classes: Sequence[str],  # a name for each class
+        **meta: Any,  # see `ImageDataset`
     ):
         if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"images must be (N, 3, H, W) uint8, got {tuple(images.shape)} {images.dtype}")
         super().__init__(labels, classes, **meta)
-        if len(images) != len(self.labels): raise ValueError(f"{len(images)} images for {len(self.labels)} labels")
+        if len(images) != len(self.labels):
+            raise ValueError(f"{len(images)} images for {len(self.labels)} labels")
         self.images = images
 
-    def _image(self, index): return self.images[index]
+    def _image(self, index):
+        return self.images[index]
 
-    def subset(self, index:Sequence[int]|Tensor)->"ArrayDataset":
+    def subset(self, index: Sequence[int] | Tensor) -> "ArrayDataset":
         "Only the samples at `index`, renumbered from 0"
         index = self._positions(index)
         return self._part(ArrayDataset(self.images[index], self.labels[index], **self._meta(index)), index)
 
-    def _known_as(self): return self.fingerprint  # not the whole itself: its pixels would stay in memory
+    def _known_as(self):
+        return self.fingerprint  # not the whole itself: its pixels would stay in memory
 
 # %% ../nbs/api/00_data.ipynb #da7a000b
 DECODING = 2  # raised whenever the same file comes out as other pixels: kept decoded images and fingerprints hold it
@@ -265,60 +315,70 @@ _DEEP = {"I", "F", "I;16", "I;16B", "I;16L", "I;16N"}  # Pillow's modes of more 
 
 # %% ../nbs/api/00_data.ipynb #da7a000c
 def check_window(
-    window:Sequence[float]|None,      # (low, high), in the values that a file stores; None for the format's range
-)->tuple[float, float]|None:
+    window: Sequence[float] | None,  # (low, high), in the values that a file stores; None for the format's range
+) -> tuple[float, float] | None:
     "Return a window as two numbers; raises `ValueError` where it is none"
-    if window is None: return None
-    try: low, high = (float(value) for value in window)
-    except (TypeError, ValueError): low, high = math.nan, math.nan
+    if window is None:
+        return None
+    try:
+        low, high = (float(value) for value in window)
+    except (TypeError, ValueError):
+        low, high = math.nan, math.nan
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ValueError(f"window must be two numbers, the lower first, such as (0, 4095); got {window!r}")
     return low, high
 
 # %% ../nbs/api/00_data.ipynb #da7a000d
 def check_background(
-    background:str,           # a colour by name or as #rrggbb
-)->tuple[int, int, int]:      # red, green, blue, 0..255
+    background: str,  # a colour by name or as #rrggbb
+) -> tuple[int, int, int]:  # red, green, blue, 0..255
     "Read a colour; raises `ValueError` where it is none"
-    try: return ImageColor.getrgb(str(background))[:3]
+    try:
+        return ImageColor.getrgb(str(background))[:3]
     except ValueError:
         raise ValueError(f"background must be a colour such as white, black or #808080, got {background!r}") from None
 
 # %% ../nbs/api/00_data.ipynb #da7a000e
 def format_range(
-    image:Image.Image,         # as Pillow opened it, of more than 8 bits
-)->tuple[float, float]|None:   # the lowest and the highest value; None where none is stated that would be of use
+    image: Image.Image,  # as Pillow opened it, of more than 8 bits
+) -> tuple[float, float] | None:  # the lowest and the highest value; None where none is stated that would be of use
     "Say what values a file's format can hold: 0 to 65535 for 16 bits"
     bits, tags = 16, getattr(image, "tag_v2", {})
     if image.format == "TIFF":
         bits, signed = int(tags.get(258, (1,))[0]), tags.get(339, (1,))[0] == 2
-        if signed or bits > 16: return None
-    elif image.mode == "I" and image.format not in ("PNG", "PPM"): return None
-    if image.mode == "F" or image.format not in ("TIFF", "PNG", "PPM", "JPEG2000", None): return None
-    return 0., 2. ** bits - 1
+        if signed or bits > 16:
+            return None
+    elif image.mode == "I" and image.format not in ("PNG", "PPM"):
+        return None
+    if image.mode == "F" or image.format not in ("TIFF", "PNG", "PPM", "JPEG2000", None):
+        return None
+    return 0.0, 2.0**bits - 1
 
 # %% ../nbs/api/00_data.ipynb #da7a000f
 def _depth_problem(
-    image:Image.Image,                  # as Pillow opened it, not yet decoded
-    window:tuple[float, float]|None,
-)->str|None:
+    image: Image.Image,  # as Pillow opened it, not yet decoded
+    window: tuple[float, float] | None,
+) -> str | None:
     "Say why an image of more than 8 bits cannot be brought to 8, or None"
     if image.mode in _DEEP:
-        if window is not None or format_range(image) is not None: return None
+        if window is not None or format_range(image) is not None:
+            return None
         kind = "floats" if image.mode == "F" else "32-bit or signed integers"
         return f"its values are {kind}, and nothing says which is black and which is white: give window=(low, high)"
-    if window is None: return None
+    if window is None:
+        return None
     bits = max(getattr(image, "tag_v2", {}).get(258, (8,)))
-    if bits <= 8 and not (image.format == "PNG" and any("16" in str(tile[3]) for tile in image.tile)): return None
+    if bits <= 8 and not (image.format == "PNG" and any("16" in str(tile[3]) for tile in image.tile)):
+        return None
     return "window= is for images of one channel, this one has colour of 16 bits a channel: convert it to 8 bits"
 
 # %% ../nbs/api/00_data.ipynb #da7a0010
 def _rescaled(
-    image:Image.Image,                  # of a mode in `_DEEP`
-    window:tuple[float, float]|None,    # (low, high); None for the format's range
-)->Image.Image:                         # grey, 8 bits
+    image: Image.Image,  # of a mode in `_DEEP`
+    window: tuple[float, float] | None,  # (low, high); None for the format's range
+) -> Image.Image:  # grey, 8 bits
     "Bring `low`..`high` to 0..255; what lies beyond is cut off, what is no number becomes `low`"
-    low, high = window or format_range(image) or (0., 0.)
+    low, high = window or format_range(image) or (0.0, 0.0)
     inverted = getattr(image, "tag_v2", {}).get(262) == 0  # TIFF's "white is zero": Pillow turns it at 8 bits alone
     values = np.nan_to_num(np.asarray(image).astype(np.float64), nan=low, posinf=high, neginf=low)
     values = ((values.clip(low, high) - low) * (255 / (high - low))).round().astype(np.uint8)
@@ -326,16 +386,19 @@ def _rescaled(
 
 # %% ../nbs/api/00_data.ipynb #da7a0011
 def to_rgb(
-    image:Image.Image,                  # as Pillow opened it
-    window:Sequence[float]|None=None,   # (low, high) of images of more than 8 bits; None for their format's range
-    background:str="white",             # the colour that is put behind transparent parts
-)->Image.Image:                         # RGB, 8 bits a channel
+    image: Image.Image,  # as Pillow opened it
+    window: Sequence[float] | None = None,  # (low, high) of images of more than 8 bits; None for their format's range
+    background: str = "white",  # the colour that is put behind transparent parts
+) -> Image.Image:  # RGB, 8 bits a channel
     "Bring an image of any mode to RGB; raises `ValueError` where that needs a word from you"
     window, colour = check_window(window), check_background(background)
     problem = _depth_problem(image, window)
-    if problem: raise ValueError(problem)
-    if image.mode in _DEEP: return _rescaled(image, window).convert("RGB")
-    if not image.has_transparency_data: return image.convert("RGB")
+    if problem:
+        raise ValueError(problem)
+    if image.mode in _DEEP:
+        return _rescaled(image, window).convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
     behind = Image.new("RGBA", image.size, (*colour, 255))
     return Image.alpha_composite(behind, image.convert("RGBA")).convert("RGB")
 
@@ -343,7 +406,7 @@ def to_rgb(
 _NO_PICTURES = {"BUFR", "CUR", "EPS", "FTEX", "GBR", "GRIB", "HDF5", "ICNS", "ICO", "IPTC", "MPEG", "PCD", "WMF"}
 
 # %% ../nbs/api/00_data.ipynb #da7a0017
-def image_suffixes()->set[str]:
+def image_suffixes() -> set[str]:
     "Name the suffixes that are read, in lower case: Pillow's, and those of openers registered with it, pictures alone"
     known = Image.registered_extensions()
     return {suffix for suffix, kind in known.items() if kind in Image.OPEN and kind not in _NO_PICTURES}
@@ -353,50 +416,59 @@ _CONVERT = "convert it to PNG"
 _HEIF = "convert it to JPEG, or install pillow-heif and call pillow_heif.register_heif_opener() first"
 _DICOM = "read it with pydicom, apply its window and save it as PNG"
 _ADVICE = {".dcm": _DICOM, ".dicom": _DICOM, ".heic": _HEIF, ".heif": _HEIF, ".hif": _HEIF}
-_ADVICE |= dict.fromkeys((".svg", ".nii", ".nrrd", ".mha", ".czi", ".nd2", ".lif", ".svs", ".jxl", ".exr", ".npy"), _CONVERT)
+_ADVICE |= dict.fromkeys(
+    (".svg", ".nii", ".nrrd", ".mha", ".czi", ".nd2", ".lif", ".svs", ".jxl", ".exr", ".npy"), _CONVERT
+)
 _ADVICE |= dict.fromkeys((".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"), _CONVERT)
 
 # %% ../nbs/api/00_data.ipynb #da7a0019
-def _decoding_problem(path:str|os.PathLike, error:Exception)->str:
+def _decoding_problem(path: str | os.PathLike, error: Exception) -> str:
     "Say in one line why a file cannot be decoded, and where we know what to do about its format, that"
     suffix = Path(path).suffix.lower()
     known = suffix in _ADVICE and suffix not in image_suffixes()
     return f"cannot be decoded as an image ({error or type(error).__name__}){f': {_ADVICE[suffix]}' if known else ''}"
 
 # %% ../nbs/api/00_data.ipynb #da7a001b
-def _upright(rgb:Image.Image, file:Image.Image)->Image.Image:
+def _upright(rgb: Image.Image, file: Image.Image) -> Image.Image:
     "Turn an image as its file says (EXIF); Pillow has turned a TIFF by then, and says so in its tags"
     rgb.getexif()[0x0112] = file.getexif().get(0x0112, 1)
     return ImageOps.exif_transpose(rgb)
 
 # %% ../nbs/api/00_data.ipynb #da7a001c
-def _opened(path:str|os.PathLike)->Image.Image:
+def _opened(path: str | os.PathLike) -> Image.Image:
     "Open an image file"
     image = Image.open(path)
-    if image.format == "TIFF": image.filename = ""  # else Pillow maps an uncompressed 16-bit file that is to be turned with its sides exchanged
+    if image.format == "TIFF":
+        image.filename = (
+            ""  # else Pillow maps an uncompressed 16-bit file that is to be turned with its sides exchanged
+        )
     return image
 
 # %% ../nbs/api/00_data.ipynb #a8a61dce
 def read_image(
-    path:str|os.PathLike,               # any format Pillow reads
-    resize:int|None=256,                # shorter side after resizing, in pixels; None keeps the size
-    crop:int|None=224,                  # side of the centre crop, in pixels; None crops nothing
-    window:Sequence[float]|None=None,   # (low, high) of images of more than 8 bits; None for their format's range
-    background:str="white",             # the colour that is put behind transparent parts
-)->Tensor:                              # (3, H, W) uint8
+    path: str | os.PathLike,  # any format Pillow reads
+    resize: int | None = 256,  # shorter side after resizing, in pixels; None keeps the size
+    crop: int | None = 224,  # side of the centre crop, in pixels; None crops nothing
+    window: Sequence[float] | None = None,  # (low, high) of images of more than 8 bits; None for their format's range
+    background: str = "white",  # the colour that is put behind transparent parts
+) -> Tensor:  # (3, H, W) uint8
     "Decode `path` (its first frame) to RGB, turn it upright, resize its shorter side, crop its centre"
     from torchvision.transforms.v2 import functional as TF
+
     window, _ = check_window(window), check_background(background)
     try:
-        with _opened(path) as file: image = _upright(to_rgb(file, window, background), file)
+        with _opened(path) as file:
+            image = _upright(to_rgb(file, window, background), file)
     except Exception as error:  # Pillow's decoders raise a dozen kinds
         raise DatasetError(str(path), [_decoding_problem(path, error)]) from error
-    if resize is not None: image = TF.resize(image, [resize], antialias=True)
-    if crop is not None: image = TF.center_crop(image, [crop, crop])
+    if resize is not None:
+        image = TF.resize(image, [resize], antialias=True)
+    if crop is not None:
+        image = TF.center_crop(image, [crop, crop])
     return TF.pil_to_tensor(image)
 
 # %% ../nbs/api/00_data.ipynb #da7a001e
-def cache_folder()->Path:
+def cache_folder() -> Path:
     "Where decoded images and hashes of files are kept: $MASKTUNE_CACHE, or the user's cache folder"
     own = os.environ.get("MASKTUNE_CACHE")
     return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "masktune"
@@ -404,59 +476,70 @@ def cache_folder()->Path:
 # %% ../nbs/api/00_data.ipynb #da7a001f
 class _DigestStore:
     "Hashes of files that were read before, by path, size and dates; without a writable folder it forgets"
+
     def __init__(self):
         self.file = cache_folder() / "digests.sqlite"
 
-    def _open(self)->sqlite3.Connection:
+    def _open(self) -> sqlite3.Connection:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(self.file, timeout=10)
         connection.execute("CREATE TABLE IF NOT EXISTS digests (path TEXT PRIMARY KEY, state TEXT, digest INTEGER)")
         return connection
 
-    def get(self, states:Mapping[str, str])->dict[str, int]:
+    def get(self, states: Mapping[str, str]) -> dict[str, int]:
         "The hashes of those files whose size and dates are what they were"
         found, paths = {}, list(states)
         try:
             with closing(self._open()) as connection:
                 for start in range(0, len(paths), 500):
-                    some = paths[start:start + 500]
+                    some = paths[start : start + 500]
                     query = f"SELECT path, state, digest FROM digests WHERE path IN ({','.join('?' * len(some))})"
-                    found |= {path: digest for path, state, digest in connection.execute(query, some) if states[path] == state}
-        except (sqlite3.Error, OSError): pass
+                    found |= {
+                        path: digest for path, state, digest in connection.execute(query, some) if states[path] == state
+                    }
+        except (sqlite3.Error, OSError):
+            pass
         return found
 
-    def put(self, rows:Sequence[tuple[str, str, int]])->None:
+    def put(self, rows: Sequence[tuple[str, str, int]]) -> None:
         "Keep hashes; two processes may do so at once"
-        if not rows: return
+        if not rows:
+            return
         try:
             with closing(self._open()) as connection, connection:
                 connection.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?)", rows)
-        except (sqlite3.Error, OSError): pass
+        except (sqlite3.Error, OSError):
+            pass
 
 # %% ../nbs/api/00_data.ipynb #da7a0020
-def _file_state(path:str)->str:
+def _file_state(path: str) -> str:
     "Size, date of contents and date of change: who overwrites a file and sets its date back still changes the last"
     status = os.stat(path)
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 # %% ../nbs/api/00_data.ipynb #da7a0021
-def _read_digest(path:str)->int:
+def _read_digest(path: str) -> int:
     "Hash one file; raises `DatasetError` where it cannot be read"
-    try: return _digest(Path(path).read_bytes())
-    except OSError as error: raise DatasetError(path, [f"cannot be read ({error.strerror})"]) from None
+    try:
+        return _digest(Path(path).read_bytes())
+    except OSError as error:
+        raise DatasetError(path, [f"cannot be read ({error.strerror})"]) from None
 
 # %% ../nbs/api/00_data.ipynb #da7a0022
 def file_digests(
-    paths:Sequence[str|os.PathLike],  # N files
-)->Tensor:                            # (N,) int64
+    paths: Sequence[str | os.PathLike],  # N files
+) -> Tensor:  # (N,) int64
     "Hash files' contents; a file is read once, and again when its size or a date has changed"
     names = [os.path.abspath(path) for path in paths]
-    try: states = {name: _file_state(name) for name in names}
-    except OSError as error: raise DatasetError(str(error.filename), [f"cannot be read ({error.strerror})"]) from None
+    try:
+        states = {name: _file_state(name) for name in names}
+    except OSError as error:
+        raise DatasetError(str(error.filename), [f"cannot be read ({error.strerror})"]) from None
     store = _DigestStore()
     known = store.get(states)
     new = [name for name in states if name not in known]
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool: known |= dict(zip(new, pool.map(_read_digest, new), strict=True))
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        known |= dict(zip(new, pool.map(_read_digest, new), strict=True))
     settled = time.time_ns() - 2_000_000_000  # a file that changed this moment may change again within its date's grain
     store.put([(name, states[name], known[name]) for name in new if max(map(int, states[name].split()[1:])) < settled])
     return torch.tensor([known[name] for name in names], dtype=torch.int64)
@@ -464,32 +547,37 @@ def file_digests(
 # %% ../nbs/api/00_data.ipynb #c816ba16
 class FileDataset(ImageDataset):
     "Images that lie on disk, decoded when they are asked for"
-    def __init__(self,
-        paths:Sequence[str|os.PathLike],  # one file per image
-        labels:Any,                       # (N,) class indices
-        classes:Sequence[str],            # a name for each class
+
+    def __init__(
+        self,
+        paths: Sequence[str | os.PathLike],  # one file per image
+        labels: Any,  # (N,) class indices
+        classes: Sequence[str],  # a name for each class
         *,
-        resize:int|None=256,              # shorter side after resizing, in pixels
-        crop:int|None=224,                # side of the centre crop, in pixels
-        window:Sequence[float]|None=None, # (low, high) of images of more than 8 bits; None for their format's range
-        background:str="white",           # the colour that is put behind transparent parts
-        mean:Sequence[float]=IMAGENET_MEAN,
-        std:Sequence[float]=IMAGENET_STD,
-        **meta:Any,                       # see `ImageDataset`
+        resize: int | None = 256,  # shorter side after resizing, in pixels
+        crop: int | None = 224,  # side of the centre crop, in pixels
+        window: Sequence[float]
+        | None = None,  # (low, high) of images of more than 8 bits; None for their format's range
+        background: str = "white",  # the colour that is put behind transparent parts
+        mean: Sequence[float] = IMAGENET_MEAN,
+        std: Sequence[float] = IMAGENET_STD,
+        **meta: Any,  # see `ImageDataset`
     ):
         super().__init__(labels, classes, mean=mean, std=std, **meta)
         self.paths, self.resize, self.crop = [Path(p) for p in paths], resize, crop
         self.window, self.background = check_window(window), background
         check_background(background)
-        if len(self.paths) != len(self.labels): raise ValueError(f"{len(self.paths)} paths for {len(self.labels)} labels")
+        if len(self.paths) != len(self.labels):
+            raise ValueError(f"{len(self.paths)} paths for {len(self.labels)} labels")
 
-    def _reading(self)->dict[str, Any]:
+    def _reading(self) -> dict[str, Any]:
         return dict(resize=self.resize, crop=self.crop, window=self.window, background=self.background)
 
-    def _image(self, index): return read_image(self.paths[index], **self._reading())
+    def _image(self, index):
+        return read_image(self.paths[index], **self._reading())
 
     @cached_property
-    def digests(self)->Tensor:
+    def digests(self) -> Tensor:
         "A hash of each file's contents, (N,) int64: neither its name nor its place counts"
         return file_digests(self.paths)
 
@@ -499,98 +587,126 @@ class FileDataset(ImageDataset):
         sha.update(f"{DECODING}:{self.resize}:{self.crop}:{self.window}:{colour}\n".encode())
         super()._pixel_digest(sha)
 
-    def subset(self, index:Sequence[int]|Tensor)->"FileDataset":
+    def subset(self, index: Sequence[int] | Tensor) -> "FileDataset":
         "Only the samples at `index`, renumbered from 0"
         index = self._positions(index)
         paths = [self.paths[i] for i in index.tolist()]
         return self._part(FileDataset(paths, self.labels[index], **self._reading(), **self._meta(index)), index)
 
 # %% ../nbs/api/00_data.ipynb #da7a0024
-def _told_labels(pairs:Any)->list[Any]|None:
+def _told_labels(pairs: Any) -> list[Any] | None:
     "The labels a data set names without decoding an image, its `target_transform` applied; None where it names none"
     if isinstance(pairs, Subset):
         below = _told_labels(pairs.dataset)
         return None if below is None else [below[i] for i in pairs.indices]
     targets = getattr(pairs, "targets", None)
-    if targets is None: return None
+    if targets is None:
+        return None
     transform = getattr(pairs, "target_transform", None)
     return [target if transform is None else transform(target) for target in targets]
 
 # %% ../nbs/api/00_data.ipynb #da7a0025
-def _agrees(pairs:Any, told:Sequence[Any])->bool:
+def _agrees(pairs: Any, told: Sequence[Any]) -> bool:
     "Whether one pair of each class, of at most a hundred, has the label that was told"
-    if len(told) != len(pairs): return False
+    if len(told) != len(pairs):
+        return False
     try:
         first = {float(label): i for i, label in reversed(list(enumerate(told)))}
         return all(float(pairs[i][1]) == label for label, i in list(first.items())[:100])
-    except (TypeError, ValueError, RuntimeError): return False  # no single numbers
+    except (TypeError, ValueError, RuntimeError):
+        return False  # no single numbers
 
 # %% ../nbs/api/00_data.ipynb #da7a0026
-def _labels_of(pairs:Any)->tuple[list[Any], bool]:
+def _labels_of(pairs: Any) -> tuple[list[Any], bool]:
     "Each pair's label, and whether they are the ones that `classes` names: told, where one pair of each class agrees"
     told = _told_labels(pairs)
-    if told is not None and _agrees(pairs, told): return told, _is_untouched(pairs)
+    if told is not None and _agrees(pairs, told):
+        return told, _is_untouched(pairs)
     return [pairs[i][1] for i in range(len(pairs))], told is None and _is_untouched(pairs)
 
 # %% ../nbs/api/00_data.ipynb #da7a0027
-def _is_untouched(pairs:Any)->bool:
+def _is_untouched(pairs: Any) -> bool:
     "Whether labels are numbered as `classes` is"
-    while isinstance(pairs, Subset): pairs = pairs.dataset
+    while isinstance(pairs, Subset):
+        pairs = pairs.dataset
     return getattr(pairs, "target_transform", None) is None
 
 # %% ../nbs/api/00_data.ipynb #da7a0028
-def _classes_of(pairs:Any)->Sequence[str]|None:
+def _classes_of(pairs: Any) -> Sequence[str] | None:
     "The names a data set, or the one it is a part of, gives its classes"
-    while isinstance(pairs, Subset): pairs = pairs.dataset
+    while isinstance(pairs, Subset):
+        pairs = pairs.dataset
     return getattr(pairs, "classes", None) or None
 
 # %% ../nbs/api/00_data.ipynb #da7a0029
-def _whole_numbers(labels:Any)->Tensor:
+def _whole_numbers(labels: Any) -> Tensor:
     "Labels in any form as (N,) numbers; raises `ValueError` where one is no single number"
-    if isinstance(labels, Tensor): return labels
-    try: numbers = [label.item() if hasattr(label, "item") else label for label in labels]
-    except (RuntimeError, ValueError) as error: raise ValueError(f"each label must be one whole number ({error})") from None
+    if isinstance(labels, Tensor):
+        return labels
+    try:
+        numbers = [label.item() if hasattr(label, "item") else label for label in labels]
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"each label must be one whole number ({error})") from None
     strange = [label for label in numbers if not isinstance(label, (int, float))]
-    if strange: raise ValueError(f"each label must be one whole number, got {strange[0]!r}: pass labels= as class indices")
+    if strange:
+        raise ValueError(f"each label must be one whole number, got {strange[0]!r}: pass labels= as class indices")
     return torch.tensor(numbers, dtype=torch.float64 if any(isinstance(n, float) for n in numbers) else torch.int64)
 
 # %% ../nbs/api/00_data.ipynb #5a6330fe
 class PairsDataset(ImageDataset):
     "Any map-style data set of `(image, label)` pairs, images as PIL or as uint8 tensors of one size"
-    def __init__(self,
-        pairs:Any,                         # `pairs[i]` is `(image, label)`; `len(pairs)` works
-        classes:Sequence[str]|None=None,   # a name for each class; default: `pairs.classes`, else their numbers
+
+    def __init__(
+        self,
+        pairs: Any,  # `pairs[i]` is `(image, label)`; `len(pairs)` works
+        classes: Sequence[str] | None = None,  # a name for each class; default: `pairs.classes`, else their numbers
         *,
-        labels:Any=None,                   # (N,) class indices; default: `pairs.targets`, where the pairs agree, else each is asked
-        transform:Callable[[Any], Any]|None=None,  # deterministic: resize, crop; never augmentation
-        window:Sequence[float]|None=None,  # (low, high) of PIL images of more than 8 bits; None for their format's range
-        background:str="white",            # the colour that is put behind transparent parts of PIL images
-        **meta:Any,                        # see `ImageDataset`
+        labels: Any = None,  # (N,) class indices; default: `pairs.targets`, where the pairs agree, else each is asked
+        transform: Callable[[Any], Any] | None = None,  # deterministic: resize, crop; never augmentation
+        window: Sequence[float]
+        | None = None,  # (low, high) of PIL images of more than 8 bits; None for their format's range
+        background: str = "white",  # the colour that is put behind transparent parts of PIL images
+        **meta: Any,  # see `ImageDataset`
     ):
         named = True
-        if labels is None: labels, named = _labels_of(pairs)
+        if labels is None:
+            labels, named = _labels_of(pairs)
         labels = _whole_numbers(labels)
-        if classes is None: classes = _classes_of(pairs) if named else None
-        if classes is None: classes = [str(c) for c in range(int(labels.max()) + 1 if len(labels) else 0)]
+        if classes is None:
+            classes = _classes_of(pairs) if named else None
+        if classes is None:
+            classes = [str(c) for c in range(int(labels.max()) + 1 if len(labels) else 0)]
         super().__init__(labels, classes, **{"name": type(pairs).__name__, **meta})
         self.pairs, self.transform, self.window, self.background = pairs, transform, check_window(window), background
         check_background(background)
 
     def _image(self, index):
         from torchvision.transforms.v2 import functional as TF
+
         image = self.pairs[index][0]
-        if self.transform is not None: image = self.transform(image)
-        if isinstance(image, Image.Image): image = TF.pil_to_tensor(to_rgb(image, self.window, self.background))
+        if self.transform is not None:
+            image = self.transform(image)
+        if isinstance(image, Image.Image):
+            image = TF.pil_to_tensor(to_rgb(image, self.window, self.background))
         if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
             got = f"{tuple(image.shape)} {image.dtype}" if isinstance(image, Tensor) else type(image).__name__
-            raise ValueError(f"{self.name}: image {index} must be PIL or a (3, H, W) uint8 tensor, got {got}: leave normalisation to the model")
+            raise ValueError(
+                f"{self.name}: image {index} must be PIL or a (3, H, W) uint8 tensor, got {got}: "
+                "leave normalisation to the model"
+            )
         return image
 
-    def subset(self, index:Sequence[int]|Tensor)->"PairsDataset":
+    def subset(self, index: Sequence[int] | Tensor) -> "PairsDataset":
         "Only the samples at `index`, renumbered from 0"
         index = self._positions(index)
-        part = PairsDataset(Subset(self.pairs, index.tolist()), labels=self.labels[index], transform=self.transform,
-                            window=self.window, background=self.background, **self._meta(index))
+        part = PairsDataset(
+            Subset(self.pairs, index.tolist()),
+            labels=self.labels[index],
+            transform=self.transform,
+            window=self.window,
+            background=self.background,
+            **self._meta(index),
+        )
         return self._part(part, index)
 
 # %% ../nbs/api/00_data.ipynb #a09e1c02
@@ -598,9 +714,9 @@ AUGMENTATIONS = ("none", "flip", "crop-flip", "crop-flip-wide", "crop-flip-colou
 
 # %% ../nbs/api/00_data.ipynb #a09e1c05
 def _light(
-    image:Tensor,      # (3, H, W) uint8, on any device
-    std:float=0.05,    # of the noise along each principal component, images in 0..1
-)->Tensor:             # (3, H, W) uint8, on the same device
+    image: Tensor,  # (3, H, W) uint8, on any device
+    std: float = 0.05,  # of the noise along each principal component, images in 0..1
+) -> Tensor:  # (3, H, W) uint8, on the same device
     "Shift an image's colour along the principal components of ImageNet's (Krizhevsky et al., 2012, section 4.1)"
     values = torch.tensor([0.2175, 0.0188, 0.0045])
     vectors = torch.tensor([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
@@ -609,222 +725,297 @@ def _light(
 
 # %% ../nbs/api/00_data.ipynb #a09e1c03
 def make_augmentation(
-    name:str|Callable[[Tensor], Tensor],  # one of `AUGMENTATIONS`, or a function that is returned as it is
-    size:tuple[int, int],                 # (H, W) of the images, kept
-)->Callable[[Tensor], Tensor]|None:       # (3, H, W) uint8 -> the same; None for none
+    name: str | Callable[[Tensor], Tensor],  # one of `AUGMENTATIONS`, or a function that is returned as it is
+    size: tuple[int, int],  # (H, W) of the images, kept
+) -> Callable[[Tensor], Tensor] | None:  # (3, H, W) uint8 -> the same; None for none
     "Build a random augmentation that draws from PyTorch's generator; raises `ValueError` for an unknown name"
-    if callable(name): return name
+    if callable(name):
+        return name
     look_up("augmentation", name, AUGMENTATIONS)
-    if name == "none": return None
+    if name == "none":
+        return None
     from torchvision.transforms import v2
+
     flip = v2.RandomHorizontalFlip()
-    if name == "flip": return flip
-    def crop(**options): return v2.RandomResizedCrop(tuple(size), antialias=True, **options)
-    return v2.Compose({"crop-flip": [crop(scale=(0.7, 1.), ratio=(0.75, 4/3)), flip],
-                       "crop-flip-wide": [crop(scale=(0.7, 1.), ratio=(1., 4/3)), flip],
-                       "crop-flip-colour": [crop(), flip, v2.ColorJitter(0.1, 0.1, 0.1), _light],
-                       "affine-flip": [flip, v2.RandomAffine(15, translate=(0.1, 0.1))],
-                       "pad-crop": [v2.RandomCrop(tuple(size), padding=4)]}[name])
+    if name == "flip":
+        return flip
+
+    def crop(**options):
+        return v2.RandomResizedCrop(tuple(size), antialias=True, **options)
+
+    return v2.Compose(
+        {
+            "crop-flip": [crop(scale=(0.7, 1.0), ratio=(0.75, 4 / 3)), flip],
+            "crop-flip-wide": [crop(scale=(0.7, 1.0), ratio=(1.0, 4 / 3)), flip],
+            "crop-flip-colour": [crop(), flip, v2.ColorJitter(0.1, 0.1, 0.1), _light],
+            "affine-flip": [flip, v2.RandomAffine(15, translate=(0.1, 0.1))],
+            "pad-crop": [v2.RandomCrop(tuple(size), padding=4)],
+        }[name]
+    )
 
 # %% ../nbs/api/00_data.ipynb #2d1bae2e
 def stratified_split(
-    labels:Any,                  # (N,) class indices
-    fractions:Sequence[float],   # the parts' shares, sum at most 1
-    seed:int=0,
-)->list[Tensor]:                 # one sorted index tensor per part
+    labels: Any,  # (N,) class indices
+    fractions: Sequence[float],  # the parts' shares, sum at most 1
+    seed: int = 0,
+) -> list[Tensor]:  # one sorted index tensor per part
     "Split positions at random into parts that hold the same share of every class"
     labels = torch.as_tensor(labels)
     if min(fractions) < 0 or sum(fractions) > 1 + 1e-9:
         raise ValueError(f"fractions must be at least 0 and sum to at most 1, got {list(fractions)}")
     generator = torch.Generator().manual_seed(seed)
-    parts:list[list[Tensor]] = [[] for _ in fractions]
+    parts: list[list[Tensor]] = [[] for _ in fractions]
     for label in labels.unique():
         positions = (labels == label).nonzero().flatten()
         positions = positions[torch.randperm(len(positions), generator=generator)]
-        edges = (torch.tensor([0., *fractions], dtype=torch.float64).cumsum(0) * len(positions)).round().long().tolist()
-        for part, start, end in zip(parts, edges, edges[1:], strict=False): part.append(positions[start:end])
+        edges = (
+            (torch.tensor([0.0, *fractions], dtype=torch.float64).cumsum(0) * len(positions)).round().long().tolist()
+        )
+        for part, start, end in zip(parts, edges, edges[1:], strict=False):
+            part.append(positions[start:end])
     return [torch.cat(part).sort().values if part else torch.empty(0, dtype=torch.int64) for part in parts]
 
 # %% ../nbs/api/00_data.ipynb #da7a002a
 class _Facts(NamedTuple):
     "What one look at an image file tells, whatever window it will be read with"
-    problem:str|None=None                       # why it cannot be read at all
-    ranged:str|None=None                        # why it cannot be read without a window
-    unranged:str|None=None                      # why it cannot be read with one
-    frames:int=1                                # or pages
-    transparent:bool=False                      # some pixel is
-    extremes:tuple[float, float]|None=None      # lowest and highest value of an image of more than 8 bits
 
-_checked:dict[tuple[str, int, int], _Facts] = {}  # by path, size, mtime: files that were decoded without complaint
+    problem: str | None = None  # why it cannot be read at all
+    ranged: str | None = None  # why it cannot be read without a window
+    unranged: str | None = None  # why it cannot be read with one
+    frames: int = 1  # or pages
+    transparent: bool = False  # some pixel is
+    extremes: tuple[float, float] | None = None  # lowest and highest value of an image of more than 8 bits
+
+
+_checked: dict[tuple[str, int, int], _Facts] = {}  # by path, size, mtime: files that were decoded without complaint
 
 # %% ../nbs/api/00_data.ipynb #da7a002b
 _FRAMES = ("GIF", "PNG", "WEBP", "TIFF", "AVIF")  # formats whose further frames a user may have meant
 
 # %% ../nbs/api/00_data.ipynb #da7a002c
-def _look(path:Path)->_Facts:
+def _look(path: Path) -> _Facts:
     "Decode one file and say what it is; raises what Pillow raises"
     with _opened(path) as image:
-        ranged, unranged = _depth_problem(image, None), _depth_problem(image, (0., 1.))
+        ranged, unranged = _depth_problem(image, None), _depth_problem(image, (0.0, 1.0))
         frames = getattr(image, "n_frames", 1) if image.format in _FRAMES else 1
-        if image.format == "JPEG": image.draft("RGB", (max(image.width // 8, 1), max(image.height // 8, 1)))  # at an eighth: enough to meet a broken end
+        if image.format == "JPEG":
+            image.draft(
+                "RGB", (max(image.width // 8, 1), max(image.height // 8, 1))
+            )  # at an eighth: enough to meet a broken end
         image.load()
         extremes = None
         if image.mode in _DEEP:
             values = np.asarray(image)
             extremes = float(np.nanmin(values)), float(np.nanmax(values))
-        elif image.mode not in ("1", "L", "P", "RGB", "RGBA", "CMYK"): to_rgb(image)  # a mode that has no way to RGB is met here
-        transparent = image.has_transparency_data and image.mode not in _DEEP and image.convert("RGBA").getextrema()[3][0] < 255
+        elif image.mode not in ("1", "L", "P", "RGB", "RGBA", "CMYK"):
+            to_rgb(image)  # a mode that has no way to RGB is met here
+        transparent = (
+            image.has_transparency_data and image.mode not in _DEEP and image.convert("RGBA").getextrema()[3][0] < 255
+        )
     return _Facts(None, ranged, unranged, frames, transparent, extremes)
 
 # %% ../nbs/api/00_data.ipynb #0f288a49
-def _image_facts(path:Path)->_Facts:
+def _image_facts(path: Path) -> _Facts:
     "What is known of one image file, its problem if it has one"
-    try: status = path.stat()
-    except FileNotFoundError: return _Facts(f"missing image: {path}")
-    except OSError as error: return _Facts(f"unreadable image: {path} ({error.strerror})")
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return _Facts(f"missing image: {path}")
+    except OSError as error:
+        return _Facts(f"unreadable image: {path} ({error.strerror})")
     key = (str(path), status.st_size, status.st_mtime_ns)
-    if key in _checked: return _checked[key]
-    if status.st_size == 0: return _Facts(f"empty image file: {path}")
-    try: facts = _look(path)
-    except Exception as error: return _Facts(f"undecodable image: {path} {_decoding_problem(path, error)}")  # Pillow's decoders raise a dozen kinds
+    if key in _checked:
+        return _checked[key]
+    if status.st_size == 0:
+        return _Facts(f"empty image file: {path}")
+    try:
+        facts = _look(path)
+    except Exception as error:
+        return _Facts(
+            f"undecodable image: {path} {_decoding_problem(path, error)}"
+        )  # Pillow's decoders raise a dozen kinds
     _checked[key] = facts
     return facts
 
 # %% ../nbs/api/00_data.ipynb #da7a002d
-def _few(paths:Sequence[Any], limit:int=3)->str:
+def _few(paths: Sequence[Any], limit: int = 3) -> str:
     "Some of many, by name"
     shown = ", ".join(str(path) for path in paths[:limit])
     return shown if len(paths) <= limit else f"{shown} and {len(paths) - limit:,} more"
 
 # %% ../nbs/api/00_data.ipynb #da7a002e
-def _depth_notes(paths:Sequence[Path], facts:Sequence[_Facts], window:tuple[float, float]|None)->list[Finding]:
+def _depth_notes(paths: Sequence[Path], facts: Sequence[_Facts], window: tuple[float, float] | None) -> list[Finding]:
     "Tell of images of more than 8 bits that would come out black, or all of one colour"
     deep = [(path, fact.extremes) for path, fact in zip(paths, facts, strict=True) if fact.extremes is not None]
     if window is not None:
         outside = [path for path, (low, high) in deep if high <= window[0] or low >= window[1]]
-        return [Finding(f"no value lies within window={window}, each comes out in one colour: {_few(outside)}", False)] if outside else []
+        return (
+            [Finding(f"no value lies within window={window}, each comes out in one colour: {_few(outside)}", False)]
+            if outside
+            else []
+        )
     ranged = [fact.extremes[1] for fact in facts if fact.extremes is not None and not fact.ranged]
-    top = max(ranged, default=0.)
-    bits = next((bits for bits in (8, 10, 12, 14) if top < 2 ** bits), None)
-    if not ranged or bits is None: return []
-    return [Finding(f"{len(ranged):,} images of 16 bits hold no value above {top:g}, so they come out almost black: "
-                    f"if their values are {bits} bits, give window=(0, {2 ** bits - 1})", False)]
+    top = max(ranged, default=0.0)
+    bits = next((bits for bits in (8, 10, 12, 14) if top < 2**bits), None)
+    if not ranged or bits is None:
+        return []
+    return [
+        Finding(
+            f"{len(ranged):,} images of 16 bits hold no value above {top:g}, so they come out almost black: "
+            f"if their values are {bits} bits, give window=(0, {2**bits - 1})",
+            False,
+        )
+    ]
 
 # %% ../nbs/api/00_data.ipynb #8dbce04f
 def check_images(
-    paths:Sequence[str|os.PathLike],    # image files
-    workers:int|None=None,              # threads; default: one per processor
-    window:Sequence[float]|None=None,   # what they will be read with, see `read_image`
-    background:str="white",             # likewise
-)->list[Finding]:                       # those that refuse, in the order of `paths`, then notes; empty when all is well
+    paths: Sequence[str | os.PathLike],  # image files
+    workers: int | None = None,  # threads; default: one per processor
+    window: Sequence[float] | None = None,  # what they will be read with, see `read_image`
+    background: str = "white",  # likewise
+) -> list[Finding]:  # those that refuse, in the order of `paths`, then notes; empty when all is well
     "List every image that is missing or cannot be decoded, and what of the others may surprise"
     files, window, _ = [Path(path) for path in paths], check_window(window), check_background(background)
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool: facts = list(pool.map(_image_facts, files))
+    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+        facts = list(pool.map(_image_facts, files))
     findings = []
     for path, fact in zip(files, facts, strict=True):
         depth = fact.ranged if window is None else fact.unranged
-        if fact.problem: findings.append(Finding(fact.problem))
-        elif depth: findings.append(Finding(f"undecodable image: {path}: {depth}"))
+        if fact.problem:
+            findings.append(Finding(fact.problem))
+        elif depth:
+            findings.append(Finding(f"undecodable image: {path}: {depth}"))
     several = [path for path, fact in zip(files, facts, strict=True) if fact.frames > 1]
-    if several: findings.append(Finding(f"several frames or pages, the first is taken: {_few(several)}", False))
+    if several:
+        findings.append(Finding(f"several frames or pages, the first is taken: {_few(several)}", False))
     clear = [path for path, fact in zip(files, facts, strict=True) if fact.transparent]
-    if clear: findings.append(Finding(f"transparent parts, shown on {background} (background= names another): {_few(clear)}", False))
+    if clear:
+        findings.append(
+            Finding(f"transparent parts, shown on {background} (background= names another): {_few(clear)}", False)
+        )
     return findings + _depth_notes(files, facts, window)
 
 # %% ../nbs/api/00_data.ipynb #ce23b4f6
 class _Row(NamedTuple):
-    path:Path
-    label:str
-    group:str|None=None
+    path: Path
+    label: str
+    group: str | None = None
 
 # %% ../nbs/api/00_data.ipynb #da7a0032
 def class_order(
-    labels:Iterable[str],                    # as found
-    classes:Sequence[str]|str|None=None,     # the order stated, names in a list or between commas; it may name more than were found
-    numeric:bool=True,                       # whole numbers by their value; else everything as text, as torchvision's ImageFolder does
-)->list[str]:
+    labels: Iterable[str],  # as found
+    classes: Sequence[str]
+    | str
+    | None = None,  # the order stated, names in a list or between commas; it may name more than were found
+    numeric: bool = True,  # whole numbers by their value; else everything as text, as torchvision's ImageFolder does
+) -> list[str]:
     "Put classes in order: as stated, else whole numbers by value, else as text"
     if classes is not None:
         stated = classes.split(",") if isinstance(classes, str) else list(classes)
         names = [unicodedata.normalize("NFC", str(name)).strip() for name in stated]
         twice = [name for name, times in Counter(names).items() if times > 1 or not name]
-        if twice: raise ValueError(f"classes must be names, each once, got {twice[0]!r} in {names}")
+        if twice:
+            raise ValueError(f"classes must be names, each once, got {twice[0]!r} in {names}")
         return names
     found = sorted(set(labels))
     whole = numeric and all(re.fullmatch(r"[+-]?\d+(\.0+)?", label) for label in found)
     return sorted(found, key=float) if whole else found
 
 # %% ../nbs/api/00_data.ipynb #da7a0034
-def _label_findings(table:Mapping[str, Sequence[_Row]], classes:Sequence[str], stated:bool)->list[Finding]:
+def _label_findings(table: Mapping[str, Sequence[_Row]], classes: Sequence[str], stated: bool) -> list[Finding]:
     "Labels that no class stands for, classes that a split lacks, names that differ in nothing one sees"
     findings, unknown = [], {}
     for part, rows in table.items():
         for row in rows:
-            if row.label not in classes: unknown.setdefault((row.label, part), []).append(row.path)
+            if row.label not in classes:
+                unknown.setdefault((row.label, part), []).append(row.path)
     where = f"is none of classes={list(classes)}" if stated else "is not in the training split"
-    for (label, part), paths in unknown.items(): findings.append(Finding(f"label {label!r} {where}: {_few(paths)} (split {part})"))
-    if len(classes) < 2: findings.append(Finding(f"a classifier needs at least two classes, found {list(classes) or 'none'}"))
+    for (label, part), paths in unknown.items():
+        findings.append(Finding(f"label {label!r} {where}: {_few(paths)} (split {part})"))
+    if len(classes) < 2:
+        findings.append(Finding(f"a classifier needs at least two classes, found {list(classes) or 'none'}"))
     for part, rows in table.items():
         absent = [label for label in classes if label not in {row.label for row in rows}]
-        if absent and rows: findings.append(Finding(f"no image of class {_few(absent)} in split {part}", False))
+        if absent and rows:
+            findings.append(Finding(f"no image of class {_few(absent)} in split {part}", False))
     alike = Counter(" ".join(label.casefold().split()) for label in classes)
     double = [label for label in classes if alike[" ".join(label.casefold().split())] > 1]
-    if double: findings.append(Finding(f"classes that differ in capitals or spaces alone: {', '.join(map(repr, double))}: are they one?", False))
+    if double:
+        findings.append(
+            Finding(
+                f"classes that differ in capitals or spaces alone: {', '.join(map(repr, double))}: are they one?", False
+            )
+        )
     return findings
 
 # %% ../nbs/api/00_data.ipynb #da7a0035
 def copies_between(
-    parts:Mapping[str, Sequence[Path]],  # files by split
-)->list[tuple[str, str, Path, Path]]:    # split, split, file, file
+    parts: Mapping[str, Sequence[Path]],  # files by split
+) -> list[tuple[str, str, Path, Path]]:  # split, split, file, file
     "Find byte-for-byte copies of one image in two splits"
     files = [(part, path) for part, paths in parts.items() for path in paths]
-    first:dict[int, tuple[str, Path]] = {}
+    first: dict[int, tuple[str, Path]] = {}
     found = []
     for (part, path), digest in zip(files, file_digests([path for _, path in files]).tolist(), strict=True):
         before, same = first.setdefault(digest, (part, path))
-        if before != part: found.append((before, part, same, path))
+        if before != part:
+            found.append((before, part, same, path))
     return found
 
 # %% ../nbs/api/00_data.ipynb #da7a0036
-def _duplicates(table:Mapping[str, Sequence[_Row]])->list[Finding]:
+def _duplicates(table: Mapping[str, Sequence[_Row]]) -> list[Finding]:
     "Files named twice, and copies: between splits they refuse, in a table that is yet to be split they are told"
     rows = [row for part in table.values() for row in part]
     twice = [(path, times) for path, times in Counter(os.path.realpath(row.path) for row in rows).items() if times > 1]
     findings = [Finding(f"duplicated path ({times} times): {path}") for path, times in twice]
-    if twice or not all(row.path.is_file() for row in rows): return findings
+    if twice or not all(row.path.is_file() for row in rows):
+        return findings
     between = copies_between({part: [row.path for row in held] for part, held in table.items()})
     findings += [Finding(f"byte-for-byte copies in {a} and {b}: {one} and {other}") for a, b, one, other in between]
     if len(table) == 1:
         copies = len(rows) - len(file_digests([row.path for row in rows]).unique())
-        if copies: findings.append(Finding(f"{copies:,} images are byte-for-byte copies of others: a random split may put an image and its copy on both sides", False))
+        if copies:
+            findings.append(
+                Finding(
+                    f"{copies:,} images are byte-for-byte copies of others: "
+                    "a random split may put an image and its copy on both sides",
+                    False,
+                )
+            )
     return findings
 
 # %% ../nbs/api/00_data.ipynb #da7a0037
-def _parts(table:Mapping[str, list[_Row]], classes:Sequence[str], val_fraction:float, test_fraction:float, seed:int)->dict[str, list[_Row]]:
+def _parts(
+    table: Mapping[str, list[_Row]], classes: Sequence[str], val_fraction: float, test_fraction: float, seed: int
+) -> dict[str, list[_Row]]:
     "The splits of a table, those that it does not name taken from the training images"
-    if "val" in table: return dict(table)
+    if "val" in table:
+        return dict(table)
     shares = {"val": val_fraction} if "test" in table else {"val": val_fraction, "test": test_fraction}
     labels = [classes.index(row.label) for row in table["train"]]
     pieces = stratified_split(labels, [1 - sum(shares.values()), *shares.values()], seed=seed)
-    taken = {part: [table["train"][i] for i in piece.tolist()] for part, piece in zip(("train", *shares), pieces, strict=True)}
+    taken = {
+        part: [table["train"][i] for i in piece.tolist()]
+        for part, piece in zip(("train", *shares), pieces, strict=True)
+    }
     return dict(table) | taken
 
 # %% ../nbs/api/00_data.ipynb #0b3f6e40
 def _open_table(
-    name:str,                          # folder or csv
-    where:Path,                        # its place
-    table:Mapping[str, list[_Row]],    # rows by split, train among them
-    split:str,                         # the one that is asked for
-    findings:Iterable[str],            # what is known already
+    name: str,  # folder or csv
+    where: Path,  # its place
+    table: Mapping[str, list[_Row]],  # rows by split, train among them
+    split: str,  # the one that is asked for
+    findings: Iterable[str],  # what is known already
     *,
-    classes:Sequence[str]|str|None,    # the order stated
-    numeric:bool,                      # see `class_order`
-    val_fraction:float,
-    test_fraction:float,
-    seed:int,
-    check:bool,
-    **reading:Any,                     # as `FileDataset` takes it
-)->FileDataset:
+    classes: Sequence[str] | str | None,  # the order stated
+    numeric: bool,  # see `class_order`
+    val_fraction: float,
+    test_fraction: float,
+    seed: int,
+    check: bool,
+    **reading: Any,  # as `FileDataset` takes it
+) -> FileDataset:
     "One split of a table of image files, everything about the whole table checked first"
     order = class_order([row.label for row in table["train"]], classes, numeric)
     findings = [*findings, *_label_findings(table, order, classes is not None)]
@@ -837,184 +1028,289 @@ def _open_table(
     chosen = parts[_split_asked(name, where, split, parts)]
     groups = sorted({row.group for part in table.values() for row in part if row.group is not None})
     numbers = {group: i for i, group in enumerate(groups)} | {None: -1}
-    return FileDataset([row.path for row in chosen], [order.index(row.label) for row in chosen], order,
-                       groups=[numbers[row.group] for row in chosen], group_names=groups, name=Path(where).stem or name, split=split, **reading)
+    return FileDataset(
+        [row.path for row in chosen],
+        [order.index(row.label) for row in chosen],
+        order,
+        groups=[numbers[row.group] for row in chosen],
+        group_names=groups,
+        name=Path(where).stem or name,
+        split=split,
+        **reading,
+    )
 
 # %% ../nbs/api/00_data.ipynb #da7a0039
-_SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "validate": "val", "dev": "val",
-           "test": "test", "testing": "test", "tests": "test"}
+_SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "validate": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+    "tests": "test",
+}
 
 # %% ../nbs/api/00_data.ipynb #da7a003a
 def split_named(
-    name:str,      # of a folder, or in a CSV: training_set, Val, test-images
-)->str|None:       # train, val or test
+    name: str,  # of a folder, or in a CSV: training_set, Val, test-images
+) -> str | None:  # train, val or test
     "Say which split a name stands for, or None"
     words = [word for word in re.split(r"[\W_]+", name.lower()) if word]
     words = [word for word in words if word not in ("set", "data", "dataset", "images", "imgs", "split")]
     return _SPLITS.get(re.sub(r"(?<=.)(set|data)$", "", words[0])) if len(words) == 1 else None
 
 # %% ../nbs/api/00_data.ipynb #da7a003c
-def _split_asked(name:str, where:Path, split:str, parts:Iterable[str])->str:
+def _split_asked(name: str, where: Path, split: str, parts: Iterable[str]) -> str:
     "Which part a split's name means: validation is val; raises `ValueError` for one that is not there"
     part = split_named(split) or split
-    if part in parts: return part
+    if part in parts:
+        return part
     if part == "test" and "val" in parts:
-        raise ValueError(f"{name} at {where} has no test split, only {', '.join(parts)}: add one, or measure on 'validation', which is its val split")
+        raise ValueError(
+            f"{name} at {where} has no test split, only {', '.join(parts)}: "
+            "add one, or measure on 'validation', which is its val split"
+        )
     return look_up(f"split of {name}", split, parts)
 
 # %% ../nbs/api/00_data.ipynb #da7a003d
-_HIDDEN = {"__macosx", "@eadir", "#recycle", "@recycle", "$recycle.bin", "lost+found", "system volume information", "__pycache__",
-           "thumbs.db", "ehthumbs.db", "desktop.ini"}  # what systems and servers leave behind
+_HIDDEN = {
+    "__macosx",
+    "@eadir",
+    "#recycle",
+    "@recycle",
+    "$recycle.bin",
+    "lost+found",
+    "system volume information",
+    "__pycache__",
+    "thumbs.db",
+    "ehthumbs.db",
+    "desktop.ini",
+}  # what systems and servers leave behind
 
 # %% ../nbs/api/00_data.ipynb #da7a003e
-def _entries(folder:Path)->list[Path]:
+def _entries(folder: Path) -> list[Path]:
     "What lies in a folder, sorted, without what is hidden; raises `DatasetError` where it cannot be listed"
-    try: entries = sorted(folder.iterdir())
-    except OSError as error: raise DatasetError(str(folder), [f"this folder cannot be read ({error.strerror})"]) from None
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise DatasetError(str(folder), [f"this folder cannot be read ({error.strerror})"]) from None
     return [entry for entry in entries if not entry.name.startswith(".") and entry.name.lower() not in _HIDDEN]
 
 # %% ../nbs/api/00_data.ipynb #da7a003f
 def _files_below(
-    folder:Path,
-    above:Sequence[str]=(),  # real paths of the folders it lies in: a link to one of them would never end
-)->list[Path]:
+    folder: Path,
+    above: Sequence[str] = (),  # real paths of the folders it lies in: a link to one of them would never end
+) -> list[Path]:
     "Every file below a folder at any depth, links to folders followed"
     here = os.path.realpath(folder)
-    if here in above: return []
+    if here in above:
+        return []
     entries = _entries(folder)
     return [file for entry in entries for file in (_files_below(entry, (*above, here)) if entry.is_dir() else [entry])]
 
 # %% ../nbs/api/00_data.ipynb #da7a0040
-def _left_out(files:Sequence[Path])->list[Finding]:
+def _left_out(files: Sequence[Path]) -> list[Finding]:
     "Say which files among class folders are not read: images in a format we cannot read refuse, others are told"
-    kinds = Counter(file.suffix.lower() or "no suffix" for file in files)
-    findings = [Finding(f"{kinds[kind]:,} {kind} files cannot be read, {next(f for f in files if f.suffix.lower() == kind)} is the first: {_ADVICE[kind]}")
-                for kind in sorted(kinds) if kind in _ADVICE]
-    others = [f"{kinds[kind]:,} {kind}" for kind in sorted(kinds) if kind not in _ADVICE]
-    if others: findings.append(Finding(f"left out, as they are no images: {', '.join(others)} ({_few([f for f in files if f.suffix.lower() not in _ADVICE], 1)})", False))
+    by_kind: dict[str, list[Path]] = {}
+    for file in files:
+        by_kind.setdefault(file.suffix.lower() or "no suffix", []).append(file)
+    findings = [
+        Finding(f"{len(held):,} {kind} files cannot be read, {held[0]} is the first: {_ADVICE[kind]}")
+        for kind, held in sorted(by_kind.items())
+        if kind in _ADVICE
+    ]
+    others = {kind: held for kind, held in sorted(by_kind.items()) if kind not in _ADVICE}
+    if others:
+        counts = ", ".join(f"{len(held):,} {kind}" for kind, held in others.items())
+        first = next(iter(others.values()))[0]
+        findings.append(Finding(f"left out, as they are no images: {counts} (such as {first})", False))
     return findings
 
 # %% ../nbs/api/00_data.ipynb #19710e50
 def _class_rows(
-    folders:Sequence[Path],      # class folders
-    findings:list[Finding],      # what is found goes here
-)->list[_Row]:
+    folders: Sequence[Path],  # class folders
+    findings: list[Finding],  # what is found goes here
+) -> list[_Row]:
     "Every image of class folders, at any depth; a class's name is its folder's"
     rows, suffixes, others = [], image_suffixes(), []
     for folder in folders:
         files = _files_below(folder)
         images = [file for file in files if file.suffix.lower() in suffixes]
         others += [file for file in files if file.suffix.lower() not in suffixes]
-        if not images: findings.append(Finding(f"class folder with no image: {folder}"))
+        if not images:
+            findings.append(Finding(f"class folder with no image: {folder}"))
         rows += [_Row(file, unicodedata.normalize("NFC", folder.name).strip()) for file in images]
     findings += _left_out(others)
     return rows
 
 # %% ../nbs/api/00_data.ipynb #da7a0041
 def show_tree(
-    root:str|os.PathLike,  # a folder
-    depth:int=3,           # levels shown
-    width:int=6,           # entries shown per folder
-)->list[str]:              # one line per entry, indented
+    root: str | os.PathLike,  # a folder
+    depth: int = 3,  # levels shown
+    width: int = 6,  # entries shown per folder
+) -> list[str]:  # one line per entry, indented
     "List a folder as a tree, long listings cut short"
+
     def lines(folder, level):
-        try: entries = sorted(os.scandir(folder), key=lambda e: (not e.is_dir(), e.name))
-        except OSError as error: return [f"{'  ' * level}({error.strerror})"]
+        try:
+            entries = sorted(os.scandir(folder), key=lambda e: (not e.is_dir(), e.name))
+        except OSError as error:
+            return [f"{'  ' * level}({error.strerror})"]
         found = []
         for entry in entries[:width]:
             found.append(f"{'  ' * level}{entry.name}{'/' if entry.is_dir() else ''}")
-            if entry.is_dir() and level + 1 < depth: found += lines(entry.path, level + 1)
-        if len(entries) > width: found.append(f"{'  ' * level}... {len(entries) - width:,} more")
+            if entry.is_dir() and level + 1 < depth:
+                found += lines(entry.path, level + 1)
+        if len(entries) > width:
+            found.append(f"{'  ' * level}... {len(entries) - width:,} more")
         return found or [f"{'  ' * level}(empty)"]
+
     return lines(root, 0)
 
 # %% ../nbs/api/00_data.ipynb #da7a0042
-def _nested(folders:Sequence[Path])->list[str]:
-    "Names of sub-folders that two class folders share, where that makes it unclear which of both levels are the classes"
+def _nested(folders: Sequence[Path]) -> list[str]:
+    "Names of sub-folders that two class folders share, where it makes unclear which level are the classes"
     names = Counter(entry.name for folder in folders for entry in _entries(folder) if entry.is_dir())
     shared = [name for name, times in names.items() if times > 1]
     return shared if len(shared) > 1 or any(split_named(name) for name in shared) else []
 
 # %% ../nbs/api/00_data.ipynb #da7a0043
-def _layout(root:Path)->tuple[dict[str, list[Path]], list[Finding]]:
-    "Class folders by split (all of them train's where none is named), and findings; raises `DatasetError` with the tree where it is unclear"
+def _layout(root: Path) -> tuple[dict[str, list[Path]], list[Finding]]:
+    """Class folders by split (all of them train's where none is named), and findings.
+
+    Raises `DatasetError` with the tree where it is unclear."""
     tops = [entry for entry in _entries(root) if entry.is_dir()]
-    named = [(split_named(folder.name), folder) for folder in tops if split_named(folder.name) and _holds_folders(folder)]
-    layout:dict[str, list[Path]] = {part: [] for part, _ in named} or {"train": tops}
-    for part, folder in named: layout[part] += [entry for entry in _entries(folder) if entry.is_dir()]
+    named = [
+        (split_named(folder.name), folder) for folder in tops if split_named(folder.name) and _holds_folders(folder)
+    ]
+    layout: dict[str, list[Path]] = {part: [] for part, _ in named} or {"train": tops}
+    for part, folder in named:
+        layout[part] += [entry for entry in _entries(folder) if entry.is_dir()]
     unclear = _unclear(named, layout)
-    if unclear: raise DatasetError(f"folder at {root}", unclear, "\n".join(["    found:", *(f"    {line}" for line in show_tree(root))]))
+    if unclear:
+        raise DatasetError(
+            f"folder at {root}", unclear, "\n".join(["    found:", *(f"    {line}" for line in show_tree(root))])
+        )
     beside = [folder.name for folder in tops if named and folder not in [held for _, held in named]]
-    findings = [Finding(f"left out, as they lie beside the splits and hold no class folders for one: {_few(beside)}", False)] if beside else []
-    return layout, findings + [Finding(f"split folder with no class folder: {folder}") for part, folder in named if not layout[part]]
+    findings = (
+        [Finding(f"left out, as they lie beside the splits and hold no class folders for one: {_few(beside)}", False)]
+        if beside
+        else []
+    )
+    return layout, findings + [
+        Finding(f"split folder with no class folder: {folder}") for part, folder in named if not layout[part]
+    ]
 
 # %% ../nbs/api/00_data.ipynb #da7a0044
-def _holds_folders(folder:Path)->bool:
+def _holds_folders(folder: Path) -> bool:
     "Whether a folder holds folders, or nothing: one of images alone is a class, whatever its name"
     entries = _entries(folder)
     return not entries or any(entry.is_dir() for entry in entries)
 
 # %% ../nbs/api/00_data.ipynb #da7a0045
-def _unclear(named:Sequence[tuple[str|None, Path]], layout:Mapping[str, Sequence[Path]])->list[str]:
+def _unclear(named: Sequence[tuple[str | None, Path]], layout: Mapping[str, Sequence[Path]]) -> list[str]:
     "Why a tree leaves open what is a split and what a class"
     problems = []
     parts = [part for part, _ in named]
     for part in sorted({part for part in parts if parts.count(part) > 1}):
-        problems.append(f"two folders are the {part} split: {', '.join(folder.name for held, folder in named if held == part)}")
+        problems.append(
+            f"two folders are the {part} split: {', '.join(folder.name for held, folder in named if held == part)}"
+        )
     if named and "train" not in parts:
-        problems.append(f"{', '.join(folder.name for _, folder in named)} without train: name the folder of training images train")
+        problems.append(
+            f"{', '.join(folder.name for _, folder in named)} without train: name the folder of training images train"
+        )
     for folders in layout.values():
         shared = _nested(folders)
-        if not shared: continue
-        problems.append(f"{_few([folder.name for folder in folders])} hold the same folders ({_few(shared)}): which of them are the classes? "
-                        "Name splits train, val and test, give the folder one level below as root, or list the images in a CSV")
+        if not shared:
+            continue
+        problems.append(
+            f"{_few([folder.name for folder in folders])} hold the same folders ({_few(shared)}): "
+            "which of them are the classes? "
+            "Name splits train, val and test, give the folder one level below as root, or list the images in a CSV"
+        )
     return problems
 
 # %% ../nbs/api/00_data.ipynb #da7a0046
-def _loose(root:Path, layout:Mapping[str, Sequence[Path]])->list[Finding]:
+def _loose(root: Path, layout: Mapping[str, Sequence[Path]]) -> list[Finding]:
     "Tell of images that lie beside class folders and so belong to no class"
     places = {root} | {folder.parent for folders in layout.values() for folder in folders}
     suffixes = image_suffixes()
-    images = [entry for place in sorted(places) for entry in _entries(place) if entry.suffix.lower() in suffixes and not entry.is_dir()]
+    images = [
+        entry
+        for place in sorted(places)
+        for entry in _entries(place)
+        if entry.suffix.lower() in suffixes and not entry.is_dir()
+    ]
     return [Finding(f"left out, as they lie in no class folder: {_few(images)}", False)] if images else []
 
 # %% ../nbs/api/00_data.ipynb #da7a0047
-def _existing_folder(root:str|os.PathLike|None)->Path:
-    if root is None: raise DatasetError("folder", ["root is missing: name the folder that holds the class folders"])
-    if not Path(root).is_dir(): raise DatasetError(f"folder at {root}", ["there is no such folder"])
+def _existing_folder(root: str | os.PathLike | None) -> Path:
+    if root is None:
+        raise DatasetError("folder", ["root is missing: name the folder that holds the class folders"])
+    if not Path(root).is_dir():
+        raise DatasetError(f"folder at {root}", ["there is no such folder"])
     return Path(root)
 
 # %% ../nbs/api/00_data.ipynb #f1729257
 def open_folder(
-    split:str="train",                     # train, val or test; validation is val
-    root:str|os.PathLike|None=None,        # `root/CLASS/*.jpg`, or `root/train/CLASS/*.jpg` beside `val` and `test`
+    split: str = "train",  # train, val or test; validation is val
+    root: str | os.PathLike | None = None,  # `root/CLASS/*.jpg`, or `root/train/CLASS/*.jpg` beside `val` and `test`
     *,
-    size:int=224,                          # side of the square images the model gets, in pixels
-    classes:Sequence[str]|None=None,       # the order of classes; default: as text, as torchvision's ImageFolder does
-    window:Sequence[float]|None=None,      # (low, high) of images of more than 8 bits; None for their format's range
-    background:str="white",                # the colour that is put behind transparent parts
-    seed:int=0,                            # for splits that are not on disk
-    val_fraction:float=0.15,               # share of the training images, when there is no val folder
-    test_fraction:float=0.15,              # likewise, when there is neither a val nor a test folder
-    check:bool=True,                       # decode every image once before anything else
-    mean:Sequence[float]=IMAGENET_MEAN,
-    std:Sequence[float]=IMAGENET_STD,
-)->FileDataset:
+    size: int = 224,  # side of the square images the model gets, in pixels
+    classes: Sequence[str] | None = None,  # the order of classes; default: as text, as torchvision's ImageFolder does
+    window: Sequence[float] | None = None,  # (low, high) of images of more than 8 bits; None for their format's range
+    background: str = "white",  # the colour that is put behind transparent parts
+    seed: int = 0,  # for splits that are not on disk
+    val_fraction: float = 0.15,  # share of the training images, when there is no val folder
+    test_fraction: float = 0.15,  # likewise, when there is neither a val nor a test folder
+    check: bool = True,  # decode every image once before anything else
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+) -> FileDataset:
     "Open a folder with one sub-folder per class; raises `DatasetError` with every problem found"
     root = _existing_folder(root)
     layout, findings = _layout(root)
     table = {part: _class_rows(folders, findings) for part, folders in layout.items()}
     findings += _loose(root, layout)
     if not table["train"] and not any(finding.refuses for finding in findings):
-        findings.append(Finding("no class folder with images: expected CLASS/image.jpg or train/CLASS/image.jpg below it"))
+        findings.append(
+            Finding("no class folder with images: expected CLASS/image.jpg or train/CLASS/image.jpg below it")
+        )
     names = {row.label for row in table["train"]}
     if classes is None and class_order(names) != class_order(names, numeric=False):
-        findings.append(Finding(f"class folders are numbers and ordered as text, {_few(sorted(names))}, as torchvision's ImageFolder does: classes= states another order", False))
-    return _open_table("folder", root, table, split, findings, classes=classes, numeric=False, seed=seed, val_fraction=val_fraction, test_fraction=test_fraction, check=check,
-                       resize=round(size * 256 / 224), crop=size, window=check_window(window), background=background, mean=mean, std=std)
+        findings.append(
+            Finding(
+                f"class folders are numbers and ordered as text, {_few(sorted(names))}, "
+                "as torchvision's ImageFolder does: classes= states another order",
+                False,
+            )
+        )
+    return _open_table(
+        "folder",
+        root,
+        table,
+        split,
+        findings,
+        classes=classes,
+        numeric=False,
+        seed=seed,
+        val_fraction=val_fraction,
+        test_fraction=test_fraction,
+        check=check,
+        resize=round(size * 256 / 224),
+        crop=size,
+        window=check_window(window),
+        background=background,
+        mean=mean,
+        std=std,
+    )
 
 # %% ../nbs/api/00_data.ipynb #da7a004b
-def _csv_records(root:Path)->list[tuple[int, dict[str, str]]]:
+def _csv_records(root: Path) -> list[tuple[int, dict[str, str]]]:
     "The lines of a CSV by their number, values stripped; raises `DatasetError` where it is none"
     where = f"csv at {root}"
     try:
@@ -1024,62 +1320,106 @@ def _csv_records(root:Path)->list[tuple[int, dict[str, str]]]:
             reader.fieldnames = found
             missing = [column for column in ("path", "label") if column not in found]
             hint = ": columns are separated by commas" if len(found) == 1 and re.search(r"[;\t|]", found[0]) else ""
-            if missing: raise DatasetError(where, [f"no column {' and no column '.join(map(repr, missing))}: found {found or 'an empty file'}{hint}"])
-            return [(reader.line_num, {key: (value or "").strip() for key, value in record.items() if key is not None})
-                    for record in reader]
-    except (UnicodeDecodeError, csv.Error) as error: raise DatasetError(where, [f"is no CSV in UTF-8 ({error})"]) from None
+            if missing:
+                raise DatasetError(
+                    where,
+                    [f"no column {' and no column '.join(map(repr, missing))}: found {found or 'an empty file'}{hint}"],
+                )
+            return [
+                (reader.line_num, {key: (value or "").strip() for key, value in record.items() if key is not None})
+                for record in reader
+            ]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(where, [f"is no CSV in UTF-8 ({error})"]) from None
 
 # %% ../nbs/api/00_data.ipynb #da7a004c
-def _csv_table(root:Path, base:Path)->tuple[dict[str, list[_Row]], list[Finding]]:
+def _csv_table(root: Path, base: Path) -> tuple[dict[str, list[_Row]], list[Finding]]:
     "The rows of a CSV by split, and what is wrong with its lines"
     table, findings = {"train": []}, []
     for line, values in _csv_records(root):
         empty = [column for column in ("path", "label") if not values[column]]
         part = split_named(values["split"]) if "split" in values else "train"
-        if empty: findings.append(Finding(f"line {line}: empty {' and '.join(empty)}"))
-        elif part is None: findings.append(Finding(f"line {line}: split {values['split']!r} is none of train, val, test"))
-        else: table.setdefault(part, []).append(_Row(base / values["path"], unicodedata.normalize("NFC", values["label"]), values.get("group") or None))
+        if empty:
+            findings.append(Finding(f"line {line}: empty {' and '.join(empty)}"))
+        elif part is None:
+            findings.append(Finding(f"line {line}: split {values['split']!r} is none of train, val, test"))
+        else:
+            table.setdefault(part, []).append(
+                _Row(base / values["path"], unicodedata.normalize("NFC", values["label"]), values.get("group") or None)
+            )
     return table, findings
 
 # %% ../nbs/api/00_data.ipynb #da7a004d
-def _existing_csv(root:str|os.PathLike|None)->Path:
-    if root is None: raise DatasetError("csv", ["root is missing: name the CSV file"])
-    if not Path(root).is_file(): raise DatasetError(f"csv at {root}", ["there is no such file"])
+def _existing_csv(root: str | os.PathLike | None) -> Path:
+    if root is None:
+        raise DatasetError("csv", ["root is missing: name the CSV file"])
+    if not Path(root).is_file():
+        raise DatasetError(f"csv at {root}", ["there is no such file"])
     return Path(root)
 
 # %% ../nbs/api/00_data.ipynb #311e66b5
 def open_csv(
-    split:str="train",                       # train, val or test; validation is val
-    root:str|os.PathLike|None=None,          # the CSV file: columns `path`, `label`, and if you like `split` and `group`
+    split: str = "train",  # train, val or test; validation is val
+    root: str | os.PathLike | None = None,  # the CSV file: columns `path`, `label`, and if you like `split` and `group`
     *,
-    images:str|os.PathLike|None=None,        # what relative paths start from; default: the CSV's folder
-    size:int=224,                            # side of the square images the model gets, in pixels
-    classes:Sequence[str]|None=None,         # the order of classes; default: whole numbers by value, else as text
-    window:Sequence[float]|None=None,        # (low, high) of images of more than 8 bits; None for their format's range
-    background:str="white",                  # the colour that is put behind transparent parts
-    seed:int=0,                              # for splits the CSV does not name
-    val_fraction:float=0.15,                 # share of the training rows, when no row says val
-    test_fraction:float=0.15,                # likewise, when no row says val or test
-    check:bool=True,                         # decode every image once before anything else
-    mean:Sequence[float]=IMAGENET_MEAN,
-    std:Sequence[float]=IMAGENET_STD,
-)->FileDataset:
+    images: str | os.PathLike | None = None,  # what relative paths start from; default: the CSV's folder
+    size: int = 224,  # side of the square images the model gets, in pixels
+    classes: Sequence[str] | None = None,  # the order of classes; default: whole numbers by value, else as text
+    window: Sequence[float] | None = None,  # (low, high) of images of more than 8 bits; None for their format's range
+    background: str = "white",  # the colour that is put behind transparent parts
+    seed: int = 0,  # for splits the CSV does not name
+    val_fraction: float = 0.15,  # share of the training rows, when no row says val
+    test_fraction: float = 0.15,  # likewise, when no row says val or test
+    check: bool = True,  # decode every image once before anything else
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+) -> FileDataset:
     "Open the images a CSV lists; raises `DatasetError` with every problem found"
     root = _existing_csv(root)
     table, findings = _csv_table(root, Path(images) if images is not None else root.parent)
-    return _open_table("csv", root, table, split, findings, classes=classes, numeric=True, seed=seed, val_fraction=val_fraction, test_fraction=test_fraction, check=check,
-                       resize=round(size * 256 / 224), crop=size, window=check_window(window), background=background, mean=mean, std=std)
+    return _open_table(
+        "csv",
+        root,
+        table,
+        split,
+        findings,
+        classes=classes,
+        numeric=True,
+        seed=seed,
+        val_fraction=val_fraction,
+        test_fraction=test_fraction,
+        check=check,
+        resize=round(size * 256 / 224),
+        crop=size,
+        window=check_window(window),
+        background=background,
+        mean=mean,
+        std=std,
+    )
 
 # %% ../nbs/api/00_data.ipynb #da7a004f
 def own_test_splits(
-    name:str,                        # folder or csv
-    root:str|os.PathLike|None,       # where it lies
-)->tuple[str, ...]:
+    name: str,  # folder or csv
+    root: str | os.PathLike | None,  # where it lies
+) -> tuple[str, ...]:
     "Name what a user's own images are measured on: test, or validation where val stands alone"
-    if root is None or not Path(root).exists(): return ("test",)  # opening it says what is wrong
-    if name == "folder": parts = set(_layout(_existing_folder(root))[0])
-    else: parts = {split_named(values["split"]) for _, values in _csv_records(_existing_csv(root)) if values.get("split")}
-    if "val" not in parts or "test" in parts: return ("test",)
-    settle(f"{name} at {root}", [Finding("there is no test split: models are measured on the validation split, which chose the checkpoint, so figures are optimistic; "
-                                         "its swapped images are measured as well", False)])
+    if root is None or not Path(root).exists():
+        return ("test",)  # opening it says what is wrong
+    if name == "folder":
+        parts = set(_layout(_existing_folder(root))[0])
+    else:
+        parts = {split_named(values["split"]) for _, values in _csv_records(_existing_csv(root)) if values.get("split")}
+    if "val" not in parts or "test" in parts:
+        return ("test",)
+    settle(
+        f"{name} at {root}",
+        [
+            Finding(
+                "there is no test split: models are measured on the validation split, "
+                "which chose the checkpoint, so figures are optimistic; "
+                "its swapped images are measured as well",
+                False,
+            )
+        ],
+    )
     return ("validation",)

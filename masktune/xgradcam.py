@@ -146,6 +146,12 @@ class SaliencyMaps:
         "Only the maps at `index`, for a part of the data set"
         index = torch.as_tensor(index, dtype=torch.int64)
         if len(index) != len(dataset): raise ValueError(f"{len(index)} positions for {dataset}")
+        origin = dataset.origin(self.data)
+        if origin is None and dataset.is_part and self.data:
+            raise ValueError(f"{dataset} is a part of another data set than {self.dataset}, which these maps were made from")
+        if origin is not None and not torch.equal(origin, index % max(len(self), 1)):
+            raise ValueError(f"these positions of the maps, {index[:5].tolist()} ..., are not those of {dataset}, "
+                             f"{origin[:5].tolist()} ...: give both the same")
         return replace(self, maps=self.maps[index], scale=self.scale[index], predicted=self.predicted[index],
                        confidence=self.confidence[index], data=dataset.fingerprint, dataset=str(dataset))
 

@@ -35,9 +35,14 @@ def is_red(image):
 
 
 def test_biased_mnist_is_the_papers(mnist):
-    train, val, test, biased = (load_dataset("biased-mnist", split, mnist) for split in ("train", "val", "test", "biased-test"))
+    train, val, test, biased = (
+        load_dataset("biased-mnist", split, mnist) for split in ("train", "val", "test", "biased-test")
+    )
     assert [len(d) for d in (train, val, test, biased)] == [160, 40, 50, 50]
-    assert [sum(is_red(train[i].image) for i in range(len(train)) if train.labels[i] == c) for c in (0, 1)] == [79, 1]  # 99 % and 1 % of 80
+    assert [sum(is_red(train[i].image) for i in range(len(train)) if train.labels[i] == c) for c in (0, 1)] == [
+        79,
+        1,
+    ]  # 99 % and 1 % of 80
     assert not any(is_red(test[i].image) for i in range(50))
     assert [is_red(biased[i].image) for i in range(50)] == biased.labels.bool().tolist()
 
@@ -45,8 +50,13 @@ def test_biased_mnist_is_the_papers(mnist):
 @pytest.mark.parametrize("shortcut, groups", [("square", 4), ("background", 4), ("foreground", 4), ("two-squares", 8)])
 def test_variants_keep_labels_and_name_their_groups(mnist, shortcut, groups):
     data = load_dataset("biased-mnist", "train", mnist, shortcut=shortcut)
-    assert len(data.group_names) == groups and torch.equal(data.labels, load_dataset("biased-mnist", "train", mnist).labels)
-    assert not torch.equal(data.images, load_dataset("biased-mnist", "train", mnist, shortcut="square").images) or shortcut == "square"
+    assert len(data.group_names) == groups and torch.equal(
+        data.labels, load_dataset("biased-mnist", "train", mnist).labels
+    )
+    assert (
+        not torch.equal(data.images, load_dataset("biased-mnist", "train", mnist, shortcut="square").images)
+        or shortcut == "square"
+    )
 
 
 def test_splits_do_not_overlap_and_come_back():
@@ -66,7 +76,12 @@ def test_everything_wrong_with_a_folder_is_reported_at_once(pets):
         load_dataset("folder", "train", pets, size=32)
     found = "\n".join(caught.value.problems)
     assert len(caught.value.problems) == 4
-    for text in ("no image: " + str(pets / "bird"), str(pets / "cat" / "0.jpg"), str(broken), "duplicated path (2 times): " + str(pets / "dog" / "5.jpg")):
+    for text in (
+        "no image: " + str(pets / "bird"),
+        str(pets / "cat" / "0.jpg"),
+        str(broken),
+        "duplicated path (2 times): " + str(pets / "dog" / "5.jpg"),
+    ):
         assert text in found
 
 
@@ -107,7 +122,9 @@ def saved(array, path, **options):
     return path
 
 
-@pytest.mark.parametrize("suffix, kind", [("png", "<u2"), ("tif", "<u2"), ("tif", ">u2"), ("jp2", "<u2"), ("pgm", "<u2")])
+@pytest.mark.parametrize(
+    "suffix, kind", [("png", "<u2"), ("tif", "<u2"), ("tif", ">u2"), ("jp2", "<u2"), ("pgm", "<u2")]
+)
 def test_sixteen_bits_keep_their_shades(tmp_path, suffix, kind):
     path = saved((RAMP * 65535).astype(kind), tmp_path / f"ramp.{suffix}")
     assert np.abs(grey(path) - RAMP * 255).max() <= 1
@@ -132,16 +149,31 @@ def packed_tiff(path, content, bits, tags=()):
     "A TIFF by hand, one strip of 64 x 48: Pillow writes none of 12 bits, signed, or with white as zero"
     import struct
 
-    entries = [(256, 4, 64), (257, 4, 48), (258, 3, bits), (259, 3, 1), (262, 3, 1), (273, 4, 8), (277, 3, 1), (278, 4, 48), (279, 4, len(content))]
+    entries = [
+        (256, 4, 64),
+        (257, 4, 48),
+        (258, 3, bits),
+        (259, 3, 1),
+        (262, 3, 1),
+        (273, 4, 8),
+        (277, 3, 1),
+        (278, 4, 48),
+        (279, 4, len(content)),
+    ]
     entries = sorted({tag: (tag, kind, value) for tag, kind, value in [*entries, *tags]}.values())
-    directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHI", tag, kind, 1) + (struct.pack("<HH", value, 0) if kind == 3 else struct.pack("<I", value)) for tag, kind, value in entries)
+    directory = struct.pack("<H", len(entries)) + b"".join(
+        struct.pack("<HHI", tag, kind, 1) + (struct.pack("<HH", value, 0) if kind == 3 else struct.pack("<I", value))
+        for tag, kind, value in entries
+    )
     path.write_bytes(b"II*\0" + struct.pack("<I", 8 + len(content)) + content + directory + b"\0\0\0\0")
     return path
 
 
 def test_tiffs_of_twelve_bits_fill_their_range(tmp_path):
     values = (RAMP * 4095).astype(np.uint16).reshape(-1, 2)
-    packed = np.stack([values[:, 0] >> 4, (values[:, 0] & 15) << 4 | values[:, 1] >> 8, values[:, 1] & 255], 1).astype(np.uint8)
+    packed = np.stack([values[:, 0] >> 4, (values[:, 0] & 15) << 4 | values[:, 1] >> 8, values[:, 1] & 255], 1).astype(
+        np.uint8
+    )
     assert np.abs(grey(packed_tiff(tmp_path / "scan.tif", packed.tobytes(), 12)) - RAMP * 255).max() <= 1
 
 
@@ -186,7 +218,12 @@ def sixteen_bit_colour():
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     row = b"\0" + struct.pack(">3H", 65535, 32896, 0) * 4
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0)) + chunk(b"IDAT", zlib.compress(row * 4)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(row * 4))
+        + chunk(b"IEND", b"")
+    )
 
 
 def transparent(mode):
@@ -204,7 +241,9 @@ def transparent(mode):
     return image.convert(mode)
 
 
-@pytest.mark.parametrize("mode, suffix", [("RGBA", "png"), ("LA", "png"), ("P", "png"), ("P", "gif"), ("RGBA", "webp"), ("RGBA", "tif")])
+@pytest.mark.parametrize(
+    "mode, suffix", [("RGBA", "png"), ("LA", "png"), ("P", "png"), ("P", "gif"), ("RGBA", "webp"), ("RGBA", "tif")]
+)
 def test_transparent_parts_show_the_background_and_no_hidden_colour(tmp_path, mode, suffix):
     image, path = transparent(mode), tmp_path / f"sticker.{suffix}"
     image.save(path, **({"transparency": 0} if mode == "P" else {"lossless": True} if suffix == "webp" else {}))
@@ -276,9 +315,13 @@ def test_a_change_of_decoding_raises_its_version(tmp_path):
     transparent("RGBA").save(tmp_path / "clear.png")
     transparent("P").save(tmp_path / "palette.gif", transparency=0)
     options = {"window.png": {"window": (0, 4095)}}
-    pixels = b"".join(read_image(path, **WHOLE, **options.get(path.name, {})).numpy().tobytes() for path in sorted(tmp_path.iterdir()))
+    pixels = b"".join(
+        read_image(path, **WHOLE, **options.get(path.name, {})).numpy().tobytes() for path in sorted(tmp_path.iterdir())
+    )
     known = {2: -4993267378069585025}
-    assert known.get(masktune.data.DECODING) == masktune.data._digest(pixels), "decoding has changed: raise masktune.data.DECODING and note its pixels here"
+    assert known.get(masktune.data.DECODING) == masktune.data._digest(pixels), (
+        "decoding has changed: raise masktune.data.DECODING and note its pixels here"
+    )
 
 
 # Fingerprints, labels, parts
@@ -389,7 +432,9 @@ def test_targets_that_pairs_contradict_are_not_believed():
     assert data.labels.tolist() == [0, 1] * 5 and data.classes == ["0", "1"]
 
 
-@pytest.mark.parametrize("labels", [[0, -1], [0, 2], [0, 0.5], [0, float("nan")], [[0, 1], [1, 0]], ["a", "b"], [0, None]])
+@pytest.mark.parametrize(
+    "labels", [[0, -1], [0, 2], [0, 0.5], [0, float("nan")], [[0, 1], [1, 0]], ["a", "b"], [0, None]]
+)
 def test_labels_that_are_no_class_are_refused_at_the_door(labels):
     images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
     with pytest.raises(ValueError, match=r"label|labels"):
@@ -410,18 +455,26 @@ def test_a_part_knows_where_it_was_taken_from(pictures, tmp_path, monkeypatch):
     import pickle
 
     monkeypatch.setenv("MASKTUNE_CACHE", str(tmp_path / "cache"))
-    array = ArrayDataset(torch.arange(6, dtype=torch.uint8)[:, None, None, None].expand(6, 3, 8, 8).contiguous(), [0, 1] * 3, ["a", "b"])
+    array = ArrayDataset(
+        torch.arange(6, dtype=torch.uint8)[:, None, None, None].expand(6, 3, 8, 8).contiguous(), [0, 1] * 3, ["a", "b"]
+    )
     pairs = PairsDataset([(array.images[i], i % 2) for i in range(6)], ["a", "b"])
     for data in (array, pairs, files(pictures), cached(files(pictures))):
         part = data.subset([4, -1, 2]).subset([1, 0])
-        assert part.origin(data.fingerprint).tolist() == [5, 4] and part.origin("another") is None and data.origin(data.fingerprint) is None
+        assert (
+            part.origin(data.fingerprint).tolist() == [5, 4]
+            and part.origin("another") is None
+            and data.origin(data.fingerprint) is None
+        )
         assert torch.equal(part.digests, data.digests[[5, 4]]) and len(pickle.loads(pickle.dumps(part))) == 2
         with pytest.raises(IndexError, match="no sample 6"):
             data.subset([0, 6])
 
 
 def test_the_light_follows_the_images_device():
-    lit = make_augmentation("crop-flip-colour", (8, 8)).transforms[-1](torch.zeros(3, 8, 8, dtype=torch.uint8, device="meta"))
+    lit = make_augmentation("crop-flip-colour", (8, 8)).transforms[-1](
+        torch.zeros(3, 8, 8, dtype=torch.uint8, device="meta")
+    )
     assert lit.device.type == "meta" and lit.shape == (3, 8, 8)
 
 
@@ -455,11 +508,15 @@ def aged(path):
 def test_files_of_others_go_only_when_idle_and_old_and_over_the_largest_limit(pictures, cache):
     others = cached(files(pictures), limit=3 * GIGABYTES)
     path, mine = aged(others.images.path), files(pictures[::-1])
-    assert masktune.cache._make_room(cache, others.images.whole, GIGABYTES) and path.exists()  # a small limit empties nothing: 3 were set
+    assert (
+        masktune.cache._make_room(cache, others.images.whole, GIGABYTES) and path.exists()
+    )  # a small limit empties nothing: 3 were set
     assert not masktune.cache._make_room(cache, 3 * others.images.whole, GIGABYTES) and path.exists()  # in use
     del others
     os.utime(path)
-    assert not masktune.cache._make_room(cache, int(2.5e9 * GIGABYTES), GIGABYTES) and path.exists()  # idle, but used a moment ago
+    assert (
+        not masktune.cache._make_room(cache, int(2.5e9 * GIGABYTES), GIGABYTES) and path.exists()
+    )  # idle, but used a moment ago
     aged(path)
     assert masktune.cache._make_room(cache, int(2.5e9 * GIGABYTES), GIGABYTES) and not path.exists()
     assert cached(mine, limit=1.5 * GIGABYTES) is not mine
@@ -486,13 +543,34 @@ def told(*arguments, **options):
     return data, "\n".join(str(warning.message) for warning in found if issubclass(warning.category, DatasetWarning))
 
 
-@pytest.mark.parametrize("names", [("training_set", "test_set"), ("Train", "Val"), ("train", "valid", "test"), ("Training", "Testing"), ("train", "dev"), ("train-images", "validation_images")])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("training_set", "test_set"),
+        ("Train", "Val"),
+        ("train", "valid", "test"),
+        ("Training", "Testing"),
+        ("train", "dev"),
+        ("train-images", "validation_images"),
+    ],
+)
 def test_split_folders_are_known_by_their_many_names(tmp_path, names):
     data, _ = told("folder", "train", tree(tmp_path / "d", *layout(*names)), size=16, val_fraction=0.25)
-    assert data.classes == ["cat", "dog"] and len(data) == (8 if len(names) == 3 or "test" not in names[1].lower() else 6)
+    assert data.classes == ["cat", "dog"] and len(data) == (
+        8 if len(names) == 3 or "test" not in names[1].lower() else 6
+    )
 
 
-@pytest.mark.parametrize("names", [("val", "test"), ("fold1", "fold2"), ("seg_train", "seg_test"), ("cat/train", "dog/train"), ("val", "valid", "train")])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("val", "test"),
+        ("fold1", "fold2"),
+        ("seg_train", "seg_test"),
+        ("cat/train", "dog/train"),
+        ("val", "valid", "train"),
+    ],
+)
 def test_trees_that_can_be_read_in_two_ways_are_refused_and_shown(tmp_path, names):
     with pytest.raises(DatasetError) as caught:
         load_dataset("folder", "train", tree(tmp_path / "d", *layout(*names)))
@@ -500,17 +578,37 @@ def test_trees_that_can_be_read_in_two_ways_are_refused_and_shown(tmp_path, name
 
 
 def test_a_class_may_be_called_train(tmp_path):
-    data, _ = told("folder", "train", tree(tmp_path / "d", *[f"{label}/{i}.png" for label in ("bus", "train") for i in range(8)]), size=16)
+    data, _ = told(
+        "folder",
+        "train",
+        tree(tmp_path / "d", *[f"{label}/{i}.png" for label in ("bus", "train") for i in range(8)]),
+        size=16,
+    )
     assert data.classes == ["bus", "train"]
 
 
 def test_images_lie_at_any_depth_below_their_class(tmp_path):
-    data, _ = told("folder", "train", tree(tmp_path / "d", *[f"{label}/patient-{label}-{i}/x/{i}.png" for label in ("cat", "dog") for i in range(4)]), size=16, val_fraction=0, test_fraction=0)
+    data, _ = told(
+        "folder",
+        "train",
+        tree(tmp_path / "d", *[f"{label}/patient-{label}-{i}/x/{i}.png" for label in ("cat", "dog") for i in range(4)]),
+        size=16,
+        val_fraction=0,
+        test_fraction=0,
+    )
     assert data.labels.tolist() == [0] * 4 + [1] * 4
 
 
 def test_what_systems_leave_behind_is_no_image(tmp_path):
-    root = tree(tmp_path / "d", *layout("."), ".git/a.png", "__MACOSX/cat/._0.png", "cat/.ipynb_checkpoints/0.png", "dog/@eaDir/0.png", "cat/._1.png")
+    root = tree(
+        tmp_path / "d",
+        *layout("."),
+        ".git/a.png",
+        "__MACOSX/cat/._0.png",
+        "cat/.ipynb_checkpoints/0.png",
+        "dog/@eaDir/0.png",
+        "cat/._1.png",
+    )
     (root / "cat" / "Thumbs.db").write_bytes(b"x")
     data, said = told("folder", "train", root, size=16, val_fraction=0, test_fraction=0)
     assert data.classes == ["cat", "dog"] and len(data) == 8 and said == ""
@@ -531,7 +629,9 @@ def test_links_to_folders_are_followed_and_circles_end(tmp_path):
 
 def test_suffixes_pillow_reads_are_read_and_the_others_named(tmp_path):
     root = tree(tmp_path / "d", *layout("."))
-    for number, (suffix, kind) in enumerate({"jfif": "JPEG", "jpe": "JPEG", "jp2": "JPEG2000", "tga": "TGA", "JPG": "JPEG"}.items()):
+    for number, (suffix, kind) in enumerate(
+        {"jfif": "JPEG", "jpe": "JPEG", "jp2": "JPEG2000", "tga": "TGA", "JPG": "JPEG"}.items()
+    ):
         Image.new("RGB", (20, 20), (number, 99, 99)).save(root / "cat" / f"x.{suffix}", kind)
     for name in ("notes.txt", "more.TXT", "boxes.xml"):
         (root / "dog" / name).write_text("x")
@@ -573,8 +673,17 @@ def test_copies_between_splits_refuse_and_within_one_table_are_told(tmp_path):
 def test_names_in_any_script_and_either_form_are_one_class(tmp_path):
     import unicodedata
 
-    root = tree(tmp_path / "d", *[f"train/{unicodedata.normalize('NFC', 'café')}/{i}.png" for i in range(4)], *[f"train/猫/{i + 10}.png" for i in range(4)])
-    tree(root, *[f"val/{unicodedata.normalize('NFD', 'café')}/ü{i}.png" for i in range(4)], *[f"val/猫/{i}.png" for i in range(4)], first=100)
+    root = tree(
+        tmp_path / "d",
+        *[f"train/{unicodedata.normalize('NFC', 'café')}/{i}.png" for i in range(4)],
+        *[f"train/猫/{i + 10}.png" for i in range(4)],
+    )
+    tree(
+        root,
+        *[f"val/{unicodedata.normalize('NFD', 'café')}/ü{i}.png" for i in range(4)],
+        *[f"val/猫/{i}.png" for i in range(4)],
+        first=100,
+    )
     data, _ = told("folder", "val", root, size=16)
     assert data.classes == ["café", "猫"] and len(data) == 8
 
@@ -599,7 +708,9 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
 def listing(root, labels, split=None, names=None):
     tree(root, *[f"{i}.png" for i in range(len(labels))])
     rows = [f"{i}.png,{label}" + (f",{split[i]}" if split else "") for i, label in enumerate(labels)]
-    (root / "list.csv").write_text("path,label" + (",split" if split else "") + "\n" + "\n".join(rows), encoding="utf-8")
+    (root / "list.csv").write_text(
+        "path,label" + (",split" if split else "") + "\n" + "\n".join(rows), encoding="utf-8"
+    )
     return root / "list.csv"
 
 
@@ -613,7 +724,10 @@ def test_classes_state_their_order_and_what_is_outside_is_refused(tmp_path):
     file = listing(tmp_path, ["dog", "cat", "bird", "bird"])
     data, _ = told("csv", "train", file, size=16, classes=["dog", "bird", "cat"], val_fraction=0, test_fraction=0)
     assert data.classes == ["dog", "bird", "cat"] and data.labels.tolist() == [0, 2, 1, 1]
-    assert told("csv", "train", file, size=16, classes="dog,bird,cat,fish", val_fraction=0, test_fraction=0)[0].classes[-1] == "fish"
+    assert (
+        told("csv", "train", file, size=16, classes="dog,bird,cat,fish", val_fraction=0, test_fraction=0)[0].classes[-1]
+        == "fish"
+    )
     with pytest.raises(DatasetError, match="label 'bird' is none of classes"):
         load_dataset("csv", "train", file, classes=["dog", "cat"])
 
@@ -626,7 +740,9 @@ def test_numbered_folders_keep_torchvisions_order_and_say_so(tmp_path):
 
 
 def test_labels_are_stripped_and_those_that_differ_in_capitals_told(tmp_path):
-    data, said = told("csv", "train", listing(tmp_path, ["cat", "cat ", " dog", "Dog"]), size=16, val_fraction=0, test_fraction=0)
+    data, said = told(
+        "csv", "train", listing(tmp_path, ["cat", "cat ", " dog", "Dog"]), size=16, val_fraction=0, test_fraction=0
+    )
     assert data.classes == ["Dog", "cat", "dog"] and "'Dog', 'dog': are they one?" in said
 
 
@@ -644,8 +760,12 @@ def test_window_and_background_reach_every_way_in(tmp_path):
     for label in ("a", "b"):
         for i in range(4):
             (tmp_path / "d" / label).mkdir(parents=True, exist_ok=True)
-            saved(((RAMP + i + (label == "a") * 10) * 100).astype(np.uint16), tmp_path / "d" / label / f"{label}{i}.png")
-    (tmp_path / "list.csv").write_text("path,label\n" + "\n".join(f"d/{label}/{label}{i}.png,{label}" for label in ("a", "b") for i in range(4)))
+            saved(
+                ((RAMP + i + (label == "a") * 10) * 100).astype(np.uint16), tmp_path / "d" / label / f"{label}{i}.png"
+            )
+    (tmp_path / "list.csv").write_text(
+        "path,label\n" + "\n".join(f"d/{label}/{label}{i}.png,{label}" for label in ("a", "b") for i in range(4))
+    )
     for name, root in (("folder", tmp_path / "d"), ("csv", tmp_path / "list.csv")):
         data, _ = told(name, "train", root, size=16, window=[0, 2000], background="black")
         assert (data.window, data.background) == ((0, 2000), "black") and data[0].image.max() > 100
@@ -658,7 +778,43 @@ def test_every_command_runs_on_train_and_val_alone(tmp_path, capsys):
     root, out = tree(tmp_path / "d", *layout("train", "val", count=8)), str(tmp_path / "run")
     assert dataset_splits("folder", root) == ("validation",)
     settings = ["--epochs", "1", "--batch-size", "8", "--lr", "0.01", "--device", "cpu", "--num-workers", "0"]
-    assert main(["erm", "--out", out, "--data", "folder", "--root", str(root), "--model", "small-cnn", "--no-pretrained", "--option", "size=28", *settings]) == 0
+    assert (
+        main(
+            [
+                "erm",
+                "--out",
+                out,
+                "--data",
+                "folder",
+                "--root",
+                str(root),
+                "--model",
+                "small-cnn",
+                "--no-pretrained",
+                "--option",
+                "size=28",
+                *settings,
+            ]
+        )
+        == 0
+    )
     for step in ("saliency", "finetune", "evaluate", "selective", "report"):
         assert main([step, out]) == 0, capsys.readouterr().err
-    assert (tmp_path / "run" / "report.html").exists() and {"validation", "swapped-val"} <= set(masktune.files.read_json(tmp_path / "run" / "metrics.json")["erm"])
+    assert (tmp_path / "run" / "report.html").exists() and {"validation", "swapped-val"} <= set(
+        masktune.files.read_json(tmp_path / "run" / "metrics.json")["erm"]
+    )
+
+
+def test_maps_of_other_positions_are_refused():
+    from masktune.xgradcam import SaliencyMaps
+
+    images = torch.arange(10, dtype=torch.uint8)[:, None, None, None].expand(10, 3, 8, 8).contiguous()
+    data = ArrayDataset(images, [0, 1] * 5, ["a", "b"])
+    other = ArrayDataset(images + 100, [0, 1] * 5, ["a", "b"])
+    ones = torch.ones(10)
+    maps = SaliencyMaps(torch.rand(10, 2, 2).half(), ones, ones.long(), ones, data=data.fingerprint, dataset=str(data))
+    assert len(maps.subset([7, -2], data.subset([7, 8])).check(data.subset([7, 8]))) == 2
+    with pytest.raises(ValueError, match=r"\[0, 1, 2\] ..., are not those of"):
+        maps.subset([0, 1, 2], data.subset([7, 8, 9]))
+    with pytest.raises(ValueError, match="is a part of another data set"):
+        maps.subset([0, 1, 2], other.subset([0, 1, 2]))
