@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .data import ArrayDataset, DatasetError, ImageDataset, look_up, open_csv, open_folder, stratified_split
+from .data import ArrayDataset, DatasetError, ImageDataset, look_up, open_csv, open_folder, own_test_splits, stratified_split
 from masktune.published import (
     BACKGROUND_VARIANTS,
     TREES,
@@ -292,6 +292,7 @@ def dataset_splits(
     name:str,                        # a data set's name
     root:str|os.PathLike|None=None,  # where it lies: of the Background Challenge's variants, those that are there
 )->tuple[str, ...]:                  # its test splits, in the order reports show them
-    "Name the splits a data set is evaluated on"
+    "Name the splits a data set is evaluated on; `validation` where a folder or CSV has val and no test"
     tests = DATASETS[look_up("dataset", name, DATASETS)].tests
+    if name in ("folder", "csv"): return own_test_splits(name, root)
     return background_variants(root) if name == "background-challenge" and root is not None else tests

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['AnyModule', 'atomic_path', 'write_json', 'read_json', 'require_space', 'is_main_process', 'save_weights',
-           'load_weights', 'save_state', 'load_state', 'run_lock']
+           'weights_classes', 'check_classes', 'load_weights', 'save_state', 'load_state', 'run_lock']
 
 # %% ../nbs/api/01_files.ipynb #eb09dc1b
 import errno
@@ -14,7 +14,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -93,24 +93,52 @@ def is_main_process()->bool:
 
 # %% ../nbs/api/01_files.ipynb #783214da
 def save_weights(
-    path:str|os.PathLike,  # ends in .safetensors
-    model:nn.Module,       # a `Classifier` (its network is saved) or any network
+    path:str|os.PathLike,                # ends in .safetensors
+    model:nn.Module,                     # a `Classifier` (its network is saved) or any network
+    classes:Sequence[str]|None=None,     # the names of its scores' columns, in order: noted in the file
 )->None:
     "Save a network's weights as safetensors, atomically, under the names the network itself uses"
     from safetensors.torch import save_model
     network = model.network if isinstance(model, Classifier) else model
-    with atomic_path(path) as temporary: save_model(network, str(temporary), {"fingerprint": model_fingerprint(network), "dtypes": _dtypes(network)})
+    facts = {"fingerprint": model_fingerprint(network), "dtypes": _dtypes(network)}
+    if classes is not None: facts["classes"] = json.dumps([str(name) for name in classes])
+    with atomic_path(path) as temporary: save_model(network, str(temporary), facts)
+
+# %% ../nbs/api/01_files.ipynb #da7a1001
+def weights_classes(
+    path:str|os.PathLike,  # a .safetensors file
+)->list[str]|None:         # in the order of the scores' columns; None where the file does not say
+    "Name the classes that weights were trained for"
+    from safetensors import SafetensorError, safe_open
+    try:
+        with safe_open(path, framework="pt") as file: noted = (file.metadata() or {}).get("classes")
+    except (SafetensorError, OSError) as error: raise ValueError(f"{path} is no intact safetensors file ({error})") from None
+    return None if noted is None else json.loads(noted)
+
+# %% ../nbs/api/01_files.ipynb #da7a1002
+def check_classes(
+    path:str|os.PathLike,        # weights that are to be loaded
+    classes:Sequence[str],       # of the data they are to be used with, in its order
+)->None:
+    "Raise `ValueError` that names both orders when weights were trained with another order of classes"
+    trained, here = weights_classes(path), [str(name) for name in classes]
+    if trained is None or trained == here: return
+    same = sorted(trained) == sorted(here)
+    remedy = f"open the data with classes={trained}" if same else "these are weights for another task"
+    raise ValueError(f"{path} was trained with classes {trained}, the data has {here}: {remedy}")
 
 # %% ../nbs/api/01_files.ipynb #9484e0e2
 def load_weights(
     path:str|os.PathLike,  # a .safetensors file
     model:AnyModule,       # a `Classifier` (its network is filled) or any network
+    classes:Sequence[str]|None=None,  # of the data it is to be used with: weights that were trained with others are refused
 )->AnyModule:              # the same `model`
     "Load weights into `model`; raises `ValueError` unless every weight fits: a half-loaded model never goes on"
     from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_model
     network = model.network if isinstance(model, Classifier) else model
     if not Path(path).is_file(): raise ValueError(f"no weights at {path}: is that the right run folder, and did the step that writes them finish?")
+    if classes is not None: check_classes(path, classes)
     try: missing, unexpected = load_model(network, str(path), strict=False)
     except (SafetensorError, OSError) as error: raise ValueError(f"{path} is no intact safetensors file ({error})") from None
     except RuntimeError as error: raise ValueError(f"{path} does not fit {type(network).__name__}: {str(error).splitlines()[-1].strip()}") from None

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from masktune.files import load_state, load_weights, save_state, save_weights
-from masktune.models import build_model
+from masktune.models import build_model, model_fingerprint
 
 FULL = """
 import resource, signal, sys
@@ -57,3 +57,24 @@ def test_a_flipped_byte_is_noticed_wherever_it_is(tmp_path, where):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ValueError, match=name):
             load(tmp_path / name)
+
+
+def test_the_order_of_classes_is_part_of_weights(tmp_path):
+    from safetensors import safe_open
+
+    network, path = build_model("small-cnn", 3), tmp_path / "w.safetensors"
+    save_weights(path, network, classes=["0", "1", "10"])
+    with safe_open(path, framework="pt") as file:
+        assert file.metadata()["classes"] == '["0", "1", "10"]'
+    assert load_weights(path, network, classes=["0", "1", "10"]) is network
+    before = model_fingerprint(network)
+    with pytest.raises(ValueError, match=r"trained with classes \['0', '1', '10'\], the data has \['0', '10', '1'\]: open the data with classes="):
+        load_weights(path, network, classes=["0", "10", "1"])
+    with pytest.raises(ValueError, match="another task"):
+        load_weights(path, network, classes=["cat", "dog", "bird"])
+    assert model_fingerprint(network) == before  # nothing was loaded
+    save_weights(path, network)
+    assert load_weights(path, network, classes=["cat", "dog", "bird"]) is network  # files that say nothing are taken
+    (tmp_path / "broken.safetensors").write_bytes(b"x" * 100)
+    with pytest.raises(ValueError, match="no intact safetensors file"):
+        load_weights(tmp_path / "broken.safetensors", network, classes=["a"])

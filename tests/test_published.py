@@ -2,6 +2,7 @@
 
 import hashlib
 import pickle
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,14 @@ def problems(*arguments, **options) -> str:
     with pytest.raises(DatasetError) as caught:
         load_dataset(*arguments, **options)
     return str(caught.value)
+
+
+def told(*arguments, **options) -> tuple:
+    "A data set that opens, and what was said of it"
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        data = load_dataset(*arguments, **options)
+    return data, "\n".join(str(warning.message) for warning in found)
 
 
 # Waterbirds: 40 birds; 19 of 20 training birds at home, half of the others
@@ -76,7 +85,33 @@ def test_swapped_waterbirds(tmp_path):
     for line in lines[1:]:
         line[3] = {"0": "2", "2": "0"}.get(line[3], line[3])
     listing.write_text("\n".join(map(",".join, lines)))
-    assert "the splits look swapped: place agrees with species in 50% of train and 95% of test" in problems("waterbirds", "train", tmp_path)
+    data, said = told("waterbirds", "train", tmp_path)
+    assert len(data) == 12 and "the splits look swapped: place agrees with species in 50% of train and 95% of test" in said
+
+
+@pytest.mark.parametrize("exceptions", [0, 10])
+def test_waterbirds_of_another_correlation_open(tmp_path, exceptions):
+    listing = waterbirds(tmp_path) / "metadata.csv"
+    lines = [line.split(",") for line in listing.read_text().splitlines()]
+    for number, line in enumerate(lines[1:]):
+        if line[3] == "0":
+            line[4] = str(1 - int(line[2])) if number < exceptions else line[2]
+    listing.write_text("\n".join(map(",".join, lines)))
+    assert len(told("waterbirds", "train", tmp_path)[0]) == 20
+
+
+def test_a_partition_without_val_opens_where_it_is_not_asked_for(tmp_path):
+    root = celeba(tmp_path, "csv")
+    partition = root / "list_eval_partition.csv"
+    partition.write_text(partition.read_text().replace(",1\n", ",0\n"))
+    data, said = told("celeba", "train", root)
+    assert len(data) == 24 and "split val has no image" in said
+    assert "split val has no image" in problems("celeba", "val", root)
+
+
+def test_copies_in_two_splits_are_told(tmp_path):
+    data, said = told("celeba", "train", celeba(tmp_path, "csv"), check=True)
+    assert len(data) == 18 and "12 images are byte-for-byte copies of one in another split" in said
 
 
 def test_a_wrong_tree_is_shown_beside_the_expected_one(tmp_path):
@@ -123,7 +158,8 @@ def test_broken_celeba(tmp_path):
     partition = root / "list_eval_partition.csv"
     whole = partition.read_text()
     partition.write_text(whole.replace("000002.jpg,0", "000002.jpg,2"))
-    assert "the splits look swapped" in problems("celeba", "train", root)
+    data, said = told("celeba", "train", root)  # a partition of one's own
+    assert len(data) == 17 and "this is not the official partition" in said
     partition.write_text(whole.replace("000002.jpg,0", "000002.jpg,7"))
     assert "000002.jpg has partition '7', none of 0, 1, 2" in problems("celeba", "train", root)
     partition.write_text(whole + "\n000031.jpg,2")
@@ -173,13 +209,17 @@ def test_broken_background_challenge(tmp_path):
     (root / "train" / "09_tree" / "0.JPEG").unlink()
     (root / "train" / "09_tree").rmdir()
     (root / "val" / "03_reptile" / "0.JPEG").unlink()
-    assert "class 'reptile' has no image in split val" not in problems("background-challenge", "val", root)  # said once, with its folder
-    assert f"no image of class 03 (reptile) in {root / 'val'}" in problems("background-challenge", "val", root)
+    data, said = told("background-challenge", "val", root)
+    assert len(data) == 8 and said.count("class 'reptile' has no image in split val") == 1
     picture(root / "val" / "03_reptile" / "0.JPEG")
     (root / "train").rename(root / "t")
     (root / "val").rename(root / "train")
     (root / "t").rename(root / "val")
-    assert "the splits look swapped: train has 9 images, val 27" in problems("background-challenge", "train", root)
+    data, said = told("background-challenge", "train", root)
+    assert len(data) == 9 and "the splits look swapped: train has 9 images, val 27" in said
+    for file in (root / "train" / "05_insect").iterdir():
+        file.unlink()
+    assert "class 'insect' has no image in split train" in problems("background-challenge", "train", root)
 
 
 # CIFAR-10 and SVHN: torchvision's own readers and checksums, on made files
