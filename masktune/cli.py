@@ -26,7 +26,7 @@ COMMANDS = {"demo": "the whole story on embedded data: table, pictures, report",
             "report": "write one self-contained page: tables, curves, maps before and after",
             "ablate": "vary one choice over seeds: one table, one plot",
             "recipes": "list the experiments, or print one as YAML",
-            "datasets": "list the data sets: where each is had from, how it lies on disk",
+            "datasets": "list the data sets: where each is had from, how it lies on disk; or compose one whose shortcut is known",
             "lab": "open JupyterLab on the first tutorial",
             "completion": "print what completes masktune's words in bash or zsh"}
 
@@ -66,6 +66,39 @@ def _add_writing(parser:argparse.ArgumentParser, what:str, states:bool=True)->No
     parser.add_argument("--resume", action="store_true", help=f"go on with {what}, from the last saved step; begin where there is nothing")
     if states: parser.add_argument("--keep-every", type=float, default=30., metavar="SECONDS", help="how often a training's state is saved (default: 30)")
 
+# %% ../nbs/api/10_cli.ipynb #c0a90001
+def _add_composing(parser:argparse.ArgumentParser)->None:
+    "What `masktune datasets compose NAME` takes; what is not given is left to the functions of masktune.scenes"
+    parser.add_argument("made", nargs="?", metavar="NEW", help="with compose: the new set's name; waterbirds makes Waterbirds")
+    def add(group, name, text, **options):
+        group.add_argument(f"--{name}", default=argparse.SUPPRESS, help=text, **options)
+    both = parser.add_argument_group("masktune datasets compose NEW")
+    add(both, "out", "folder to write (default: NEW)")
+    add(both, "correlation", "share of each class that follows the shortcut, in train (default: 0.95)", type=float)
+    add(both, "seed", "of every random choice (default: 0)", type=int)
+    add(both, "overwrite", "replace a composed set that is there", action="store_true")
+    scenes = parser.add_argument_group("scenes of your own")
+    add(scenes, "objects", "folders of cut-outs, two classes or more", nargs="+", action="extend", metavar="CLASS=FOLDER")
+    add(scenes, "masks", "folders of their masks, where they have no transparency", nargs="+", action="extend", metavar="CLASS=FOLDER")
+    add(scenes, "backgrounds", "folders of photographs", nargs="+", action="extend", metavar="KIND=FOLDER")
+    add(scenes, "mark", "sticker, text, ruler, frame, watermark, colour-cast, blur or jpeg, on the first class (default: the background is the shortcut)")
+    add(scenes, "strength", "of the mark, above 0 and at most 1 (default: the mark's own)", type=float)
+    add(scenes, "place", "of the mark: upper-left, centre, lower, random ... (default: the mark's own)")
+    add(scenes, "mark-size", "share of the side (default: the mark's own)", type=float)
+    add(scenes, "text", "of a text or a watermark")
+    add(scenes, "font", "a font file for it")
+    add(scenes, "val-correlation", "in val (default: as in train)", type=float)
+    add(scenes, "test-correlation", "in test (default: every group equally frequent)", type=float)
+    add(scenes, "counts", "images of each split (default: 1600 400 800)", nargs=3, type=int, metavar=("TRAIN", "VAL", "TEST"))
+    add(scenes, "size", "side of an image, pixels (default: 112)", type=int)
+    add(scenes, "format", "png or jpeg (default: png)")
+    birds = parser.add_argument_group("masktune datasets compose waterbirds")
+    add(birds, "cub", "CUB_200_2011: images.txt, train_test_split.txt, images/")
+    add(birds, "segmentations", "CUB's segmentations (default: the folder of that name in --cub)", metavar="DIR")
+    add(birds, "places", "Places365: data_large/, data_256/ or places365_standard/")
+    add(birds, "val-share", "of CUB's training split (default: 0.2)", type=float)
+    add(birds, "corrected", "put three land birds right that are published as water birds", action="store_true")
+
 # %% ../nbs/api/10_cli.ipynb #59da697b
 def _parser(command:str|None, everything:bool=False)->argparse.ArgumentParser:
     "The parser of one command, or of them all: without their options, or with `everything`"
@@ -93,7 +126,8 @@ def _parser(command:str|None, everything:bool=False)->argparse.ArgumentParser:
         elif name == "completion":
             sub.add_argument("shell", choices=("bash", "zsh"), help="for bash: masktune completion bash > ~/.local/share/bash-completion/completions/masktune; for zsh: into a folder of $fpath, as _masktune")
         elif name in ("recipes", "datasets"):
-            sub.add_argument("name", nargs="?", help="one of them, in full")
+            sub.add_argument("name", nargs="?", help="one of them, in full" + ("; or compose, to make one" if name == "datasets" else ""))
+            if name == "datasets": _add_composing(sub)
         elif name == "erm":
             sub.add_argument("--out", required=True, help="the new run's folder")
             sub.add_argument("--data", required=True, help="a data set's name: folder, csv, biased-digits, waterbirds ... (masktune datasets)")
@@ -330,18 +364,68 @@ def _recipes(name:str|None=None):
         print(recipe_to_yaml(get_recipe(name)), end="")
         return
     for name, recipe in RECIPES.items():
-        facts = "; ".join(fact for fact in (recipe.published, recipe.cost) if fact)
+        facts = "; ".join(fact for fact in (recipe.published, recipe.reruns and f"run again {recipe.reruns}", recipe.cost) if fact)
         print(f"{name}: {recipe.model}{', ImageNet weights' if recipe.pretrained else ''} on {recipe.data}\n  {recipe.why}" + (f"\n  {facts}" if facts else ""))
     print("\nmasktune recipes NAME > mine.yaml writes one out; masktune run NAME or mine.yaml --root DATA runs it.")
 
 # %% ../nbs/api/10_cli.ipynb #6f6553dd
-def _datasets(name:str|None=None):
+def _datasets(name:str|None=None, made:str|None=None, **given:Any):
     import textwrap
 
     from masktune.data import look_up
     from masktune.datasets import DATASETS, dataset_facts
+    if name == "compose":
+        _compose(made, **given)
+        return
+    if made is not None or given:
+        extra = made or "--" + next(iter(given)).replace("_", "-")
+        raise ValueError(f"{extra} belongs to masktune datasets compose: write that, or leave it out")
     for key in DATASETS if name is None else [look_up("dataset", name, DATASETS)]:
         print("\n".join([key, *(f"  {label:9}{fact}" for label, fact in dataset_facts(key).items()), "  below --root:", textwrap.indent(DATASETS[key].tree, "    ")]) + "\n")
+
+# %% ../nbs/api/10_cli.ipynb #c0a90002
+def _folders(option:str, pairs:Sequence[str])->dict[str, str]:
+    "NAME=FOLDER pairs"
+    found: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, folder = pair.partition("=")
+        if not equals or not name or not folder:
+            raise ValueError(f"--{option} {pair!r}: write NAME=FOLDER, such as apple=cut-outs/apple")
+        if name in found:
+            raise ValueError(f"--{option}: {name} is named twice")
+        found[name] = folder
+    return found
+
+# %% ../nbs/api/10_cli.ipynb #c0a90003
+def _compose(made:str|None, **given:Any)->None:
+    "Compose a set of images whose shortcut is known"
+    import inspect
+    import json
+    import warnings
+
+    from masktune.scenes import compose_scenes, compose_waterbirds
+    if made is None:
+        raise ValueError("masktune datasets compose NEW: name the set to make (waterbirds, or a name of your own)")
+    step, needed = (compose_waterbirds, ("cub", "places")) if made == "waterbirds" else (compose_scenes, ("objects",))
+    known = inspect.signature(step).parameters
+    for name in given:
+        if name not in known:
+            raise ValueError(f"--{name.replace('_', '-')} is no option of composing {made}: see masktune datasets --help")
+    for name in needed:
+        if name not in given:
+            raise ValueError(f"--{name} is missing: see masktune datasets --help")
+    for name in ("objects", "masks", "backgrounds"):
+        if name in given:
+            given[name] = _folders(name, given[name])
+    with warnings.catch_warnings(record=True) as notes:
+        listing = step(**{"out": made, **given})
+    for note in notes:
+        print(f"masktune: {note.message}", file=sys.stderr)
+    about = json.loads((listing.parent / "scenes.json").read_text(encoding="utf-8"))
+    for split, groups in about["groups"].items():
+        print(f"{split:6}" + ", ".join(f"{count:,} {group}" for group, count in groups.items()))
+    next_step = f"waterbirds --root {listing.parent}" if made == "waterbirds" else f"csv --root {listing} --set options.size={about['size']}"
+    print(f"{listing}: every image and its group. Next: masktune run {next_step}")
 
 # %% ../nbs/api/10_cli.ipynb #6f6553de
 def _chosen_recipe(name:str, changes:Sequence[str])->Any:
@@ -455,7 +539,9 @@ def _demo_run(out:str, seed:int, ours:bool, started:float):
     page = run.report(f"{out}/report.html", splits["train"], tests)
     say(f"report written\n\n{_tables(run, tests)}\n")
     biased = {name: metrics["biased-test"].average.accuracy for name, metrics in run.metrics_.items()}
-    print(f"Square turned round (biased-test): ERM {biased['erm']:.1%}, random masks {biased['random_mask']:.1%}, MaskTune {biased['masktune']:.1%}. Seed {seed}.")
+    print(f"Square on the other class (biased-test), seed {seed}:"
+          f" ERM {biased['erm']:.1%}, random masks {biased['random_mask']:.1%}, MaskTune {biased['masktune']:.1%}.")
+    print(f"One training is one training; {recipe.published} (benchmarks/digits_seeds.py)")
     print(f"Report: {page}   pictures: {out}/figures   figures in numbers: {out}/metrics.json")
 
 # %% ../nbs/api/10_cli.ipynb #578ecfa8

@@ -11,6 +11,8 @@ __all__ = ['wilson_interval', 'Share', 'Evaluation', 'parse_device', 'find_devic
 # %% ../nbs/api/02_erm.ipynb #ee37dfe9
 import atexit
 import copy
+import html
+import io
 import math
 import numbers
 import os
@@ -29,7 +31,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from .data import ImageDataset, look_up
 from .models import Classifier, as_classifier, default_device, evaluating
@@ -282,9 +284,33 @@ def borrowed(
             parameter.grad = grad
 
 # %% ../nbs/api/02_erm.ipynb #8862dd20
+def _in_notebook()->bool:
+    "Whether what is written to stderr appears under a notebook's cell"
+    return type(sys.stderr).__module__.startswith("ipykernel")
+
 def _is_watched()->bool:
     "Whether what is written to stderr appears on a terminal or under a notebook's cell"
-    return sys.stderr.isatty() or type(sys.stderr).__module__.startswith("ipykernel")
+    return sys.stderr.isatty() or _in_notebook()
+
+# %% ../nbs/api/02_erm.ipynb #8862dd21
+class _CellBar(tqdm):
+    "A bar under a notebook's cell, in plain HTML: it takes itself away at the end, and a saved notebook keeps nothing of it"
+    LINE = "{desc}: {n_fmt} of {total_fmt}, {elapsed} gone, {remaining} left, {rate_fmt}"
+
+    def __init__(self, *args, **options):
+        self._shown:Any = None
+        super().__init__(*args, file=io.StringIO(), bar_format=self.LINE, **options)
+
+    def display(self, msg:str|None=None, pos:int|None=None)->None:
+        from IPython.display import display
+        text = str(self) if msg is None else msg
+        bar = f"<progress max='{self.total or 1}' value='{self.n}'></progress> <code>{html.escape(text)}</code>"
+        bundle = {"text/plain": text, "text/html": bar} if text else {}  # tqdm clears a line by an empty text
+        if self._shown is None:
+            if text:
+                self._shown = display(bundle, raw=True, display_id=True)
+        else:
+            self._shown.update(bundle, raw=True)
 
 # %% ../nbs/api/02_erm.ipynb #9b1c77aa
 def progress_bar(
@@ -295,7 +321,8 @@ def progress_bar(
 )->Any:            # the same, item by item
     "Wrap an iterable in a tqdm bar with rate and time left, where somebody is there to see it"
     if progress is None: progress = _is_watched() and not os.environ.get("TQDM_DISABLE")
-    return tqdm(iterable, desc=description, disable=not progress, leave=False, **options)
+    kind = _CellBar if progress and _in_notebook() else tqdm
+    return kind(iterable, desc=description, disable=not progress, leave=False, **options)
 
 # %% ../nbs/api/02_erm.ipynb #fea6c0eb
 def batches(

@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['ERM_SETTINGS', 'SHARED_SETTINGS', 'MAP_SETTINGS', 'CONTROLS', 'finetune', 'NotStored', 'Settings', 'Round',
-           'MaskTune', 'versions']
+           'MaskTune', 'versions', 'RoundChoice', 'choose_by_outcomes']
 
 # %% ../nbs/api/05_finetune.ipynb #8a895633
 import copy
 import os
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from numbers import Integral
@@ -375,13 +375,15 @@ class MaskTune(Settings):
 
     def choose_round(self,
         val:ImageDataset,  # images that were not trained on; groups are never read
-    )->dict[int, list[float]]:  # by round: accuracy on images swapped with the evidence of ERM, round 1 ... the last but one
-        "Take the round whose worst accuracy on swapped images is best, of equal ones the earliest; the result is kept in `round_`"
+    )->"RoundChoice":      # which round, and which are within noise of it; reads as a dict from a round to its accuracies
+        "Take the round that swapped images mislead least, or an earlier one within noise of it; kept in `round_`"
         done = self._finished()
         if not done: raise ValueError("nothing has been finetuned yet: call fit first")
         tests = [self.swapped(val, number) for number in range(1, len(done) + 1)]
-        found = {number: [evaluate(model, test, progress=self.progress, **self._machine()).average.accuracy for test in tests] for number, model in enumerate(done, 1)}
-        self.round_ = max(found, key=lambda number: min(found[number]))
+        def right(model):
+            return [evaluate(model, test, progress=self.progress, **self._machine()).correct for test in tests]
+        found = choose_by_outcomes({number: right(model) for number, model in enumerate(done, 1)})
+        self.round_ = found.chosen
         return found
 
     def finetune_round(self,
@@ -596,3 +598,50 @@ def versions()->dict[str, str]:
         try: found[package] = version(package)
         except PackageNotFoundError: pass
     return found
+
+# %% ../nbs/api/05_finetune.ipynb #31ec1e02
+@dataclass(eq=False)
+class RoundChoice(Mapping[int, list[float]]):
+    "Which round was taken, and what these images cannot tell from it; reads as a dict from a round to its `scores`"
+    scores:dict[int, list[float]]            # by round: accuracy where it is misled by the evidence of ERM, of round 1 ...
+    best:int                                 # the round whose worst accuracy is highest, of equal ones the earliest
+    gaps:dict[int, tuple[float, float]]      # by round: how far its worst accuracy lies below the best one's; standard error of that
+    within_noise:tuple[int, ...]             # rounds whose gap is no larger than its standard error; the best is one of them
+    chosen:int                               # the round taken: the earliest of `within_noise`
+
+    def __getitem__(self, number:int)->list[float]:
+        return self.scores[number]
+
+    def __iter__(self)->Iterator[int]:
+        return iter(self.scores)
+
+    def __len__(self)->int:
+        return len(self.scores)
+
+    def __str__(self)->str:
+        lines = []
+        for number, (gap, error) in self.gaps.items():
+            place = "the best" if number == self.best else f"{gap:.1%} ± {error:.1%} below the best"
+            lines.append(f"round {number}: worst accuracy on swapped images {min(self.scores[number]):6.1%}, {place}")
+        if len(self.within_noise) == 1:
+            return "\n".join([*lines, f"round {self.chosen} is taken"])
+        near = ", ".join(map(str, self.within_noise[:-1])) + f" and {self.within_noise[-1]}"
+        return "\n".join([*lines, f"rounds {near} are within noise of each other: round {self.chosen} is taken, the earliest"])
+
+# %% ../nbs/api/05_finetune.ipynb #31ec1e03
+def choose_by_outcomes(
+    outcomes:Mapping[int, Sequence[Tensor]],  # by round: a tensor (N,) bool a swapped set, which of the N images are answered right
+    errors:float=1.,                          # how many standard errors of a difference count as noise
+)->RoundChoice:                               # the earliest round that the images cannot tell from the best one
+    "Choose the round whose worst swapped accuracy is best, or an earlier one that is within noise of it"
+    if not outcomes:
+        raise ValueError("outcomes is empty: give what at least one round answers on swapped images")
+    scores = {number: [right.double().mean().item() for right in sets] for number, sets in outcomes.items()}
+    worst = {number: sets[scores[number].index(min(scores[number]))].double() for number, sets in outcomes.items()}
+    best = max(worst, key=lambda number: min(scores[number]))
+    gaps = {}
+    for number, right in worst.items():
+        lost = worst[best] - right  # the same images in the same order: what both get right or wrong says nothing
+        gaps[number] = (lost.mean().item(), lost.std(correction=0).item() / len(lost) ** 0.5)
+    near = tuple(number for number, (gap, error) in gaps.items() if gap <= errors * error)
+    return RoundChoice(scores, best, gaps, near, min(near))

@@ -556,7 +556,7 @@ def _report_figures(run:MaskTune, train:ImageDataset, datasets:Mapping[str, Imag
     index = pick_examples(train.labels)
     part = train.subset(index)
     explained = run.rounds_[0].maps
-    explained = explained.subset(index, part) if explained is not None else run.explain(run._explained(1), part)
+    explained = explained.subset(index, train) if explained is not None else run.explain(run._explained(1), part)
     figures.append(("examples", "What the plain model looked at, and what was hidden", "Training images picked at random: the image, the saliency map of the plain model, the mask, and the image as the "
                     "finetuning saw it.", "Rows of images, saliency maps, masks and masked images, by class", plot_examples(part, explained, Threshold.parse(run.rule), run.fill, range(len(part)))))
     index = pick_examples(datasets[hardest].labels)

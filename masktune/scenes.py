@@ -28,7 +28,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 from torch import Tensor
 
-from .data import IMAGE_SUFFIXES, DatasetError, FileDataset, look_up, open_csv
+from .data import DatasetError, FileDataset, image_suffixes, look_up, open_csv
 
 # %% ../nbs/api/09_scenes.ipynb #5ce0a007
 class MarkKind(NamedTuple):
@@ -324,7 +324,7 @@ def _images_below(folder: str | os.PathLike) -> list[Path]:
     return sorted(
         path
         for path in top.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES
+        if path.suffix.lower() in image_suffixes()
         and not any(part.startswith(".") for part in path.relative_to(top).parts)
     )
 

@@ -131,18 +131,27 @@ class SaliencyMaps:
 
     def subset(self,
         index:Sequence[int]|Tensor,  # positions to keep
-        dataset:ImageDataset,        # the whole data set, whose maps these are
+        dataset:ImageDataset,        # the data set whose maps these are, or its part `dataset.subset(index)`
     )->"SaliencyMaps":
-        """Only the maps at `index`: those of `dataset.subset(index)`, which is taken here, so that the two cannot differ.
+        """Only the maps at `index`, for `dataset.subset(index)`.
 
-        Raises `ValueError` for another data set, a part of this one included."""
+        Raises `ValueError` for another data set, and for a part that holds other images than those at `index`."""
         index = torch.as_tensor(index, dtype=torch.int64)
-        if dataset.fingerprint != self.data or len(dataset) != len(self):
-            raise ValueError(f"these saliency maps are of {self.dataset or 'another data set'} (fingerprint {self.data or 'unknown'}), not of "
-                             f"{dataset} (fingerprint {dataset.fingerprint}): pass the whole data set, its part is taken here")
-        dataset = dataset.subset(index)
+        whole = len(dataset) == len(self) and dataset.fingerprint == self.data
+        part = dataset.subset(index) if whole else self._own_part(index, dataset)
         return replace(self, maps=self.maps[index], scale=self.scale[index], predicted=self.predicted[index],
-                       confidence=self.confidence[index], data=dataset.fingerprint, dataset=str(dataset))
+                       confidence=self.confidence[index], data=part.fingerprint, dataset=str(part))
+
+    def _own_part(self, index:Tensor, part:ImageDataset)->ImageDataset:
+        "`part`, if these positions of the maps' own data set are what it holds"
+        origin = part.origin(self.data)
+        if origin is None:
+            raise ValueError(f"{part} (fingerprint {part.fingerprint}) is neither {self.dataset or 'the data set'} (fingerprint {self.data or 'unknown'}), "
+                             "which these maps were made from, nor a part that its `subset` took: pass the whole data set")
+        if not torch.equal(origin, index % max(len(self), 1)):
+            raise ValueError(f"these positions of the maps, {index[:5].tolist()} ..., are not those of {part}, "
+                             f"{origin[:5].tolist()} ...: give both the same, or pass the whole data set")
+        return part
 
     def check(self,
         dataset:ImageDataset|None=None,   # must be the one the maps were made from
