@@ -50,7 +50,8 @@ def _calls(
     def note(name):
         def hook(module, args, output):
             if args:  # a layer called by keyword is none that we know
-                calls.append((name, args[0].detach().clone(), output.detach().clone()))  # a later ReLU may work in place
+                # copies, for a later ReLU may work in place
+                calls.append((name, args[0].detach().clone(), output.detach().clone()))
         return hook
     handles = [module.register_forward_hook(note(name)) for name, module in modules.items()]
     try:
@@ -79,8 +80,9 @@ def find_head(
         if times.count(name) == 1 and torch.allclose(found, scores, rtol=1e-4, atol=1e-5):
             return name
     last = f"the last linear layer is {times[-1]!r}" if times else "it has no linear layer"
-    raise ValueError(f"{type(model).__name__} has no last layer to train again: {last}, and what it gives is not the scores. "
-                     "Only a network whose scores come from one linear layer or 1 x 1 convolution can be refitted")
+    raise ValueError(
+        f"{type(model).__name__} has no last layer to train again: {last}, and what it gives is not the scores. "
+        "Only a network whose scores come from one linear layer or 1 x 1 convolution can be refitted")
 
 # %% ../nbs/api/06_refit.ipynb #ce26f38d
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class HeadFeatures:
 
 # %% ../nbs/api/06_refit.ipynb #987d8e3e
 def cache_features(
-    model:nn.Module,       # a classifier, or a network that `dataset` says how to normalise for; left as it is
+    model:nn.Module,       # a classifier, or a network that `dataset` normalises for; left as it is
     dataset:ImageDataset,  # N images
     **options:Any,         # see `predict`: batch_size, device, mixed_precision, num_workers, progress
 )->HeadFeatures:
@@ -110,10 +112,12 @@ def cache_features(
     head = find_head(model, dataset[0].image[None].to(model.mean.device))
     inputs:list[Tensor] = []
     def note(module, args, output):
-        inputs.append(_features_from(args[0].detach()).float().cpu().clone())  # a later module may work in place
+        # a copy, for a later module may work in place
+        inputs.append(_features_from(args[0].detach()).float().cpu().clone())
     handle = model.get_submodule(head).register_forward_hook(note)
     try:
-        with evaluating(model), torch.random.fork_rng(devices=[]):  # starting a loader draws a number
+        # starting a loader draws a number, which is given back
+        with evaluating(model), torch.random.fork_rng(devices=[]):
             logits = predict(model, dataset, **options)
     finally:
         handle.remove()
@@ -122,7 +126,8 @@ def cache_features(
         raise ValueError(f"{len(features)} features for {dataset}: compute features in one process, not in several")
     if not features.isfinite().all():
         raise ValueError(f"the features of {dataset} are not finite: the model's weights hold NaN or infinity")
-    return HeadFeatures(features, logits, dataset.labels, dataset.classes, head, model_fingerprint(model), str(dataset))
+    fingerprint = model_fingerprint(model)
+    return HeadFeatures(features, logits, dataset.labels, dataset.classes, head, fingerprint, str(dataset))
 
 # %% ../nbs/api/06_refit.ipynb #639e6271
 def refit_weights(
@@ -140,7 +145,14 @@ def refit_weights(
 # %% ../nbs/api/06_refit.ipynb #df96d3b7
 class _Objective:
     "The weighted cross-entropy with its penalty, in units in which features are centred and of average squared length 1"
-    def __init__(self, features:Tensor, labels:Tensor, weights:Tensor, weight:Tensor, bias:Tensor|None, l2:float):
+    def __init__(self,
+        features:Tensor,    # (N, F)
+        labels:Tensor,      # (N,)
+        weights:Tensor,     # (N,) sum 1
+        weight:Tensor,      # (C, F) the old layer's
+        bias:Tensor|None,   # (C,)
+        l2:float,
+    ):
         self.has_bias = bias is not None
         self.centre = features.mean(0) if bias is not None else torch.zeros(features.shape[1])
         self.features = features - self.centre
@@ -152,7 +164,8 @@ class _Objective:
         at_centre = weight.double() @ self.centre.double()   # without a bias the centre is zero, and so is this
         if bias is not None:
             at_centre += bias.double()
-        self.start = torch.cat([weight.double() * self.scale, at_centre[:, None]], 1)   # (C, F + 1), the last column is the bias
+        # (C, F + 1), the last column is the bias
+        self.start = torch.cat([weight.double() * self.scale, at_centre[:, None]], 1)
 
     def __call__(self, layer:Tensor)->tuple[Tensor, Tensor]:
         "The objective at `layer`, and its gradient"
@@ -254,17 +267,18 @@ def _replace_layer(head:Any, held:HeadFeatures, weights:Tensor, l2:float)->list[
 
 # %% ../nbs/api/06_refit.ipynb #3c6c72b0
 def refit(
-    model:nn.Module,                      # a classifier, or a network that `held_out` says how to normalise for; left as it is
-    held_out:ImageDataset|HeadFeatures,   # images that were not trained on, or `cache_features` of them by this model
+    model:nn.Module,                      # a classifier, or a network that `held_out` normalises for; left as it is
+    held_out:ImageDataset|HeadFeatures,   # images that were not trained on, or `cache_features` of them
     *,
-    gamma:float=4.,                       # weight exp(-gamma p): 0 weighs all alike, more looks at the plain model's errors
+    gamma:float=4.,                       # weight exp(-gamma p): 0 weighs all alike, more looks at the errors
     l2:float=0.003,                       # how strongly the layer is held near the old one
     probability:Tensor|None=None,         # (N,) p, the label's probability by the plain model; None: by `model` itself
     **options:Any,                        # see `predict`: batch_size, device, mixed_precision, num_workers, progress
 )->tuple[Classifier, RefitResult]:        # a new model in eval mode, and how it was made
-    """Train the last layer again on held-out images, with more weight on the plain model's errors (AFR, Qiu et al., 2023).
+    """Train the last layer again on held-out images, with more weight on errors (AFR).
 
-    Groups are never read. Raises `ValueError` when the model has no linear last layer, a class is missing, or features are another model's."""
+    Groups are never read. Raises `ValueError` when the model has no linear last layer, a class is missing, or features
+    are another model's. Source: Qiu et al., ICML 2023."""
     _check_refit(held_out, gamma, l2, probability)
     if not isinstance(held_out, HeadFeatures):
         model = as_classifier(model, held_out)
@@ -275,10 +289,11 @@ def refit(
         raise ValueError(f"these features were made with model {held_out.model}, not with {model_fingerprint(model)}: "
                          "compute them again with cache_features")
     labels = held_out.labels
-    p = held_out.logits.double().softmax(1).gather(1, labels[:, None])[:, 0] if probability is None else probability.detach().cpu()
+    own = held_out.logits.double().softmax(1).gather(1, labels[:, None])[:, 0]
+    p = own if probability is None else probability.detach().cpu()
     weights = refit_weights(p, labels, gamma)
     changed = copy.deepcopy(model).eval()
     head = changed.get_submodule(held_out.head)
     losses = _replace_layer(head, held_out, weights, l2)
-    result = RefitResult(gamma, l2, held_out.head, len(held_out), float(1 / weights.square().sum()), int((p < 0.5).sum()), losses, held_out.dataset)
-    return changed, result
+    worth, errors = float(1 / weights.square().sum()), int((p < 0.5).sum())
+    return changed, RefitResult(gamma, l2, held_out.head, len(held_out), worth, errors, losses, held_out.dataset)
