@@ -47,7 +47,8 @@ def _thresholds(run, example):
 # %% ../nbs/api/09_ablations.ipynb #c8de5cb5
 def _layers(run, example):
     model = run.model if isinstance(run.model, Classifier) else Classifier(run.model)
-    return [Variant(f"{layer.name}{' (found)' if i == 0 else ''}", {"layer": layer.name}) for i, layer in enumerate(grid_layers(model, example))]
+    layers = [layer.spelled for layer in grid_layers(model, example)]
+    return [Variant(f"{layer}{' (found)' if i == 0 else ''}", {"layer": layer}) for i, layer in enumerate(layers)]
 
 # %% ../nbs/api/09_ablations.ipynb #9e0d56c8
 def _rates(run, example):

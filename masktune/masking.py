@@ -373,7 +373,8 @@ class MaskBatch:
         names = {module: name for name, module in model.named_modules()}
         if isinstance(layer, nn.Module): layer = names[layer] if layer in names else layer
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
-        if isinstance(layer, TargetLayer): layer = layer._replace(module=self.model.get_submodule(layer.name))
+        if isinstance(layer, TargetLayer):  # found in the classifier, or in the network inside it
+            layer = layer._replace(module=self.model.get_submodule(names.get(layer.module, layer.name)))
         self.layer, self.rule, self.fill, self.source, self.seed = layer, rule, fill, source, seed
         self._explain:Explain|None = None
 

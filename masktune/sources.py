@@ -7,6 +7,7 @@ __all__ = ['Explain', 'SOURCES', 'attention_rollout', 'attention_relevance', 'ma
 
 # %% ../nbs/api/03_sources.ipynb #4d3c0980
 import copy
+import inspect
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -36,11 +37,13 @@ def _grad_cam(model:Classifier, found:TargetLayer)->Explain:
 def _layer_source(method:type[LayerAttribution], model:Classifier, found:TargetLayer)->Explain:
     "A Captum layer attribution, channel by channel, its tokens or channels-last grid turned to (B, K, h, w)"
     attribution = method(model, found.module)
+    has_target = "target" in inspect.signature(method.attribute).parameters  # an activation is nobody's in particular
     def explain(images, labels):
         with torch.no_grad(): scores = model(images)
         target = scores.argmax(1) if labels is None else labels
-        inputs, more = images.float() / 255, {"attribute_to_layer_input": True} if found.at_input else {}
-        saliency = _one_tensor(attribution.attribute(inputs, target=target, **more), method).detach()
+        more = {"target": target} if has_target else {}
+        if found.at_input: more["attribute_to_layer_input"] = True
+        saliency = _one_tensor(attribution.attribute(images.float() / 255, **more), method).detach()
         if found.reshape is not None:
             try: saliency = found.reshape(saliency)
             except (RuntimeError, IndexError) as error: raise _no_grid(method, found, saliency) from error

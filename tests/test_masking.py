@@ -23,7 +23,7 @@ from masktune.masking import (
     quantile,
     random_square_mask,
 )
-from masktune.models import Classifier, build_model
+from masktune.models import Classifier, build_model, find_target_layer
 from masktune.xgradcam import SaliencyMaps
 
 settings.register_profile("steady", deadline=None, max_examples=60, derandomize=True)
@@ -274,3 +274,13 @@ def test_rules_take_maps_of_any_size():
     maps = torch.rand(2, 64, 64)
     assert quantile(0.9)(maps, (4100, 4100)).float().mean() < 0.2
 
+
+
+def test_a_layer_found_in_the_bare_network_serves_the_classifier_around_it():
+    torch.manual_seed(0)
+    network = build_model("small-cnn", 2)
+    images = torch.randint(0, 256, (4, 3, 28, 28), dtype=torch.uint8)
+    found = find_target_layer(network, images / 255)
+    expected = MaskBatch(Classifier(network))(images)
+    for layer in (found, found.spelled, found.module):
+        assert torch.equal(MaskBatch(Classifier(network), layer)(images), expected)
