@@ -342,6 +342,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'masktune.erm._check_resume': ('api/erm.html#_check_resume', 'masktune/erm.py'),
                               'masktune.erm._check_shapes': ('api/erm.html#_check_shapes', 'masktune/erm.py'),
                               'masktune.erm._checked_accelerator': ('api/erm.html#_checked_accelerator', 'masktune/erm.py'),
+                              'masktune.erm._diverged': ('api/erm.html#_diverged', 'masktune/erm.py'),
                               'masktune.erm._in_notebook': ('api/erm.html#_in_notebook', 'masktune/erm.py'),
                               'masktune.erm._is_watched': ('api/erm.html#_is_watched', 'masktune/erm.py'),
                               'masktune.erm._launched': ('api/erm.html#_launched', 'masktune/erm.py'),
@@ -363,7 +364,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'masktune.erm.batches': ('api/erm.html#batches', 'masktune/erm.py'),
                               'masktune.erm.borrowed': ('api/erm.html#borrowed', 'masktune/erm.py'),
                               'masktune.erm.check_number': ('api/erm.html#check_number', 'masktune/erm.py'),
-                              'masktune.erm.diverged': ('api/erm.html#diverged', 'masktune/erm.py'),
                               'masktune.erm.evaluate': ('api/erm.html#evaluate', 'masktune/erm.py'),
                               'masktune.erm.find_device': ('api/erm.html#find_device', 'masktune/erm.py'),
                               'masktune.erm.find_process': ('api/erm.html#find_process', 'masktune/erm.py'),
@@ -1097,6 +1097,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'masktune.xgradcam._check_rows': ('api/xgradcam.html#_check_rows', 'masktune/xgradcam.py'),
                                    'masktune.xgradcam._head': ('api/xgradcam.html#_head', 'masktune/xgradcam.py'),
                                    'masktune.xgradcam._mapped': ('api/xgradcam.html#_mapped', 'masktune/xgradcam.py'),
+                                   'masktune.xgradcam._rows': ('api/xgradcam.html#_rows', 'masktune/xgradcam.py'),
                                    'masktune.xgradcam._source': ('api/xgradcam.html#_source', 'masktune/xgradcam.py'),
                                    'masktune.xgradcam.compute_saliency': ('api/xgradcam.html#compute_saliency', 'masktune/xgradcam.py'),
                                    'masktune.xgradcam.xgradcam': ('api/xgradcam.html#xgradcam', 'masktune/xgradcam.py')}}}

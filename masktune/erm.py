@@ -6,7 +6,7 @@
 __all__ = ['wilson_interval', 'Share', 'Evaluation', 'parse_device', 'find_device', 'OneProcess', 'is_launched', 'find_process',
            'borrowed', 'progress_bar', 'batches', 'predict', 'evaluate', 'score_predictions', 'check_number',
            'make_optimizer', 'make_schedule', 'FitResult', 'still_modules', 'recalibrate_batchnorm', 'Step',
-           'TrainingStopped', 'TrainingDiverged', 'diverged', 'fit']
+           'TrainingStopped', 'TrainingDiverged', 'fit']
 
 # %% ../nbs/api/02_erm.ipynb #ee37dfe9
 import atexit
@@ -250,9 +250,6 @@ def _launched(device, mixed_precision):
         raise ValueError(f"device {str(device)!r} is not available here: leave it out, or use 'cpu'")
     _leave_group_at_exit()
     return accelerator
-
-# %% ../nbs/api/02_erm.ipynb #2a00000b
-_accelerator = find_process  # its name until it became public
 
 # %% ../nbs/api/02_erm.ipynb #a1f11e52
 def _to_device(model:Classifier, device:torch.device)->Classifier:
@@ -642,10 +639,10 @@ class _LossWatch:
         if not images: return
         start = first / self.process.num_processes
         if math.isfinite(loss_sum) and loss_sum / images <= self.factor * max(start, self.guessing): return
-        raise diverged(f"the loss went from {start:.3g} to {loss_sum / images:.3g}", epoch, lr)
+        raise _diverged(f"the loss went from {start:.3g} to {loss_sum / images:.3g}", epoch, lr)
 
 # %% ../nbs/api/02_erm.ipynb #2a000022
-def diverged(
+def _diverged(
     what:str,    # what was seen
     epoch:int,   # from 1
     lr:float,    # the learning rate at the time
@@ -793,7 +790,7 @@ class _Training:
         self.watch.look(self.totals, epoch, self.lr)
         finite = torch.tensor(float(_are_finite(self.model)), device=self.process.device)
         if self.process.reduce(finite, "sum") < self.process.num_processes:  # all stop, or none: statistics are each process's own
-            raise diverged("weights or statistics are no longer finite", epoch, self.lr)
+            raise _diverged("weights or statistics are no longer finite", epoch, self.lr)
         loss_sum, right, seen = self.process.reduce(self.totals, "sum").tolist()
         row = {"epoch": epoch, "loss": loss_sum / seen, "accuracy": right / seen, "lr": self.lr}
         if epoch < options.epochs: self.schedule.step()  # the rate that is left at the end is the last epoch's

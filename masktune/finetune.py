@@ -51,7 +51,8 @@ def finetune(
         masks = MaskBatch(as_classifier(model, dataset), layer, rule, fill)
         return fit(model, dataset, epochs=epochs, lr=lr, batch_transform=masks, **options)
     if maps is None:
-        shared = {name: options[name] for name in ("device", "mixed_precision", "num_workers", "progress") if name in options}
+        names = ("device", "mixed_precision", "num_workers", "progress", "accelerator")
+        shared = {name: options[name] for name in names if name in options}
         if options.get("eval_batch_size"): shared["batch_size"] = options["eval_batch_size"]
         maps = compute_saliency(model, dataset, layer, **shared)
     return fit(model, MaskedDataset(dataset, maps, rule, fill), epochs=epochs, lr=lr, **options)

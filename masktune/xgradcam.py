@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.utils.data import Subset
 
 from .data import ImageDataset, look_up
-from .erm import _accelerator, _to_device, batches, progress_bar
+from .erm import batches, borrowed, find_process, progress_bar
 from .files import atomic_path, read_json, require_space, write_json
 from masktune.models import (
     Classifier,
@@ -292,6 +292,17 @@ def _check_rows(store:_Store, dataset:ImageDataset, found:TargetLayer)->None:
         _log.warning(f"the saliency maps of all of {dataset} are empty: nothing at layer {found.spelled} speaks for the explained classes, "
                      "and masks made from them hide nothing. Choose another layer, or train the model")
 
+# %% ../nbs/api/03_xgradcam.ipynb #919c8c9a
+def _rows(
+    saliency:Tensor,  # (B, h, w) float, nowhere negative
+    scores:Tensor,    # (B, C) float
+)->tuple[Tensor, ...]:
+    "What is stored of a batch, in the order of `_TENSORS`: maps, scale, predicted, confidence"
+    scale = saliency.amax((1, 2))
+    maps = (saliency / scale.clamp(min=torch.finfo(torch.float32).tiny)[:, None, None]).half()
+    confidence, predicted = scores.softmax(1).max(1)
+    return maps, scale, predicted, confidence
+
 # %% ../nbs/api/03_xgradcam.ipynb #919c8c9b
 def compute_saliency(
     model:nn.Module,                                    # a classifier, or a network that `dataset` says how to normalise for
@@ -304,39 +315,37 @@ def compute_saliency(
     device:str|torch.device|None=None,                  # default: the GPU when there is one
     mixed_precision:str="no",                           # no, bf16 or fp16
     num_workers:int=0,                                  # processes that decode images
+    accelerator:Any=None,                               # an Accelerator of your own, see `find_process`
     path:str|os.PathLike|None=None,                     # write the maps here as they come (.safetensors): memory stays flat, and a pass that was killed goes on
     progress:bool|None=None,                            # see `progress_bar`
 )->SaliencyMaps:
-    "Compute every image's saliency map in eval mode, in one pass over the data (MaskTune, section 3)"
+    "Compute every image's saliency map in one pass over the data; the model is left as it was (MaskTune, section 3)"
     look_up("target", target, ("predicted", "label"))
     if not len(dataset): raise ValueError(f"{dataset} is empty: there is nothing to explain")
-    accelerator = _accelerator(device, mixed_precision)
-    model = _to_device(as_classifier(model, dataset), accelerator.device)
-    found = named_layer(model, layer, dataset[0].image[None].to(accelerator.device))
-    attribute, name = _source(source, model, found)
-    facts = dict(model=model_fingerprint(model), data=dataset.fingerprint, dataset=str(dataset),
-                 layer=found.spelled, source=name, target=target)
-    store = _Store(path, len(dataset), facts)
-    left = dataset if not store.done else Subset(dataset, range(store.done, len(dataset)))
-    try:
-        with evaluating(model):
-            for batch in progress_bar(accelerator.prepare(batches(left, batch_size, num_workers)), "saliency", progress):
+    process = find_process(device, mixed_precision, accelerator)
+    with borrowed(as_classifier(model, dataset), process.device) as classifier:
+        found = named_layer(classifier, layer, dataset[0].image[None].to(process.device))
+        attribute, name = _source(source, classifier, found)
+        facts = dict(model=model_fingerprint(classifier), data=dataset.fingerprint, dataset=str(dataset),
+                     layer=found.spelled, source=name, target=target)
+        store = _Store(path, len(dataset), facts)
+        left = dataset if not store.done else Subset(dataset, range(store.done, len(dataset)))
+        try:
+            for batch in progress_bar(process.prepare(batches(left, batch_size, num_workers)), "saliency", progress):
                 labels = batch.label if target == "label" else None
-                with accelerator.autocast(): saliency, scores = attribute(batch.image, labels)
-                saliency = saliency.float()
-                scale = saliency.amax((1, 2))
-                maps = (saliency / scale.clamp(min=torch.finfo(torch.float32).tiny)[:, None, None]).half()
-                confidence, predicted = scores.float().softmax(1).max(1)
-                index, *values = accelerator.gather_for_metrics((batch.index, maps, scale, predicted, confidence))
-                if accelerator.is_main_process or path is None:
+                with process.autocast():
+                    saliency, scores = attribute(batch.image, labels)
+                index, *values = process.gather_for_metrics((batch.index, *_rows(saliency.float(), scores.float())))
+                if process.is_main_process or path is None:
                     store.put(index.cpu(), dict(zip(_TENSORS, values, strict=True)))
-    finally:
-        if accelerator.is_main_process: store.note()
+        finally:
+            if process.is_main_process:
+                store.note()
     _check_rows(store, dataset, found)
     whole:dict[str, Any] = {**facts, **store.rows}
     if path is None: return SaliencyMaps(**whole)
-    if accelerator.is_main_process: store.finish()
-    accelerator.wait_for_everyone()
+    if process.is_main_process: store.finish()
+    process.wait_for_everyone()
     return SaliencyMaps.load(path)
 
 # %% ../nbs/api/03_xgradcam.ipynb #80de31dc
