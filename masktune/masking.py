@@ -122,8 +122,8 @@ class Threshold:
         function, parameter, *_ = _RULES[self.name]
         bad = ~torch.isfinite(maps).flatten(1).all(1)
         if bad.any():
-            raise ValueError(f"the saliency of {int(bad.sum())} of {len(maps)} images is not finite (first at {int(bad.nonzero()[0])}): "
-                             "the model's weights or scores hold NaN or infinity, train it again at a smaller rate")
+            raise ValueError(f"the saliency of {int(bad.sum())} of {len(maps)} images is not finite "
+                             f"(first at {int(bad.nonzero()[0])}): the model's weights or scores hold NaN or infinity, train it again at a smaller rate")
         saliency = normalize(maps, size)
         return function(saliency) if parameter is None else function(saliency, self.strength)
 
@@ -231,7 +231,8 @@ def _noise_paint(
         keys = (shown.flatten(1).long() * weights).sum(1)
     else:
         keys = torch.as_tensor(index, dtype=torch.int64).to(shown.device)
-        if keys.shape != shown.shape[:1]: raise ValueError(f"index must name each of {len(shown)} images, got {tuple(keys.shape)}")
+        if keys.shape != shown.shape[:1]:
+            raise ValueError(f"index must name each of {len(shown)} images, got {tuple(keys.shape)}")
     return mean + std * _noise(keys, shown.shape[1:], seed)
 
 # %% ../nbs/api/04_masking.ipynb #1ef2cf0d

@@ -35,15 +35,16 @@ def scores_of(
     if isinstance(output, Tensor): return output
     logits = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
     if isinstance(logits, Tensor): return logits  # Inception, GoogLeNet and Hugging Face models say it by name
-    parts = dict(output) if isinstance(output, Mapping) else dict(enumerate(output if isinstance(output, (tuple, list)) else ()))
+    if isinstance(output, Mapping): parts = dict(output)
+    else: parts = dict(enumerate(output if isinstance(output, (tuple, list)) else ()))
     tensors = {name: part for name, part in parts.items() if isinstance(part, Tensor) and part.is_floating_point()}
     tables = {name: part for name, part in tensors.items() if part.ndim == 2}
     if tables and len(tables) == len(tensors) and len({tuple(table.shape) for table in tables.values()}) == 1:
         return next(iter(tables.values()))        # auxiliary heads come after the first
     if len(tables) == 1 and not isinstance(output, Mapping): return next(iter(tables.values()))
     given = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in tensors.items()) or "no float tensor"
-    raise ValueError(f"the model gives a {type(output).__name__} ({given}), and which of it are class scores (B, C) cannot be told: "
-                     "load it with its classification head, or wrap it in a module that returns the scores")
+    raise ValueError(f"the model gives a {type(output).__name__} ({given}), and which of it are class scores (B, C) "
+                     "cannot be told: load it with its classification head, or wrap it in a module that returns the scores")
 
 # %% ../nbs/api/01_models.ipynb #ed773a6b
 class Classifier(nn.Module):
@@ -62,8 +63,9 @@ class Classifier(nn.Module):
     ):
         super().__init__()
         self.network, self.normalisation_source = network, normalisation_source
-        for name, values in (("mean", mean), ("std", std)):  # single precision whatever they came as: some devices know no other
-            self.register_buffer(name, torch.as_tensor(values, dtype=torch.float32).reshape(1, -1, 1, 1).clone(), persistent=False)
+        for name, values in (("mean", mean), ("std", std)):  # single precision always: some devices know no double
+            values = torch.as_tensor(values, dtype=torch.float32).reshape(1, -1, 1, 1).clone()
+            self.register_buffer(name, values, persistent=False)
         if not bool((self.std > 0).all()): raise ValueError(f"std must be above 0 in every channel, got {tuple(std)}")
 
     def forward(self, images:Tensor)->Tensor:  # (B, 3, H, W) uint8, or float in 0..1 -> (B, C) logits
@@ -81,11 +83,15 @@ class Normalisation(NamedTuple):
 def _processor_normalisation(processor:Any)->Normalisation:
     "What a Hugging Face image processor does to an image in 0..1, as mean and std"
     def told(name, default): return getattr(processor, name, default)
-    mean, std = (told("image_mean", None), told("image_std", None)) if told("do_normalize", True) else ((0.,) * 3, (1.,) * 3)
-    if mean is None or std is None: raise ValueError(f"{type(processor).__name__} has no image_mean and image_std: give `processor` an image processor")
+    mean, std = (0.,) * 3, (1.,) * 3
+    if told("do_normalize", True): mean, std = told("image_mean", None), told("image_std", None)
+    if mean is None or std is None:
+        raise ValueError(f"{type(processor).__name__} has no image_mean and image_std: give `processor` an image processor")
     scale = 255 * float(told("rescale_factor", 1 / 255)) if told("do_rescale", True) else 255.
     offset = 1. if told("rescale_offset", False) else 0.  # EfficientNet's: pixels from -1 to 1
-    return Normalisation(tuple((float(m) + offset) / scale for m in mean), tuple(float(s) / scale for s in std), type(processor).__name__)
+    mean = tuple((float(value) + offset) / scale for value in mean)
+    std = tuple(float(value) / scale for value in std)
+    return Normalisation(mean, std, type(processor).__name__)
 
 # %% ../nbs/api/01_models.ipynb #02ff2602
 def _local_processor(network:nn.Module)->Any:
@@ -102,7 +108,8 @@ def _local_processor(network:nn.Module)->Any:
 def _normalises_itself(network:nn.Module)->bool:
     "Whether the first thing a network does is a layer that normalises: torchvision's `Normalize`, or one that is named so"
     first = next(iter(network.children()), None) if isinstance(network, nn.Sequential) else None
-    named = [getattr(network, name, None) for name in ("normalize", "normalizer", "normalise", "normalization", "normalisation")]
+    names = ("normalize", "normalizer", "normalise", "normalization", "normalisation")
+    named = [getattr(network, name, None) for name in names]
     return any(isinstance(module, nn.Module) and "normali" in type(module).__name__.lower()
                and hasattr(module, "mean") and hasattr(module, "std") for module in (first, *named))
 
@@ -114,7 +121,8 @@ def normalisation_of(
     if _normalises_itself(network): return Normalisation((0.,) * 3, (1.,) * 3, "its own first layer")
     known = getattr(network, "pretrained_cfg", None)  # timm's way to say it; `build_model` says it alike
     if isinstance(known, Mapping) and known.get("mean") is not None and known.get("std") is not None:
-        return Normalisation(tuple(map(float, known["mean"])), tuple(map(float, known["std"])), known.get("weights") or "its pretrained_cfg")
+        mean, std = (tuple(map(float, known[name])) for name in ("mean", "std"))
+        return Normalisation(mean, std, known.get("weights") or "its pretrained_cfg")
     processor = _local_processor(network)
     return None if processor is None else _processor_normalisation(processor)
 
@@ -130,13 +138,15 @@ def _say_normalisation(network:nn.Module, chosen:Normalisation, own:bool, datase
     if ours or network in _told or (own and given == (chosen.mean, chosen.std)): return
     _told.add(network)
     def text(values): return "(" + ", ".join(f"{value:.3g}" for value in values) + ")"
-    numbers = f"mean {text(chosen.mean)} and std {text(chosen.std)}"
-    if own: _log.warning(f"{type(network).__name__}: images are normalised by {numbers}, as {chosen.source} says, not as the data set says")
-    else: _log.warning(f"{type(network).__name__} does not say how it wants images: they are normalised by {numbers}, as the data set says. "
-                       "Was it trained otherwise? Pass Classifier(network, mean, std), or as_classifier(..., processor=...)")
+    name, numbers = type(network).__name__, f"mean {text(chosen.mean)} and std {text(chosen.std)}"
+    if own:
+        _log.warning(f"{name}: images are normalised by {numbers}, as {chosen.source} says, not as the data set says")
+        return
+    _log.warning(f"{name} does not say how it wants images: they are normalised by {numbers}, as the data set says. "
+                 "Was it trained otherwise? Pass Classifier(network, mean, std), or as_classifier(..., processor=...)")
 
 # %% ../nbs/api/01_models.ipynb #02ff2607
-_FROM_SCRATCH = {"weights": "random"}  # what `build_model` leaves on a network without weights: no normalisation of its own
+_FROM_SCRATCH = {"weights": "random"}  # what `build_model` leaves on a network without weights: no normalisation
 
 # %% ../nbs/api/01_models.ipynb #02ff2608
 def as_classifier(
@@ -368,7 +378,8 @@ def _grid_of(
     seen:set[tuple[int, int]],   # grids met so far
 )->tuple[int, int, TokensToGrid|None]|None:
     "Read a value as a grid: (height, width, reshape), or None where it is none"
-    if output is None or output.ndim not in (3, 4) or len(output) != 1: return None  # windows and heads stand in the batch's place
+    if output is None or output.ndim not in (3, 4) or len(output) != 1:
+        return None  # windows and heads stand in the batch's place
     shape = tuple(output.shape)
     finest = min((height * width for height, width in seen), default=image_size[0] * image_size[1])
     def like_image(height, width):  # an attention matrix is square too, but finer than the patches it weighs
@@ -430,14 +441,18 @@ def _trace(model:nn.Module, example:Tensor)->_Trace:
         return hook
     try:
         for name, module in model.named_modules():
-            if name: handles += [module.register_forward_pre_hook(enters(name)), module.register_forward_hook(leaves(name))]
+            if not name: continue
+            handles.append(module.register_forward_pre_hook(enters(name)))
+            handles.append(module.register_forward_hook(leaves(name)))
         with torch.no_grad(): scores = scores_of(model(example))
     finally:
         for handle in handles: handle.remove()
     return _Trace(records, head, scores)
 
 # %% ../nbs/api/01_models.ipynb #81ef5401
-_ACTIVATIONS = ("relu", "silu", "swish", "hardtanh", "gelu", "elu", "mish", "softplus", "sigmoid", "tanh")  # in names of functions
+_ACTIVATIONS = (  # parts of the names of functions
+    "relu", "silu", "swish", "hardtanh", "gelu", "elu", "mish", "softplus", "sigmoid", "tanh",
+)
 
 # %% ../nbs/api/01_models.ipynb #81ef5402
 def _is_activation(name:str)->bool: return any(word in name.lower() for word in _ACTIVATIONS)
@@ -455,7 +470,8 @@ class CutGraph:
         "Cut `value`; returns what the network goes on with, structured as `value`"
         tensor = only_tensor(value)
         if tensor is None:
-            raise ValueError(f"the layer must give one float tensor, got {_described(value)}: choose the module that makes the features themselves")
+            raise ValueError(f"the layer must give one float tensor, got {_described(value)}: "
+                             "choose the module that makes the features themselves")
         torch.set_grad_enabled(True)  # until the surrounding no_grad ends
         self.activation = None        # a module that runs twice: the last time counts
         self.leaf = tensor.detach().requires_grad_()
@@ -478,7 +494,8 @@ class _CatchActivation(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         mine = self.cut.activation is None and args and self.cut.handed is not None and args[0] is self.cut.handed
         result = func(*args, **(kwargs or {}))
-        if mine and isinstance(result, Tensor) and _is_activation(getattr(func, "__name__", "")): self.cut.activation = result
+        if mine and isinstance(result, Tensor) and _is_activation(getattr(func, "__name__", "")):
+            self.cut.activation = result
         return result
 
 # %% ../nbs/api/01_models.ipynb #81ef5406
@@ -520,7 +537,8 @@ def _as_grid(value:Tensor, layer:TargetLayer)->Tensor:
     value = value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
     value = value if layer.reshape is None else layer.reshape(value)
     if value.ndim == 4: return value
-    raise ValueError(f"the layer's output must be (B, K, h, w), got {tuple(value.shape)}: pass `reshape` (find_target_layer gives one)")
+    raise ValueError(f"the layer's output must be (B, K, h, w), got {tuple(value.shape)}: "
+                     "pass `reshape` (find_target_layer gives one)")
 
 # %% ../nbs/api/01_models.ipynb #264e66d6
 class _Effect(NamedTuple):
@@ -545,7 +563,8 @@ def _random_head(head:nn.Module|None)->Iterator[None]:
 # %% ../nbs/api/01_models.ipynb #264e6602
 def _readers(scores:Tensor, cut:CutGraph)->set[str]:
     "Names of the operations that read a cut value, from the graph of the scores"
-    def holds_leaf(node): return any(getattr(source, "variable", None) is cut.leaf for source, _ in node.next_functions if source)
+    def holds_leaf(node):
+        return any(getattr(source, "variable", None) is cut.leaf for source, _ in node.next_functions if source)
     found, todo, seen = set(), [scores.grad_fn], set()
     while todo:
         node = todo.pop()
@@ -593,7 +612,8 @@ def _reads_alone(model:nn.Module, record:_Record, head:nn.Module|None, example:T
             whole, through = torch.autograd.grad(scores.float().sum(), values, allow_unused=True)
     finally:
         for handle in handles: handle.remove()
-    return whole is not None and through is not None and torch.allclose(whole, through, rtol=1e-3, atol=1e-3 * float(through.abs().max()))
+    if whole is None or through is None: return False
+    return torch.allclose(whole, through, rtol=1e-3, atol=1e-3 * float(through.abs().max()))
 
 # %% ../nbs/api/01_models.ipynb #6e1d0004
 def _unpooled(records:list[_Record])->list[_Record]:
@@ -638,7 +658,7 @@ def _last_of_each_grid(model:nn.Module, example:Tensor, trace:_Trace)->Iterator[
 
 # %% ../nbs/api/01_models.ipynb #6e1d0051
 def _passed_over(model:nn.Module, example:Tensor, trace:_Trace, chosen:_Record)->list[str]:
-    "What comes after the chosen place, reaches the scores, and could not be read as a grid: name and reason, the last three"
+    "What comes after the chosen place, reaches the scores, and is no grid: name and reason, the last three"
     place = next(i for i, record in enumerate(trace.records) if record is chosen)
     later = [r for r in trace.records[place + 1:] if not r.at_input and not r.grid]
     tokens = chosen.output.shape[1] if chosen.output is not None and chosen.output.ndim == 3 else None
@@ -646,10 +666,11 @@ def _passed_over(model:nn.Module, example:Tensor, trace:_Trace, chosen:_Record)-
     for record in reversed(later):
         if len(reasons) == 3: break
         shape = () if record.output is None else tuple(record.output.shape)
-        if len(shape) not in (3, 4) or shape[0] != 1 or isinstance(record.module, (nn.Linear, *_CHANNELS_FIRST_1D)): continue
+        if len(shape) not in (3, 4) or shape[0] != 1: continue
+        if isinstance(record.module, (nn.Linear, *_CHANNELS_FIRST_1D)): continue
         if tokens in shape[1:3]: continue  # heads of an attention over the chosen place's own tokens
         places = math.prod(shape[2:]) if len(shape) == 4 else shape[1]
-        if places > 1 and (len(shape) == 3 or shape[2:] != (1, 1)) and _effect(model, record, trace.head, example).influences:
+        if places > 1 and _effect(model, record, trace.head, example).influences:
             reasons.append(f"{record.name} (its output {shape} is no grid of the image's places)")
     return reasons
 
@@ -658,8 +679,8 @@ def _checked_trace(model:nn.Module, example:Tensor)->_Trace:
     "Trace one image; raises `ValueError` when the scores are not finite: then no layer is to blame"
     trace = _trace(model, example)
     if not bool(torch.isfinite(trace.scores).all()):
-        raise ValueError(f"the scores of {type(model).__name__} are not finite ({trace.scores.flatten()[:4].tolist()}): its weights hold NaN "
-                         "or infinity, or grew too large. Train it again, at a smaller rate, or load whole weights")
+        raise ValueError(f"the scores of {type(model).__name__} are not finite ({trace.scores.flatten()[:4].tolist()}): "
+                         "its weights hold NaN or infinity, or grew too large. Train it again, at a smaller rate, or load whole weights")
     return trace
 
 # %% ../nbs/api/01_models.ipynb #6e1d0053
@@ -671,8 +692,8 @@ def _why_none(model:nn.Module, example:Tensor, trace:_Trace)->str:
     with torch.no_grad(): again = scores_of(model(other))
     candidates = _unpooled(trace.records)
     if candidates and torch.equal(again, trace.scores):
-        return (f"the scores of {name} are the same for every image ({trace.scores.flatten()[:4].tolist()}): a layer is all zero or every "
-                "unit is dead, as after a diverged training. Train it again, at a smaller rate, or load whole weights")
+        return (f"the scores of {name} are the same for every image ({trace.scores.flatten()[:4].tolist()}): "
+                "a layer is all zero or every unit is dead, as after a diverged training. Train it again, at a smaller rate, or load whole weights")
     listed = "; ".join(f"{r.name} {tuple(r.output.shape)}" for r in candidates if not r.at_input and r.output is not None)
     return (f"{name} has no layer with a spatial grid that influences its scores. Outputs with a grid: "
             f"{listed[-600:] or 'no module gives one'}. Name one yourself: layer='...'")
@@ -694,7 +715,9 @@ def find_target_layer(
         trace = _checked_trace(model, example)
         for found, record in _last_of_each_grid(model, example, trace):
             passed = _passed_over(model, example, trace, record)
-            if passed: _log.warning(f"{type(model).__name__}: explaining {found.spelled}; later layers were passed over: {'; '.join(passed)}")
+            if passed:
+                _log.warning(f"{type(model).__name__}: explaining {found.spelled}; "
+                             f"later layers were passed over: {'; '.join(passed)}")
             return found
         raise ValueError(_why_none(model, example, trace))
 
@@ -717,12 +740,14 @@ def _parsed_layer(model:nn.Module, layer:str|nn.Module)->tuple[str, bool, bool]:
         if not names: raise ValueError(f"layer {type(layer).__name__} is not part of this {type(model).__name__}")
         return names[0], False, False
     name, _, place = layer.partition(":")
-    if place not in ("", "input", "activated"): raise ValueError(f"layer {layer!r} may end in ':input' or ':activated', not in ':{place}'")
+    if place not in ("", "input", "activated"):
+        raise ValueError(f"layer {layer!r} may end in ':input' or ':activated', not in ':{place}'")
     if name not in modules and f"network.{name}" in modules: name = f"network.{name}"  # a name from inside a `Classifier`
     return look_up("layer", name, [m for m in modules if m]), place == "input", place == "activated"
 
 # %% ../nbs/api/01_models.ipynb #018fdc02
-def _shape_text(record:_Record)->str: return "no single tensor" if record.output is None else str(tuple(record.output.shape))
+def _shape_text(record:_Record)->str:
+    return "no single tensor" if record.output is None else str(tuple(record.output.shape))
 
 # %% ../nbs/api/01_models.ipynb #018fdc03
 def _caught(model:nn.Module, record:_Record, example:Tensor)->bool:

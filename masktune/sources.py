@@ -56,13 +56,14 @@ def _one_tensor(attributions, method:type[LayerAttribution])->Tensor:
     "What a Captum class gave: a tensor, or a tuple with one"
     found = only_tensor(attributions)
     if found is not None: return found
-    raise ValueError(f"source {method.__name__} gives {type(attributions).__name__} of several tensors here: choose a layer with one output")
+    raise ValueError(f"source {method.__name__} gives {type(attributions).__name__} of several tensors here: "
+                     "choose a layer with one output")
 
 # %% ../nbs/api/03_sources.ipynb #818fb463
 def _no_grid(method:type[LayerAttribution], found:TargetLayer, saliency:Tensor)->ValueError:
     "The refusal for attributions that have lost the layer's places"
-    return ValueError(f"source {method.__name__} gives {tuple(saliency.shape)} at layer {found.spelled!r}, which is no grid of places: "
-                      "choose xgradcam or grad-cam, which know tokens and channels-last layers")
+    return ValueError(f"source {method.__name__} gives {tuple(saliency.shape)} at layer {found.spelled!r}, "
+                      "which is no grid of places: choose xgradcam or grad-cam, which know tokens and channels-last layers")
 
 # %% ../nbs/api/03_sources.ipynb #39179ccb
 _PIXEL_SOURCES = {"gradients": Saliency, "input-x-gradient": InputXGradient, "guided-backprop": GuidedBackprop, "deeplift": DeepLift}
