@@ -8,6 +8,7 @@ __all__ = ['SCORES', 'selective_score', 'RiskCoverage', 'risk_coverage', 'aurc',
            'coverage_table', 'Decision', 'SelectiveClassifier']
 
 # %% ../nbs/api/06_selective.ipynb #f14777af
+import copy
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -254,8 +255,9 @@ def _on(tensor:Tensor, device:torch.device)->Tensor:
 class SelectiveClassifier(nn.Module):
     """One model or several that answer together or abstain (MaskTune, section 4.3).
 
-    Models are not copied; they are put in eval mode, in which they answer, and may lie on several devices. `calibrate`
-    chooses the threshold; `forward` and `predict` give a `Decision`, where the images are."""
+    Models are copied as they are now: training yours on would leave the threshold without a meaning. The copies are in eval
+    mode and may lie on several devices. `calibrate` chooses the threshold; `forward` and `predict` give a `Decision`, where
+    the images are."""
     threshold:Tensor
 
     def __init__(self,
@@ -267,7 +269,7 @@ class SelectiveClassifier(nn.Module):
         if not len(models): raise ValueError("models must name at least one classifier")
         for model in models:
             if not isinstance(model, Classifier): raise ValueError(f"models must be Classifiers (as_classifier makes one), got {type(model).__name__}")
-        self.models, self.score = nn.ModuleList(models), score
+        self.models, self.score = nn.ModuleList(copy.deepcopy(model) for model in models), score
         self.register_buffer("threshold", torch.tensor(-math.inf))  # single precision, as scores are: some devices have no double
         self.calibration_:dict[str, Any] = {}
         self.eval()
