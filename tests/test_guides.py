@@ -21,7 +21,8 @@ def reader(digits, pets, tmp_path, monkeypatch):
     "What a reader has at hand when the guides begin, small"
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my-images").symlink_to(pets)
-    rows = [f"{path},{path.parent.name},{('train', 'val', 'test')[i % 3]},known" for i, path in enumerate(sorted(pets.rglob("*.jpg")))]
+    names = {"cat": "benign", "dog": "malignant"}
+    rows = [f"{path},{names[path.parent.name]},{('train', 'val', 'test')[i % 3]},known" for i, path in enumerate(sorted(pets.rglob("*.jpg")))]
     (tmp_path / "lesions.csv").write_text("\n".join(["path,label,split,group", *rows]))
     settings = {"epochs": 2, "finetune_lr": 0.01, "device": "cpu", "progress": False}
     run = MaskTune(build_model("small-cnn", 2), **settings).fit(digits["train"], digits["val"])
