@@ -1,5 +1,6 @@
 """No call that only looks changes what it looks at: weights, modes, gradients' flags, devices, layouts, random numbers, Accelerate."""
 
+import copy
 import hashlib
 import random
 
@@ -150,7 +151,7 @@ CALLS = {
     "SelectiveClassifier.export": lambda model, images, tmp: SelectiveClassifier([model]).export(tmp / "model.pt2", images.images[:4]),
     "SelectiveClassifier.save": lambda model, images, tmp: SelectiveClassifier([model]).save(tmp / "selective"),
     "ThresholdScrubber": lambda model, images, tmp: ThresholdScrubber(model, images, maps_of(model, images)).wait().close(),
-    "ClassEvidence": lambda model, images, tmp: ClassEvidence(model, images).close(),
+    "ClassEvidence": lambda model, images, tmp: ClassEvidence(images, maps_of(model, images)).close(),
     "CompareExplorer": lambda model, images, tmp: CompareExplorer(model, model, images).close(),
     "run, evaluate": lambda model, images, tmp: look_at_run(model, images, lambda run: run.evaluate(images)),
     "run, swapped": lambda model, images, tmp: look_at_run(model, images, lambda run: run.swapped(images)[0]),
@@ -161,7 +162,7 @@ CALLS = {
         model, images, lambda run: (run.evaluate(images), write_report(run, tmp / "report.html", images, images))
     ),
     "run, saved and loaded": lambda model, images, tmp: look_at_run(
-        model, images, lambda run: MaskTune.load(run.save(tmp / "run"), Network())
+        model, images, lambda run: MaskTune.load(run.save(tmp / "run"), copy.deepcopy(model))
     ),
 }
 for source in SOURCES:
