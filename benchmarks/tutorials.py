@@ -3,7 +3,7 @@
     python benchmarks/tutorials.py --rounding all [--seeds 60-64] [--jobs 2] [--out benchmarks/tutorials.json]
 
 A tutorial shows one training, and one training proves nothing. Each function below trains what a chapter trains and returns what
-its text compares; tests/test_tutorials.py runs two seeds of it, with margins taken from the five seeds and two rounding settings
+its text compares; tests/test_tutorials.py runs two seeds of it, with margins taken from the trainings
 written down in tutorials.json. The chapters on two squares and on abstaining are measured by digits_seeds.py and selective.py.
 """
 
