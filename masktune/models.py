@@ -594,7 +594,8 @@ def _effect(model:nn.Module, record:_Record, head:nn.Module|None, example:Tensor
 # %% ../nbs/api/01_models.ipynb #264e6604
 def _reads_alone(model:nn.Module, record:_Record, head:nn.Module|None, example:Tensor)->bool:
     "Whether a module is the only one to read what enters it: else a cut there would lose the other ways to the scores"
-    started, values = False, []
+    started = False
+    values:list[Tensor] = []
     def start(module, args):  # the first module to get floats: from here on there is a graph, whatever is frozen
         nonlocal started
         if started or not args or not isinstance(args[0], Tensor) or not args[0].is_floating_point(): return None
@@ -636,7 +637,8 @@ def _last_of_each_grid(model:nn.Module, example:Tensor, trace:_Trace)->Iterator[
     A value that only an activation reads is taken after it (`activated`), or left for an earlier place of that grid."""
     calls = Counter((record.name, record.at_input) for record in trace.records)
     candidates = _unpooled(trace.records)
-    tried, found, spare = set(), set(), {}
+    tried, found = set(), set()
+    spare:dict[tuple[int, int], tuple[TargetLayer, _Record]] = {}
     for record in reversed(candidates):
         size = record.grid[:2]
         if record.key in tried or size in found: continue
@@ -662,7 +664,7 @@ def _passed_over(model:nn.Module, example:Tensor, trace:_Trace, chosen:_Record)-
     place = next(i for i, record in enumerate(trace.records) if record is chosen)
     later = [r for r in trace.records[place + 1:] if not r.at_input and not r.grid]
     tokens = chosen.output.shape[1] if chosen.output is not None and chosen.output.ndim == 3 else None
-    reasons = []
+    reasons:list[str] = []
     for record in reversed(later):
         if len(reasons) == 3: break
         shape = () if record.output is None else tuple(record.output.shape)
