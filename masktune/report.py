@@ -360,7 +360,7 @@ def plot_risk_coverage(
         figure = ReportFigure(figsize=(5.4, 3.2), layout="constrained")
         axis = figure.subplots()
         for place, (name, curve) in enumerate(curves.items()):
-            color, dash = CURVE_COLORS[place % len(CURVE_COLORS)], dashes[(place + place // len(CURVE_COLORS)) % len(dashes)]
+            color, dash = CURVE_COLORS[place % len(CURVE_COLORS)], dashes[(place + 2 * (place // len(CURVE_COLORS))) % len(dashes)]
             axis.step(100 * curve.coverage, 100 * curve.risk, where="post", color=color, linestyle=dash, label=_short(name, 24), lw=1.6)
         axis.set_xlabel("coverage, % of images answered"); axis.set_ylabel("risk, % wrong of these"); axis.set_xlim(0, 100); axis.set_ylim(bottom=0)
         axis.set_title(title, fontsize=10); axis.legend(frameon=False, fontsize=9)
