@@ -23,7 +23,7 @@ from .data import ImageDataset
 from .erm import Step, TrainingStopped
 from .files import load_state, save_state
 from .finetune import MaskTune
-from .panels import Panel, W, _group_table, _rgb, _Sheet, check_images, encode
+from .panels import Panel, W, _group_table, _rgb, _Sheet, check_images, encode, still_html
 from .processes import finetune_round_in_processes
 from .report import ERM_COLOR, MASKTUNE_COLOR, group_table
 from .widgets import ThresholdScrubber, check_run
@@ -232,7 +232,8 @@ class Launcher(Panel):
 
     def _repr_html_(self)->str:
         "The still picture, and below it the tables of what was measured"
-        return super()._repr_html_().replace("</div>", f"<p>{html.escape(self.describe())}</p>{self.result.value}</div>")
+        page = still_html(self.still(), f"Loss and accuracy over the steps of the training. {self.describe()}", self._mark)
+        return page.replace("</div>", f"<p>{html.escape(self.describe())}</p>{self.result.value}</div>")
 
     def describe(self)->str: return f"Launcher: {self._lines[-1][10:]}"
 
