@@ -86,7 +86,7 @@ def _published(
         if copies: findings.append(Finding(f"{len(copies):,} images are byte-for-byte copies of one in another split, such as {copies[0][2]} and {copies[0][3]}", False))
     settle(f"{name} at {root}", findings)
     chosen = table[split]
-    groups = {"groups": [group for _, _, group in chosen], "group_names": group_names} if group_names else {}
+    groups: dict[str, Any] = {"groups": [group for _, _, group in chosen], "group_names": group_names} if group_names else {}
     return FileDataset([path for path, _, _ in chosen], [label for _, label, _ in chosen], classes, name=name, split=split, **groups, **reading)
 
 # %% ../nbs/api/00_published.ipynb #480c945f
