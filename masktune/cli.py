@@ -299,8 +299,8 @@ def _second_erm(opened, splits, folder)->Any:
         seed_everything(seed)
         network = build_model(model["name"], model["num_classes"], model.get("pretrained", False), splits["train"][0].image.shape[-1])
         again = replace(opened, **opened.erm_settings_ | {"model": network, "seed": seed})  # as the first was trained
-        save_weights(weights, again.fit_erm(splits["train"], splits["val"]).erm_)
-    return load_weights(weights, copy.deepcopy(opened.erm_))
+        save_weights(weights, again.fit_erm(splits["train"], splits["val"]).erm_, splits["train"].classes)
+    return load_weights(weights, copy.deepcopy(opened.erm_), splits["train"].classes)
 
 # %% ../nbs/api/10_cli.ipynb #f81904f0
 def _selective(run:str, second_erm:bool=False, **changes):

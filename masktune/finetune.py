@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from .cache import cached
 from .data import AUGMENTATIONS, ImageDataset, look_up, make_augmentation
 from .erm import Evaluation, FitResult, check_number, evaluate, fit, parse_device
-from .files import load_state, load_weights, read_json, save_state, save_weights, write_json
+from .files import load_state, load_weights, read_json, save_state, save_weights, weights_classes, write_json
 from .masking import FILLS, MaskBatch, MaskedDataset, MovedMasks, RandomMask, SwappedDataset, Threshold
 from .models import Classifier, as_classifier
 from .sources import SOURCES
@@ -254,6 +254,7 @@ class MaskTune(Settings):
         self.rounds_:list[Round] = []
         self.round_:int|None = None  # None: the last
         self.history_:dict[str, list[dict[str, float]]] = {}
+        self.classes_:list[str] = []            # the names of the scores' columns, in order; empty before there is a plain model
         self.still_:list[str] = []              # modules that stay in eval mode: their owner froze them
         self.erm_settings_:dict[str, Any] = {}  # `ERM_SETTINGS` as the plain model was trained with; empty before
         self.metrics_:dict[str, dict[str, Evaluation]] = {}
@@ -305,7 +306,7 @@ class MaskTune(Settings):
         model = as_classifier(copy.deepcopy(self.model), train)
         whole = model.network.training
         self.still_ = [name for name, module in model.network.named_modules() if whole and not module.training]
-        train, val = self._cached(train), None if val is None else self._cached(val)
+        train, val = cached(train, self.cache), None if val is None else cached(val, self.cache)
         if self.epochs:
             result = fit(model, train, val, epochs=self.epochs, lr=self.lr, schedule=self.schedule, milestones=self.milestones, gamma=self.gamma,
                          select=self.select, augment=self._augmentation(train), seed=self.seed, on_epoch=None if on_epoch is None else partial(on_epoch, "erm"),
@@ -315,6 +316,7 @@ class MaskTune(Settings):
             best = last = {name: value.detach().cpu().clone() for name, value in model.network.state_dict().items()}
             optimizer_state, history = None, []
         settings = {name: self.settings[name] for name in ERM_SETTINGS}
+        self.classes_ = list(train.classes)
         return self._take_erm(model, best, last, optimizer_state, history, settings)
 
     def branch(self,
@@ -326,7 +328,7 @@ class MaskTune(Settings):
                 raise ValueError(f"{name} belongs to the training of the plain model, which a branch shares: train another one")
         other = replace(self, **changes)
         best = self._erm().network.state_dict()
-        other.still_ = self.still_
+        other.still_, other.classes_ = self.still_, self.classes_
         other._take_erm(self._erm(), best, self.erm_last_, self.optimizer_state_, self.history_["erm"], self.erm_settings_)
         if self.rounds_ and all(getattr(other, name) == getattr(self, name) for name in MAP_SETTINGS): other.rounds_ = [Round(self.rounds_[0].maps)]
         return other
@@ -410,6 +412,7 @@ class MaskTune(Settings):
     )->Classifier:                  # finetuned from the same start, with the same settings
         "Finetune on images masked without regard to what the model looks at, or not masked at all"
         look_up("control", kind, CONTROLS)
+        train = self._cached(train)
         if kind == "random-squares": return self._finetune(train, 1, RandomMask(fill=self.fill))[0]
         if kind == "unmasked": return self._finetune(train, 1)[0]
         if not self.rounds_ or self.rounds_[0].maps is None: raise ValueError("moved-masks needs the maps of round 1: call compute_maps first, with on_device off")
@@ -430,7 +433,13 @@ class MaskTune(Settings):
             self.metrics_.setdefault(name, {}).update(measured[id(model)])
         return self.metrics_
 
-    def _cached(self, dataset:ImageDataset)->ImageDataset: return cached(dataset, self.cache)
+    def _cached(self, dataset:ImageDataset)->ImageDataset:
+        "A data set of this run's classes, its decoded images kept"
+        if self.classes_ and list(dataset.classes) != self.classes_:
+            raise ValueError(f"{dataset} has classes {list(dataset.classes)}, the plain model was trained for {self.classes_}: "
+                             f"open the data with classes={self.classes_}")
+        return cached(dataset, self.cache)
+
     def _test_sets(self, datasets:ImageDataset|Mapping[str, ImageDataset])->dict[str, ImageDataset]:
         "By name, and kept decoded once for every model that is to see them"
         if isinstance(datasets, ImageDataset): datasets = {datasets.split or "test": datasets}
@@ -517,8 +526,8 @@ class MaskTune(Settings):
     def save_erm(self, folder:str|os.PathLike)->None:
         "Write the plain model alone: its best and its last weights, and its optimiser's state"
         place = Path(folder) / "erm"
-        save_weights(place / "best.safetensors", self._erm())
-        save_weights(place / "last.safetensors", _with_weights(self._erm(), self.erm_last_))
+        save_weights(place / "best.safetensors", self._erm(), self.classes_ or None)
+        save_weights(place / "last.safetensors", _with_weights(self._erm(), self.erm_last_), self.classes_ or None)
         fixed = [name for name, parameter in self._erm().network.named_parameters() if not parameter.requires_grad]
         # last: it says that the rest is there
         save_state(place / "state.pt", {"optimizer": self.optimizer_state_, "history": self.history_["erm"],
@@ -543,7 +552,7 @@ class MaskTune(Settings):
         r, place = self.rounds_[number - 1], Path(folder) / f"round-{number}"
         if maps and r.maps is not None: r.maps.save(place / "maps.safetensors")
         if r.model is not None:
-            save_weights(place / "last.safetensors", r.model)
+            save_weights(place / "last.safetensors", r.model, self.classes_ or None)
             save_state(place / "state.pt", {"optimizer": r.optimizer_state, "history": r.history})
 
     @classmethod
@@ -570,6 +579,7 @@ class MaskTune(Settings):
             models = [load_weights(place / f"{name}.safetensors", copy.deepcopy(network)) for name in ("best", "last")]
             best, last = (each.network.state_dict() for each in models)
             run.still_ = list(state.get("still", []))
+            run.classes_ = weights_classes(place / "best.safetensors") or []
             for name, parameter in network.network.named_parameters():
                 parameter.requires_grad_(name not in state.get("frozen", []))
             trained_with = {name: settings[name] for name in ERM_SETTINGS if name in settings}

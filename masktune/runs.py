@@ -47,7 +47,7 @@ def start_run(
     train = splits["train"]
     seed_everything(settings.get("seed", 0))
     network = build_model(recipe.model, len(train.classes), recipe.pretrained, train[0].image.shape[-1])
-    if weights: load_weights(weights, network)
+    if weights: load_weights(weights, network, train.classes)
     run = MaskTune(network, **settings)
     find_process(run.device, run.mixed_precision)  # says what this machine does not have, before anything is written
     if run.epochs == 0 and not weights: raise ValueError("--epochs 0 takes a model as already trained: name its file with --weights")
@@ -76,7 +76,7 @@ def open_run(
     unfinished = not (folder / "erm" / "state.pt").exists()  # then its first weights matter: those it was begun with
     seed_everything(config["settings"].get("seed", 0))
     network = build_model(model["name"], model["num_classes"], unfinished and model.get("pretrained", False), splits["train"][0].image.shape[-1])
-    if unfinished and model.get("weights"): load_weights(model["weights"], network)
+    if unfinished and model.get("weights"): load_weights(model["weights"], network, splits["train"].classes)
     return MaskTune.load(folder, network, **changes), splits
 
 # %% ../nbs/api/08_runs.ipynb #f3b82252

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from .data import ImageDataset, look_up
 from .erm import predict
-from .files import atomic_path, load_weights, read_json, save_weights, write_json
+from .files import atomic_path, load_weights, read_json, save_weights, weights_classes, write_json
 from .models import Classifier, evaluating
 
 # %% ../nbs/api/06_selective.ipynb #77beb138
@@ -272,13 +272,17 @@ class SelectiveClassifier(nn.Module):
         self.models, self.score = nn.ModuleList(copy.deepcopy(model) for model in models), score
         self.register_buffer("threshold", torch.tensor(-math.inf))  # single precision, as scores are: some devices have no double
         self.calibration_:dict[str, Any] = {}
+        self.classes_:list[str] = []  # the names of the answers, in order; empty before it was calibrated
         self.eval()
 
     def scores(self,
         dataset:ImageDataset,  # N images
         **options:Any,         # see `masktune.erm.predict`
     )->tuple[Tensor, Tensor]:  # (N,) answers, (N,) scores
-        "Answer every image of a data set and say how sure"
+        "Answer every image of a data set and say how sure; raises `ValueError` for one with other classes"
+        if self.classes_ and list(dataset.classes) != self.classes_:
+            raise ValueError(f"{dataset} has classes {list(dataset.classes)}, this classifier was calibrated for {self.classes_}: "
+                             f"open the data with classes={self.classes_}")
         return selective_score(torch.stack([predict(model, dataset, **options).softmax(-1) for model in self.models]), self.score)
 
     def calibrate(self,
@@ -290,6 +294,7 @@ class SelectiveClassifier(nn.Module):
     )->"SelectiveClassifier":
         "Choose the threshold on validation images, for a coverage or a guaranteed risk; raises `ValueError` when it cannot be had"
         if (coverage is None) == (max_risk is None): raise ValueError("give coverage or max_risk, one of them")
+        self.classes_ = []
         answer, score = self.scores(val, **options)
         correct = answer == val.labels
         bound:float|None = None
@@ -297,6 +302,7 @@ class SelectiveClassifier(nn.Module):
         elif coverage is not None: threshold = coverage_threshold(score, coverage)
         accepted = score >= threshold
         self.threshold.fill_(threshold)
+        self.classes_ = list(val.classes)
         self.calibration_ = {"coverage": coverage, "max_risk": max_risk, "confidence": confidence if bound is not None else None, "bound": bound, "images": len(val),
                              "val_coverage": float(accepted.double().mean()), "val_risk": float((~correct[accepted]).double().mean())}
         return self
@@ -319,7 +325,8 @@ class SelectiveClassifier(nn.Module):
         "Write the classifier, atomically"
         folder = Path(folder)
         members:list[Any] = list(self.models)
-        for number, model in enumerate(members): save_weights(folder / f"model-{number}.safetensors", model)
+        for number, model in enumerate(members):
+            save_weights(folder / f"model-{number}.safetensors", model, self.classes_ or None)
         threshold = float(self.threshold)
         write_json(folder / "selective.json", {"score": self.score, "models": len(self.models), "threshold": None if threshold == -math.inf else threshold, "calibration": self.calibration_,
                                                "normalisation": [{"mean": m.mean.flatten().tolist(), "std": m.std.flatten().tolist()} for m in members]})
@@ -337,6 +344,7 @@ class SelectiveClassifier(nn.Module):
         found = cls(models, about["score"])
         found.threshold.fill_(-math.inf if about["threshold"] is None else about["threshold"])
         found.calibration_ = about["calibration"]
+        found.classes_ = weights_classes(folder / "model-0.safetensors") or []
         return found
 
     def export(self,
