@@ -1,4 +1,5 @@
 "Package metadata, all of it read from settings.ini."
+
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -33,9 +34,11 @@ setup(
         "Topic :: Scientific/Engineering :: Image Recognition",
         "Typing :: Typed",
     ],
-    packages=["masktune", "masktune.tutorials"],
-    package_dir={"masktune.tutorials": "nbs/tutorials"},  # `masktune lab` gives an installed package's reader copies of them
-    package_data={"masktune": ["py.typed"], "masktune.tutorials": ["*.ipynb"]},
+    packages=["masktune", "masktune.experiments", "masktune.lab", "masktune.tutorials"],
+    package_dir={
+        "masktune.tutorials": "nbs/tutorials"
+    },  # `masktune lab` gives an installed package's reader copies of them
+    package_data={"masktune": ["py.typed", "templates/*.html"], "masktune.tutorials": ["*.ipynb"]},
     install_requires=lines("requirements"),
     extras_require={"lab": lab, "docs": docs, "dev": lab + docs + lines("dev_requirements")},
     entry_points={"console_scripts": lines("console_scripts"), "nbdev": ["masktune=masktune._modidx:d"]},

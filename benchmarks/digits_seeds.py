@@ -1,32 +1,33 @@
-"""Biased digits over ten seeds and two rounding settings: ERM, random masking, and MaskTune after one round and after three.
+"""Biased digits over ten seeds and two rounding settings: ERM, random masking, and MaskTune after one round and
+after three.
 
     python benchmarks/digits_seeds.py --rounding all [--seeds 30-39] [--jobs 2] [--out benchmarks/digits_seeds.json]
 
-With one red square and with two squares. `--rounding all` runs every seed under both settings that stand for other processors
-(over_seeds.py); README, the first tutorial and the demo quote what comes of it. The settings were fixed before these ten seeds
-were run, and none of them was chosen by groups or on these seeds:
+With one red square and with two squares. `--rounding all` runs every seed under both settings that stand for other
+processors (over_seeds.py); README, the first tutorial and the demo quote what comes of it. The settings were fixed
+before these ten seeds were run, and none of them was chosen by groups or on these seeds:
 
-- network, optimiser, ERM's rates and schedule (halved at every quarter), masking rule, checkpoints, one epoch of finetuning:
-  the paper's, with 16 epochs of batches of 32 where its MNIST, forty times larger, has 100 of 128.
-- of epochs with equal validation accuracy (289 validation images leave many) the latest gives the maps, being the nearest
-  to the last weights, which are finetuned.
-- the finetuning's rate (ERM's first, as in the official code) and measuring batch normalisation anew after it: by accuracy
-  on swapped validation images over seeds 300 to 319 (digits_settings.py).
+- network, optimiser, ERM's rates and schedule (halved at every quarter), masking rule, checkpoints, one epoch of
+  finetuning: the paper's, with 16 epochs of batches of 32 where its MNIST, forty times larger, has 100 of 128.
+- of epochs with equal validation accuracy (289 validation images leave many) the latest gives the maps, being the
+  nearest to the last weights, which are finetuned.
+- the finetuning's rate (ERM's first, as in the official code) and measuring batch normalisation anew after it: by
+  accuracy on swapped validation images over seeds 300 to 319 (digits_settings.py).
 
-Earlier choices were measured and given up, with the mean on the biased test they had: a constant rate for ERM too (0.852, seeds
-0 to 9), the paper's last rate (0.651, seeds 10 to 19, which cannot unlearn the square in 36 steps), a rate of 0.0025 in batches
-of 8 (0.933 and, with images in another order, 0.882, seeds 20 to 29). What made them unsteady was batch normalisation's running
-statistics after a short epoch. Seeds seen before the last choice, 0 to 29 and 100 to 107, are not among the ten.
-So the candidates, though not the choice between the last of them, were shaped by what earlier ones did on biased tests.
+Earlier choices were measured and given up, with the mean on the biased test they had: a constant rate for ERM too
+(0.852, seeds 0 to 9), the paper's last rate (0.651, seeds 10 to 19, which cannot unlearn the square in 36 steps), a
+rate of 0.0025 in batches of 8 (0.933 and, with images in another order, 0.882, seeds 20 to 29). What made them
+unsteady was batch normalisation's running statistics after a short epoch. Seeds seen before the last choice, 0 to 29
+and 100 to 107, are not among the ten. So the candidates, though not the choice between the last of them, were shaped
+by what earlier ones did on biased tests.
 
-Which of three rounds is kept, `choose_round` decides by swapped validation images. That rule, the worst accuracy over whose
-evidence is swapped, was chosen out of twelve on seeds 400 to 407 by what the round that is best on the biased test gains over it;
-that rounds within one standard error of their difference count as equal is a convention, taken as it stands (Breiman et al., 1984)
-and not tuned. `rounds.py --noise` shows what other widths would cost.
+Which of three rounds is kept, `choose_round` decides by swapped validation images. That rule, the worst accuracy
+over whose evidence is swapped, was chosen out of twelve on seeds 400 to 407 by what the round that is best on the
+biased test gains over it; that rounds within one standard error of their difference count as equal is a convention,
+taken as it stands (Breiman et al., 1984) and not tuned. `rounds.py --noise` shows what other widths would cost.
 
-A seed sets all but how the processor rounds: the split of the scans, the exceptions to the shortcut, the initial weights, the order
-of images.
-"""
+A seed sets all but how the processor rounds: the split of the scans, the exceptions to the shortcut, the initial
+weights, the order of images."""
 
 import statistics
 
@@ -39,11 +40,12 @@ SHORTCUTS = ("square", "two-squares")
 def run_seed(job: tuple[int, str], accumulate: bool = True) -> dict:
     import torch
 
-    from masktune.datasets import BIASED_SPLITS, load_dataset
-    from masktune.erm import evaluate
+    from masktune.devices import seed_everything
+    from masktune.evaluation import evaluate
+    from masktune.experiments.datasets import BIASED_SPLITS, load_dataset
+    from masktune.experiments.recipes import get_recipe
     from masktune.finetune import MaskTune
-    from masktune.models import build_model, seed_everything
-    from masktune.recipes import get_recipe
+    from masktune.models import build_model
 
     seed, shortcut = job
     torch.set_num_threads(1)
@@ -53,11 +55,15 @@ def run_seed(job: tuple[int, str], accumulate: bool = True) -> dict:
     machine = {"device": "cpu", "progress": False}
     seed_everything(seed)
     settings = dict(get_recipe("biased-digits").settings) | {"rounds": ROUNDS, "accumulate": accumulate}
-    run = MaskTune(build_model("small-cnn", 2), **settings, seed=seed, **machine).fit_erm(train, val).compute_maps(train)
+    run = (
+        MaskTune(build_model("small-cnn", 2), **settings, seed=seed, **machine).fit_erm(train, val).compute_maps(train)
+    )
 
     def measure(model) -> dict:
         found = {where: evaluate(model, data, **machine) for where, data in tests.items()}
-        return {where: {"average": e.average.accuracy, "worst_group": e.worst_group_accuracy} for where, e in found.items()}
+        return {
+            where: {"average": e.average.accuracy, "worst_group": e.worst_group_accuracy} for where, e in found.items()
+        }
 
     def outcomes(run: MaskTune) -> list[list[str]]:
         "By round, then by whose evidence is swapped: which validation images are right, as hexadecimal digits"
@@ -91,7 +97,8 @@ def choice(row: dict, **options: float):
 
 
 def columns(row: dict, where: str = "biased-test") -> dict[str, float]:
-    "Accuracies of one training by what README's tables call them; `behind` is what the chosen round lacks to the best one"
+    """Accuracies of one training by what README's tables call them; `behind` is what the chosen round lacks to the
+    best one"""
     rounds = [each[where]["average"] for each in row["rounds"]]
     chosen, oracle = rounds[choice(row).chosen - 1], max(rounds)
     named = {"ERM": row["erm"][where]["average"], "random masks": row["random_mask"][where]["average"]}
@@ -123,7 +130,11 @@ def table(rows: list[dict]) -> str:
             count = len(found["ERM"])
             lines.append(f"{shortcut}, {where}, {count} trainings")
             lines.append(f"{'':8}" + "".join(f"{name:>14}" for name in found))
-            each = [(str(row["seed"]), columns(row, where)) for row in rows if row["shortcut"] == shortcut] if count <= 10 else []
+            each = (
+                [(str(row["seed"]), columns(row, where)) for row in rows if row["shortcut"] == shortcut]
+                if count <= 10
+                else []
+            )
             for name, values in each:
                 lines.append(f"{name:>8}" + "".join(f"{value:14.3f}" for value in values.values()))
             for name, measure in MEASURES.items():

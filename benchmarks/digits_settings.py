@@ -1,13 +1,13 @@
-"""How hard to finetune on biased digits: the choice behind the recipe, made without group labels and without a test set.
+"""How hard to finetune on biased digits: the choice behind the recipe, made without group labels and without a test
+set.
 
     python benchmarks/digits_settings.py [--seeds 300-319] [--jobs 2]
 
-Every candidate finetunes the same ERM models. Printed, as means over the seeds with the worst seed in brackets, are accuracies
-on validation images: as they are; with what the ERM model looks at hidden (masked); and with it hidden and what it looks at in
-an image of the other class pasted in (swapped). The last asks for both things a finetuned model should be: able to read the
-digit, and not led by the old evidence. The recipe takes the candidate that is
-best on it, in the mean and for the worst seed.
-"""
+Every candidate finetunes the same ERM models. Printed, as means over the seeds with the worst seed in brackets, are
+accuracies on validation images: as they are; with what the ERM model looks at hidden (masked); and with it hidden
+and what it looks at in an image of the other class pasted in (swapped). The last asks for both things a finetuned
+model should be: able to read the digit, and not led by the old evidence. The recipe takes the candidate that is best
+on it, in the mean and for the worst seed."""
 
 import argparse
 import statistics
@@ -24,16 +24,21 @@ CANDIDATES = {
 def run_seed(seed: int) -> dict[str, list[float]]:
     import torch
 
-    from masktune.datasets import load_dataset
-    from masktune.erm import evaluate
+    from masktune.devices import seed_everything
+    from masktune.evaluation import evaluate
+    from masktune.experiments.datasets import load_dataset
     from masktune.finetune import MaskTune
     from masktune.masking import MaskedDataset
-    from masktune.models import build_model, seed_everything
+    from masktune.models import build_model
 
     torch.set_num_threads(1)
     train, val = (load_dataset("biased-digits", split, seed=seed) for split in ("train", "val"))
     seed_everything(seed)
-    erm = MaskTune(build_model("small-cnn", 2), seed=seed, device="cpu", progress=False).fit_erm(train, val).compute_maps(train)
+    erm = (
+        MaskTune(build_model("small-cnn", 2), seed=seed, device="cpu", progress=False)
+        .fit_erm(train, val)
+        .compute_maps(train)
+    )
     swapped = erm.swapped(val)
     views = (val, MaskedDataset(val, swapped.maps), swapped)
     measured = {"ERM": [evaluate(erm.erm_, view, device="cpu").average.accuracy for view in views]}

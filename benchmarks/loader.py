@@ -2,9 +2,8 @@
 
     python benchmarks/loader.py [--quick] [--images 512] [--repeats 5]
 
-JPEG files of 500 x 375 pixels, made here, resized to 256 and cropped to 224 as ImageNet's networks want them, in batches of 32. The ways take
-turns; read the ratios to decoding in the training process.
-"""
+JPEG files of 500 x 375 pixels, made here, resized to 256 and cropped to 224 as ImageNet's networks want them, in
+batches of 32. The ways take turns; read the ratios to decoding in the training process."""
 
 import argparse
 import os
@@ -22,7 +21,8 @@ def make_files(folder: Path, count: int) -> list[Path]:
     generator = np.random.default_rng(0)
     paths = []
     for i in range(count):
-        small = Image.fromarray(generator.integers(0, 256, (24, 32, 3), dtype=np.uint8))  # enlarged: as smooth as a photograph
+        # enlarged: as smooth as a photograph
+        small = Image.fromarray(generator.integers(0, 256, (24, 32, 3), dtype=np.uint8))
         paths.append(folder / f"{i}.jpg")
         small.resize((500, 375), Image.Resampling.BICUBIC).save(paths[-1], quality=90)
     return paths
@@ -39,7 +39,7 @@ if __name__ == "__main__":
         os.environ["MASKTUNE_CACHE"] = str(Path(place) / "cache")
         from masktune.cache import cached
         from masktune.data import FileDataset
-        from masktune.erm import batches
+        from masktune.devices import batches
 
         paths = make_files(Path(place), count)
         plain = FileDataset(paths, [i % 2 for i in range(count)], ["a", "b"])

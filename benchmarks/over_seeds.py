@@ -1,9 +1,9 @@
 """What the benchmarks over seeds share: options, rounding settings, one single-threaded process a job, figures as JSON.
 
-A processor's instruction set decides in which order sums are rounded, and a short training carries that far: the same seed ends
-in another model on another machine. So each job can be run under settings that stand for other processors (`ROUNDINGS`). The
-figures are written after every job, and a second call runs only the jobs that are missing.
-"""
+A processor's instruction set decides in which order sums are rounded, and a short training carries that far: the
+same seed ends in another model on another machine. So each job can be run under settings that stand for other
+processors (`ROUNDINGS`). The figures are written after every job, and a second call runs only the jobs that are
+missing."""
 
 import argparse
 import json

@@ -1,4 +1,5 @@
-"""What MaskTune costs after ERM: maps, masks and the finetuning epoch, against one ERM epoch and against the official way.
+"""What MaskTune costs after ERM: maps, masks and the finetuning epoch, against one ERM epoch and against the
+official way.
 
     python benchmarks/pipeline.py [--quick] [--repeats 5] [--images 64] [--batch 16] [--mixed-precision no]
 
@@ -7,12 +8,12 @@ Four ways through the same images, which lie in memory, in turns; read the ratio
 - ERM epoch: plain training, forward, backward, step.
 - stored maps: a pass for the maps, stored as 7 x 7 halves, then an epoch over masked images.
 - on the device: masks made inside the training step from a frozen copy of the model, one pass over the data.
-- the official way: the map's gradient runs back through the whole network, masks are made in NumPy on the CPU image by image, masked images
-  are written as PNG files and read back for the epoch. Written from its description; it is not the official code, and has none of its copies
-  between processes.
+- the official way: the map's gradient runs back through the whole network, masks are made in NumPy on the CPU image
+  by image, masked images are written as PNG files and read back for the epoch. Written from its description; it is
+  not the official code, and has none of its copies between processes.
 
-`python benchmarks/pipeline.py --profile` prints where the time of an ERM epoch and of one with masks made on the device goes (PyTorch's profiler).
-"""
+`python benchmarks/pipeline.py --profile` prints where the time of an ERM epoch and of one with masks made on the
+device goes (PyTorch's profiler)."""
 
 import argparse
 import statistics
@@ -37,14 +38,17 @@ def official(model, layer, data, folder: Path, batch: int):
     for start in range(0, len(data), batch):
         images = torch.stack([data[i].image for i in range(start, min(start + batch, len(data)))])
         device = model.mean.device
-        scores = model(images.to(device).float().div(255).requires_grad_())  # gradients all the way down, weights included
+        # gradients all the way down, weights included
+        scores = model(images.to(device).float().div(255).requires_grad_())
         scores.max(1).values.sum().backward(inputs=[*model.parameters(), kept["activations"]])
         activations, gradients = kept["activations"].detach().cpu().numpy(), kept["activations"].grad.cpu().numpy()
         model.zero_grad()
         weights = (gradients * activations).sum((2, 3)) / (activations.sum((2, 3)) + 1e-7)
         for k, image in enumerate(images.numpy()):
             heat = np.maximum((weights[k][:, None, None] * activations[k]).sum(0), 0)
-            heat = np.array(Image.fromarray(heat.astype(np.float32)).resize(image.shape[:0:-1], Image.Resampling.BILINEAR))
+            heat = np.array(
+                Image.fromarray(heat.astype(np.float32)).resize(image.shape[:0:-1], Image.Resampling.BILINEAR)
+            )
             heat = (heat - heat.min()) / (heat.max() - heat.min() + 1e-7)
             positive = heat[heat > 0]
             masked = image * (heat <= (positive.mean() + 2 * positive.std() if len(positive) else np.inf))
@@ -56,13 +60,17 @@ def official(model, layer, data, folder: Path, batch: int):
 
 def ways(name: str, count: int, size: int, batch: int, precision: str) -> dict:
     from masktune.data import ArrayDataset
+    from masktune.devices import default_device
     from masktune.erm import fit
+    from masktune.layers import find_target_layer
     from masktune.masking import MaskBatch, MaskedDataset
-    from masktune.models import as_classifier, build_model, default_device, find_target_layer
-    from masktune.xgradcam import compute_saliency
+    from masktune.models import as_classifier, build_model
+    from masktune.saliency import compute_saliency
 
     torch.manual_seed(0)
-    data = ArrayDataset(torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8), torch.arange(count) % 2, ["a", "b"])
+    data = ArrayDataset(
+        torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8), torch.arange(count) % 2, ["a", "b"]
+    )
     device = default_device()
     machine = dict(device=device, mixed_precision=precision, progress=False)
     model = as_classifier(build_model(name, 2, image_size=size), data).to(device)
@@ -114,12 +122,17 @@ if __name__ == "__main__":
         profile("resnet18" if given.quick else "resnet50", given.images, 224, given.batch, given.mixed_precision)
         raise SystemExit
     print(f"{machine()}, mixed precision {given.mixed_precision}")
-    print(f"{'network':10} {'images':>7} {'ERM epoch, s':>13} {'stored maps':>19} {'on the device':>19} {'official way':>19}")
+    print(
+        f"{'network':10} {'images':>7} {'ERM epoch, s':>13} {'stored maps':>19} {'on the device':>19} "
+        f"{'official way':>19}"
+    )
     for name in ("small-cnn", "resnet18") if given.quick else ("small-cnn", "resnet18", "resnet50"):
         small = name == "small-cnn"
         count = given.images * (32 if small else 1)
         calls = ways(name, count, 28 if small else 224, given.batch * (4 if small else 1), given.mixed_precision)
         taken = take_turns(calls, given.repeats or (2 if given.quick else 5))
-        ratios = " ".join(f"{ratio(taken, way, 'ERM epoch'):>19}" for way in ("stored maps", "on the device", "official way"))
+        ratios = " ".join(
+            f"{ratio(taken, way, 'ERM epoch'):>19}" for way in ("stored maps", "on the device", "official way")
+        )
         print(f"{name:10} {count:7} {statistics.median(taken['ERM epoch']):13.2f} {ratios}", flush=True)
     print("ratios to the ERM epoch of the same round: median [lowest, highest]")

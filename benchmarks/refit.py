@@ -2,9 +2,8 @@
 
     python benchmarks/refit.py [--images 10000] [--width 2048] [--classes 2] [--repeats 5] [--out benchmarks/refit.json]
 
-The features look like a network's after its last ReLU and pooling: nowhere negative, some channels large and many small, a few that tell
-the classes apart. The budget is 2 s for 10,000 images of width 2,048 on two cores.
-"""
+The features look like a network's after its last ReLU and pooling: nowhere negative, some channels large and many
+small, a few that tell the classes apart. The budget is 2 s for 10,000 images of width 2,048 on two cores."""
 
 import argparse
 import json
@@ -50,7 +49,9 @@ def measure(given: argparse.Namespace) -> dict:
 
         scaled = (features - features.mean(0)) / features.std()
         peer = LogisticRegression(C=1 / 0.003, max_iter=1000)
-        row["scikit_learn_seconds"] = timed(lambda: peer.fit(scaled.numpy(), labels.numpy(), sample_weight=weights.numpy()))
+        row["scikit_learn_seconds"] = timed(
+            lambda: peer.fit(scaled.numpy(), labels.numpy(), sample_weight=weights.numpy())
+        )
     return row
 
 

@@ -3,12 +3,11 @@
     python benchmarks/rounds.py --rounding all [--seeds 30-39] [--jobs 2] [--out benchmarks/rounds.json]
     python benchmarks/rounds.py --noise FIGURES.json
 
-The first trains as digits_seeds.py does, with `accumulate=False`. The second trains nothing: it reads figures that digits_seeds.py
-wrote and prints what other widths of "within noise" would cost on those seeds: how far the round that `choose_by_outcomes` takes is
-behind the best on the biased test. To change the width, use seeds that nothing is reported on, such as 400 to 407. There the
-statistic itself was chosen, out of twelve: accuracy on plain validation images lost up to 26 points, on masked ones up to 35, on
-images swapped with ERM's evidence alone up to 12.
-"""
+The first trains as digits_seeds.py does, with `accumulate=False`. The second trains nothing: it reads figures that
+digits_seeds.py wrote and prints what other widths of "within noise" would cost on those seeds: how far the round
+that `choose_by_outcomes` takes is behind the best on the biased test. To change the width, use seeds that nothing is
+reported on, such as 400 to 407. There the statistic itself was chosen, out of twelve: accuracy on plain validation
+images lost up to 26 points, on masked ones up to 35, on images swapped with ERM's evidence alone up to 12."""
 
 import statistics
 from functools import partial

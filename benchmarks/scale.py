@@ -2,9 +2,8 @@
 
     python benchmarks/scale.py [--counts 1000 10000 100000] [--in-memory]
 
-Made images of 28 pixels, drawn when they are asked for, through the small CNN; each count in a fresh process. Maps go to disk as they come;
-`--in-memory` keeps them instead. Memory is the whole process's highest, PyTorch included.
-"""
+Made images of 28 pixels, drawn when they are asked for, through the small CNN; each count in a fresh process. Maps
+go to disk as they come; `--in-memory` keeps them instead. Memory is the whole process's highest, PyTorch included."""
 
 import argparse
 import json
@@ -21,8 +20,9 @@ def measure(count: int, in_memory: bool) -> dict:
     import torch
 
     from masktune.data import ImageDataset
-    from masktune.models import build_model, seed_everything
-    from masktune.xgradcam import compute_saliency
+    from masktune.devices import seed_everything
+    from masktune.models import build_model
+    from masktune.saliency import compute_saliency
 
     pool = torch.randint(0, 256, (64, 3, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
@@ -38,7 +38,9 @@ def measure(count: int, in_memory: bool) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "maps.safetensors"
         started = time.perf_counter()
-        maps = compute_saliency(model, data, batch_size=256, path=None if in_memory else path, device="cpu", progress=False)
+        maps = compute_saliency(
+            model, data, batch_size=256, path=None if in_memory else path, device="cpu", progress=False
+        )
         seconds, memory = time.perf_counter() - started, highest()
         if in_memory:
             maps.save(path)
@@ -59,8 +61,15 @@ if __name__ == "__main__":
     for count in given.counts:
         command = [sys.executable, __file__, "--one", str(count), *(["--in-memory"] if given.in_memory else [])]
         rows[count] = row = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
-        print(f"{count:8,} {row['seconds']:9.1f} {1000 * row['seconds'] / count:9.3f} {row['memory']:9.0f} {row['bytes'] / count:20.1f}", flush=True)
+        print(
+            f"{count:8,} {row['seconds']:9.1f} {1000 * row['seconds'] / count:9.3f} {row['memory']:9.0f} "
+            f"{row['bytes'] / count:20.1f}",
+            flush=True,
+        )
     first, last = [rows[count] for count in given.counts[-2:]]
     time_grown, memory_grown = last["seconds"] / first["seconds"], last["memory"] / first["memory"]
     few, many = given.counts[-2:]
-    print(f"from {few:,} to {many:,}: time x {time_grown:.2f} for {many / few:.0f} times the images, peak memory x {memory_grown:.3f}")
+    print(
+        f"from {few:,} to {many:,}: time x {time_grown:.2f} for {many / few:.0f} times the images, peak memory x "
+        f"{memory_grown:.3f}"
+    )

@@ -2,9 +2,9 @@
 
     python benchmarks/scrub.py [--repeats 50]
 
-A page of 24 photographs of 224 pixels, made here, with 7 x 7 maps. Timed is everything the kernel does from the slider's new value to
-the encoded picture: thresholds, outlines, masked images, histogram, lines of text, encoding. No model is called.
-"""
+A page of 24 photographs of 224 pixels, made here, with 7 x 7 maps. Timed is everything the kernel does from the
+slider's new value to the encoded picture: thresholds, outlines, masked images, histogram, lines of text, encoding.
+No model is called."""
 
 import argparse
 import resource
@@ -14,8 +14,8 @@ import time
 import torch
 
 from masktune.data import ArrayDataset
-from masktune.widgets import ThresholdScrubber
-from masktune.xgradcam import SaliencyMaps
+from masktune.lab.scrubber import ThresholdScrubber
+from masktune.saliency import SaliencyMaps
 
 
 def made(count: int, size: int) -> tuple[ArrayDataset, SaliencyMaps]:

@@ -1,4 +1,5 @@
-"What the benchmarks of cost share: things timed in turn, so that a slow moment of the machine meets them all, and read as ratios."
+"""What the benchmarks of cost share: things timed in turn, so that a slow moment of the machine meets them all, and
+read as ratios."""
 
 import statistics
 import time

@@ -2,10 +2,10 @@
 
     python benchmarks/tutorials.py --rounding all [--seeds 60-64] [--jobs 2] [--out benchmarks/tutorials.json]
 
-A tutorial shows one training, and one training proves nothing. Each function below trains what a chapter trains and returns what
-its text compares; tests/test_tutorials.py runs two seeds of it, with margins taken from the trainings
-written down in tutorials.json. The chapters on two squares and on abstaining are measured by digits_seeds.py and selective.py.
-"""
+A tutorial shows one training, and one training proves nothing. Each function below trains what a chapter trains and
+returns what its text compares; tests/test_tutorials.py runs two seeds of it, with margins taken from the trainings
+written down in tutorials.json. The chapters on two squares and on abstaining are measured by digits_seeds.py and
+selective.py."""
 
 import statistics
 import tempfile
@@ -14,22 +14,31 @@ from pathlib import Path
 import over_seeds
 
 MACHINE = {"device": "cpu", "progress": False}
-RULES = ("mean_std(k=0.5)", "mean_std(k=1)", "mean_std(k=2)", "mean_std(k=4)", "quantile(q=0.9)", "fixed(t=0.5)", "otsu()")
+RULES = (
+    "mean_std(k=0.5)",
+    "mean_std(k=1)",
+    "mean_std(k=2)",
+    "mean_std(k=4)",
+    "quantile(q=0.9)",
+    "fixed(t=0.5)",
+    "otsu()",
+)
 CHAPTERS = ("stamps", "threshold", "scenes")
 
 
 def accuracy(model, dataset) -> float:
-    from masktune.erm import evaluate
+    from masktune.evaluation import evaluate
 
     return evaluate(model, dataset, **MACHINE).average.accuracy
 
 
 def plain_digits(seed: int, name: str = "biased-digits", **network: int):
     "The plain model of a recipe, and its splits"
-    from masktune.datasets import load_dataset
+    from masktune.devices import seed_everything
+    from masktune.experiments.datasets import load_dataset
+    from masktune.experiments.recipes import get_recipe
     from masktune.finetune import MaskTune
-    from masktune.models import build_model, seed_everything
-    from masktune.recipes import get_recipe
+    from masktune.models import build_model
 
     train, val = (load_dataset(name, split, seed=seed) for split in ("train", "val"))
     seed_everything(seed)
@@ -74,12 +83,14 @@ def stamps(seed: int) -> dict:
     "Chapter 2: test, swapped and restamped accuracy before, with black masks and with blurred ones"
     import copy
 
-    from masktune.datasets import load_dataset
+    from masktune.counterfactuals import SwappedDataset
+    from masktune.devices import seed_everything
     from masktune.erm import fit
+    from masktune.experiments.datasets import load_dataset
     from masktune.finetune import finetune
-    from masktune.masking import SwappedDataset, mean_std
-    from masktune.models import as_classifier, build_model, seed_everything
-    from masktune.xgradcam import compute_saliency
+    from masktune.masking import mean_std
+    from masktune.models import as_classifier, build_model
+    from masktune.saliency import compute_saliency
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "my-images"
@@ -104,7 +115,7 @@ def stamps(seed: int) -> dict:
 
 def threshold(seed: int) -> dict:
     "Chapter 4: hidden area, swapped validation and biased-test accuracy by rule"
-    from masktune.datasets import load_dataset
+    from masktune.experiments.datasets import load_dataset
 
     run, train, val = plain_digits(seed)
     biased_test, found = load_dataset("biased-digits", "biased-test", seed=seed), {}
@@ -116,9 +127,10 @@ def threshold(seed: int) -> dict:
 
 
 def scenes(seed: int) -> dict:
-    "Chapter 5: the worst group before and after, what is hidden, and what the plain models lose to hiding and to swapping"
-    from masktune.datasets import digit_scene_parts, load_dataset
-    from masktune.erm import evaluate
+    """Chapter 5: the worst group before and after, what is hidden, and what the plain models lose to hiding and to
+    swapping"""
+    from masktune.evaluation import evaluate
+    from masktune.experiments.datasets import digit_scene_parts, load_dataset
     from masktune.masking import MaskedDataset, mean_std
 
     run, train, val = plain_digits(seed, "digit-scenes", image_size=32)
@@ -142,14 +154,22 @@ def run_seed(job: list) -> dict:
 
     torch.set_num_threads(1)
     seed, chapter = job
-    return {"seed": seed, "chapter": chapter, "found": {"stamps": stamps, "threshold": threshold, "scenes": scenes}[chapter](seed)}
+    return {
+        "seed": seed,
+        "chapter": chapter,
+        "found": {"stamps": stamps, "threshold": threshold, "scenes": scenes}[chapter](seed),
+    }
 
 
 def flat(found: dict, name: str = "") -> dict[str, float]:
     "Nested figures by a name such as `before, test`"
     if not isinstance(found, dict):
         return {name: found}
-    return {key: value for word, inner in found.items() for key, value in flat(inner, f"{name}, {word}" if name else word).items()}
+    return {
+        key: value
+        for word, inner in found.items()
+        for key, value in flat(inner, f"{name}, {word}" if name else word).items()
+    }
 
 
 def table(rows: list[dict]) -> str:

@@ -1,51 +1,79 @@
 """Find the shortcuts an image classifier takes, mask them, and finetune it to explore the rest.
 
-The names below are loaded when they are first used, so that `import masktune` costs next to nothing. Everything else lies in the
-modules: `masktune.data`, `published`, `datasets`, `models`, `files`, `erm`, `sources`, `xgradcam`, `masking`, `finetune`, `processes`, `features`, `selective`, `report`,
-`resume`, `recipes`, `runs`, `ablations`, `panels`, `widgets`, `launcher`, `coverage`, `cli`.
+The names below are loaded when they are first used, so that `import masktune` costs next to nothing. Everything else
+lies in the modules, floor by floor (each imports from those before it alone):
+
+- images and models: `data`, `folders`, `cache`, `models`, `layers`, `devices`, `files`
+- measure and train: `evaluation`, `erm`
+- see and hide: `xgradcam`, `sources`, `saliency`, `masking`, `figures`, `counterfactuals`, `faithfulness`
+- find and mend: `finetune`, `refit`, `features`, `selective`
+- experiments: `experiments.published`, `experiments.scenes`, `experiments.datasets`, `experiments.recipes`, `experiments.ablations`
+- keep and tell: `runs`, `resume`, `report`, `cli`
+- in the notebook: `lab.panels`, `lab.scrubber`, `lab.evidence`, `lab.compare`, `lab.launcher`, `lab.coverage`
 """
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from .ablations import run_ablation
-    from .coverage import CoverageExplorer
-    from .data import Sample
-    from .datasets import load_dataset
-    from .erm import Evaluation, evaluate, fit
-    from .features import explored_features
-    from .finetune import MaskTune, Settings
-    from .launcher import Launcher
-    from .masking import MaskBatch, MaskedDataset, RandomMask, SwappedDataset, Threshold, fixed, hide, mean_std, otsu, quantile
-    from .models import Classifier, build_model, find_target_layer, seed_everything
-    from .recipes import Recipe, get_recipe, recipe_from_yaml
-    from .report import write_report
-    from .selective import SelectiveClassifier
-    from .widgets import ClassEvidence, CompareExplorer, ThresholdScrubber
-    from .xgradcam import LayerXGradCam, SaliencyMaps, compute_saliency
+from . import _aliases
 
-_HOMES = {
-    "Sample": "data",
-    "load_dataset": "datasets",
-    "Classifier": "models", "build_model": "models", "find_target_layer": "models", "seed_everything": "models",
-    "Evaluation": "erm", "evaluate": "erm", "fit": "erm",
-    "LayerXGradCam": "xgradcam", "SaliencyMaps": "xgradcam", "compute_saliency": "xgradcam",
-    "MaskBatch": "masking", "MaskedDataset": "masking", "RandomMask": "masking", "SwappedDataset": "masking", "Threshold": "masking",
-    "fixed": "masking", "hide": "masking", "mean_std": "masking", "otsu": "masking", "quantile": "masking",
-    "MaskTune": "finetune", "Settings": "finetune",
-    "explored_features": "features",
-    "Recipe": "recipes", "get_recipe": "recipes", "recipe_from_yaml": "recipes",
-    "run_ablation": "ablations",
-    "SelectiveClassifier": "selective",
-    "ClassEvidence": "widgets", "CompareExplorer": "widgets", "ThresholdScrubber": "widgets", "Launcher": "launcher", "CoverageExplorer": "coverage",
-    "write_report": "report",
+if TYPE_CHECKING:
+    from .data import Sample
+    from .models import Classifier, build_model
+    from .layers import find_target_layer
+    from .devices import seed_everything
+    from .evaluation import Evaluation, evaluate
+    from .erm import fit
+    from .xgradcam import LayerXGradCam
+    from .saliency import SaliencyMaps, compute_saliency
+    from .masking import MaskBatch, MaskedDataset, Threshold, fixed, hide, mean_std, otsu, quantile
+    from .counterfactuals import RandomMask, SwappedDataset
+    from .finetune import MaskTune, Settings
+    from .features import explored_features
+    from .selective import SelectiveClassifier
+    from .experiments.datasets import load_dataset
+    from .experiments.recipes import Recipe, get_recipe, recipe_from_yaml
+    from .experiments.ablations import run_ablation
+    from .report import write_report
+    from .lab.scrubber import ThresholdScrubber
+    from .lab.evidence import ClassEvidence
+    from .lab.compare import CompareExplorer
+    from .lab.launcher import Launcher
+    from .lab.coverage import CoverageExplorer
+
+_NAMES = {  # module: what of it is offered here
+    "data": ("Sample",),
+    "models": ("Classifier", "build_model"),
+    "layers": ("find_target_layer",),
+    "devices": ("seed_everything",),
+    "evaluation": ("Evaluation", "evaluate"),
+    "erm": ("fit",),
+    "xgradcam": ("LayerXGradCam",),
+    "saliency": ("SaliencyMaps", "compute_saliency"),
+    "masking": ("MaskBatch", "MaskedDataset", "Threshold", "fixed", "hide", "mean_std", "otsu", "quantile"),
+    "counterfactuals": ("RandomMask", "SwappedDataset"),
+    "finetune": ("MaskTune", "Settings"),
+    "features": ("explored_features",),
+    "selective": ("SelectiveClassifier",),
+    "experiments.datasets": ("load_dataset",),
+    "experiments.recipes": ("Recipe", "get_recipe", "recipe_from_yaml"),
+    "experiments.ablations": ("run_ablation",),
+    "report": ("write_report",),
+    "lab.scrubber": ("ThresholdScrubber",),
+    "lab.evidence": ("ClassEvidence",),
+    "lab.compare": ("CompareExplorer",),
+    "lab.launcher": ("Launcher",),
+    "lab.coverage": ("CoverageExplorer",),
 }
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = sorted(_HOMES)
+_aliases.install()
 
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         from importlib.metadata import version
+
         return version("masktune")
     if name not in _HOMES:
         raise AttributeError(f"module 'masktune' has no attribute {name!r}")

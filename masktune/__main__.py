@@ -1,4 +1,5 @@
 "`python -m masktune` is the `masktune` command."
+
 from .cli import main
 
 if __name__ == "__main__":

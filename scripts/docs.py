@@ -1,8 +1,8 @@
 """Build the site from the notebooks: `make docs`, or `python scripts/docs.py [--serve]`. Pages go to _docs/.
 
-Tutorials and the front page are shown as they were run. A page of the reference is its notebook, with each exported cell replaced by what
-a reader wants of it: signature, parameters with type, default and meaning, source. Nothing is run.
-"""
+Tutorials and the front page are shown as they were run. A page of the reference is its notebook, with each exported
+cell replaced by what a reader wants of it: signature, parameters with type, default and meaning, source. Nothing is
+run."""
 
 import argparse
 import ast
@@ -20,32 +20,52 @@ import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-NOTEBOOKS, ASSETS, STAGE, SITE = ROOT / "nbs", ROOT / "scripts" / "docs_assets", ROOT / "_build" / "docs", ROOT / "_docs"
+NOTEBOOKS, ASSETS, STAGE, SITE = (
+    ROOT / "nbs",
+    ROOT / "scripts" / "docs_assets",
+    ROOT / "_build" / "docs",
+    ROOT / "_docs",
+)
 
 GUIDES = ["your_own_data", "choosing_a_threshold", "reading_the_report", "when_not_to_answer", "many_gpus", "resuming"]
 GROUPS = {
-    "Data": ["data", "cache", "published", "datasets", "scenes"],
-    "Models and training": ["models", "files", "erm"],
-    "Maps and masks": ["xgradcam", "sources", "masking"],
-    "MaskTune": ["finetune", "processes", "resume", "features", "selective"],
-    "What comes out": ["report", "recipes", "runs", "ablations", "cli"],
-    "In the notebook": ["panels", "widgets", "launcher", "coverage"],
+    "Images and models": ["data", "folders", "cache", "models", "layers", "devices", "files"],
+    "Measure and train": ["evaluation", "erm"],
+    "See and hide": ["xgradcam", "sources", "saliency", "masking", "figures", "counterfactuals", "faithfulness"],
+    "Find and mend": ["finetune", "refit", "features", "selective"],
+    "Experiments": [
+        "experiments.published",
+        "experiments.scenes",
+        "experiments.datasets",
+        "experiments.recipes",
+        "experiments.ablations",
+    ],
+    "Keep and tell": ["runs", "resume", "report", "cli"],
+    "In the notebook": ["lab.panels", "lab.scrubber", "lab.evidence", "lab.compare", "lab.launcher", "lab.coverage"],
 }
 
 
 @cache
 def pages() -> dict[str, Path]:
-    "The reference: module name to notebook"
-    return {path.stem.split("_", 1)[1]: path for path in sorted((NOTEBOOKS / "api").glob("*.ipynb"))}
+    "The reference: module name (masking, lab.scrubber) to notebook, in the order of their numbers"
+    found = sorted((NOTEBOOKS / "api").rglob("*.ipynb"), key=lambda path: path.name)
+    return {
+        ".".join([*path.relative_to(NOTEBOOKS / "api").parts[:-1], path.stem.split("_", 1)[1]]): path for path in found
+    }
 
 
 def anchor(module: str, name: str) -> str:
     "Where on its page a name is described, in the letters that HTML ids end up with"
-    return f"api-{module}-{name}".lower().replace("_", "-")
+    return re.sub("[_.]", "-", f"api-{module}-{name}".lower())
 
 
 def statements(module: str) -> list[ast.stmt]:
-    return ast.parse((ROOT / "masktune" / f"{module}.py").read_text(encoding="utf-8")).body
+    return ast.parse(source_file(module).read_text(encoding="utf-8")).body
+
+
+def source_file(module: str) -> Path:
+    "Where a module's exported code lies"
+    return ROOT / "masktune" / f"{module.replace('.', '/')}.py"
 
 
 def names_of(node: ast.stmt) -> list[str]:
@@ -80,9 +100,11 @@ def spelt(annotation: object) -> str:
         if isinstance(annotation, type) and not hasattr(annotation, "__args__")
         else str(annotation)
     )
-    return re.sub(r"\b(?:typing|collections\.abc|masktune\.\w+|torch\.nn\.modules\.\w+|torch|pathlib|numpy)\.(?=[A-Z])", "", text or str(annotation)).replace(
-        " | ", "|"
-    )
+    return re.sub(
+        r"\b(?:typing|collections\.abc|masktune(?:\.\w+)+|torch\.nn\.modules\.\w+|torch|pathlib|numpy)\.(?=[A-Z])",
+        "",
+        text or str(annotation),
+    ).replace(" | ", "|")
 
 
 def cell(text: str) -> str:
@@ -95,7 +117,10 @@ def parameter_table(function: object) -> list[str]:
     from fastcore.docments import docments
 
     found = dict(docments(function, full=True))
-    gathered = dict(re.findall(r"^\s*\*+(\w+)\b[^#\n]*#\s*(.+)$", inspect.getsource(function), re.MULTILINE))  # docments leaves out *args and **options
+    # docments leaves out *args and **options
+    gathered = dict(re.findall(r"^\s*\*+(\w+)\b[^#\n]*#\s*(.+)$", inspect.getsource(function), re.MULTILINE))
+    above = re.findall(r"^\s*#\s*(.+)\n\s*\*+(\w+)\b", inspect.getsource(function), re.MULTILINE)
+    gathered |= {name: words for words, name in above}
     empty, rows = inspect.Parameter.empty, []
     returned = found.pop("return", None)
     for name, about in found.items():
@@ -108,8 +133,15 @@ def parameter_table(function: object) -> list[str]:
         stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}.get(about.get("kind"), "")
         rows.append(f"| `{stars}{name}` | {kind} | {default} | {cell(about['docment'] or gathered.get(name, ''))} |")
     lines = ["| parameter | type | default | meaning |", "| --- | --- | --- | --- |", *rows, ""] if rows else []
-    if returned and returned["anno"] not in (empty, None) and (returned["docment"] or spelt(returned["anno"]) != "None"):
-        lines += [f"Returns `{spelt(returned['anno'])}`" + (f": {returned['docment']}" if returned["docment"] else ""), ""]
+    if (
+        returned
+        and returned["anno"] not in (empty, None)
+        and (returned["docment"] or spelt(returned["anno"]) != "None")
+    ):
+        lines += [
+            f"Returns `{spelt(returned['anno'])}`" + (f": {returned['docment']}" if returned["docment"] else ""),
+            "",
+        ]
     return lines
 
 
@@ -135,26 +167,58 @@ def described(module: str, node: ast.stmt, level: int) -> str:
         text = ast.unparse(node)
         return f"```python\n{text if len(text) < 1200 else text[:1200] + ' ...'}\n```"
     thing = getattr(loaded, node.name)
-    mark, source = "#" * level, f'<a class="source" href="../source/{module}.html#L-{node.lineno}">source of {node.name}</a>'
+    mark, source = (
+        "#" * level,
+        f'<a class="source" href="../source/{module}.html#L-{node.lineno}">source of {node.name}</a>',
+    )
     lines = [f"({anchor(module, node.name)})=", f"{mark} {node.name}", ""]
     if isinstance(node, ast.FunctionDef):
-        return "\n".join([*lines, f"```python\n{signature(node.name, thing)}\n```", "", prose(thing.__doc__), "", *parameter_table(thing), source])
-    bases = ", ".join(base.__name__ for base in thing.__bases__ if base is not object and not base.__name__.startswith("_"))
+        return "\n".join(
+            [
+                *lines,
+                f"```python\n{signature(node.name, thing)}\n```",
+                "",
+                prose(thing.__doc__),
+                "",
+                *parameter_table(thing),
+                source,
+            ]
+        )
+    bases = ", ".join(
+        base.__name__ for base in thing.__bases__ if base is not object and not base.__name__.startswith("_")
+    )
     own = "__init__" in vars(thing)
     try:
         call = signature(node.name, thing)
     except (ValueError, TypeError):
         call = node.name
     lines += [f"```python\nclass {call}\n```", "", prose(thing.__doc__) + (f" (a `{bases}`)" if bases else ""), ""]
-    lines += parameter_table(thing.__init__) if own and "__dataclass_fields__" not in vars(thing) else parameter_table(thing)
+    lines += (
+        parameter_table(thing.__init__) if own and "__dataclass_fields__" not in vars(thing) else parameter_table(thing)
+    )
     for name, method in vars(thing).items():
         plain = method.__func__ if isinstance(method, (classmethod, staticmethod)) else method
-        if name.startswith("_") or not (inspect.isfunction(plain) and plain.__doc__ and plain.__qualname__.startswith(node.name + ".")):
+        if name.startswith("_") or not (
+            inspect.isfunction(plain) and plain.__doc__ and plain.__qualname__.startswith(node.name + ".")
+        ):
             continue
         kind = "classmethod " if isinstance(method, classmethod) else ""
-        call = signature(f"{node.name}.{name}", plain).replace("(cls, ", "(").replace("(cls)", "()").replace("\n    cls,", "")
+        call = (
+            signature(f"{node.name}.{name}", plain)
+            .replace("(cls, ", "(")
+            .replace("(cls)", "()")
+            .replace("\n    cls,", "")
+        )
         rows = [row for row in parameter_table(plain) if not row.startswith("| `cls`")]
-        lines += [f"{mark}# {node.name}.{name}", "", f"```python\n{kind}{call}\n```", "", prose(plain.__doc__), "", *rows]
+        lines += [
+            f"{mark}# {node.name}.{name}",
+            "",
+            f"```python\n{kind}{call}\n```",
+            "",
+            prose(plain.__doc__),
+            "",
+            *rows,
+        ]
     return "\n".join([*lines, source])
 
 
@@ -166,15 +230,28 @@ def linked(text: str, homes: dict[str, str], prefix: str) -> str:
 
     def link(found: re.Match) -> str:
         name = found[1]
-        if name.startswith("masktune.") and name.split(".")[1] in pages() and name.count(".") <= 2:
-            module, *rest = name.split(".")[1:]
-            target = f"{prefix}api/{module}.ipynb" + (f"#{anchor(module, rest[0])}" if rest and homes.get(rest[0]) == module else "")
-            return f"[`{name}`]({target})" if not rest or homes.get(rest[0]) == module else found[0]
+        said = name.removeprefix("masktune.")
+        module = next(
+            (m for m in sorted(pages(), key=len, reverse=True) if said == m or said.startswith(f"{m}.")), None
+        )
+        if name != said and module is not None:
+            rest = said[len(module) + 1 :]
+            if not rest:
+                return f"[`{name}`]({prefix}api/{module}.ipynb)"
+            return (
+                f"[`{name}`]({prefix}api/{module}.ipynb#{anchor(module, rest)})"
+                if homes.get(rest) == module
+                else found[0]
+            )
         bare = name.removesuffix("()")
         return f"[`{name}`]({prefix}api/{homes[bare]}.ipynb#{anchor(homes[bare], bare)})" if bare in homes else found[0]
 
-    parts = re.split(r"(```.*?```|^    .*?$|^#+ .*?$)", text, flags=re.DOTALL | re.MULTILINE)  # no links in code and headings
-    return "".join(part if i % 2 else re.sub(r"(?<!\[)`([A-Za-z_][\w.]*(?:\(\))?)`(?!\])", link, part) for i, part in enumerate(parts))
+    # no links in code and headings
+    parts = re.split(r"(```.*?```|^    .*?$|^#+ .*?$)", text, flags=re.DOTALL | re.MULTILINE)
+    return "".join(
+        part if i % 2 else re.sub(r"(?<!\[)`([A-Za-z_][\w.]*(?:\(\))?)`(?!\])", link, part)
+        for i, part in enumerate(parts)
+    )
 
 
 def alternative(output: dict, before: str, code: str) -> str:
@@ -195,8 +272,10 @@ def stage_notebook(source: Path, target: Path, homes: dict[str, str], module: st
         if part.cell_type == "markdown":
             text = part.source
             if module and not cells:
-                text = text.replace(f"# {module}", f"# masktune.{module}", 1)
-            depth = max([depth, *(len(h) for h in re.findall(r"^(#+) ", text, re.MULTILINE))]) if "## " in text else depth
+                text = text.replace(f"# {module.split('.')[-1]}", f"# masktune.{module}", 1)
+            depth = (
+                max([depth, *(len(h) for h in re.findall(r"^(#+) ", text, re.MULTILINE))]) if "## " in text else depth
+            )
             before = "\n".join(line for line in text.split("\n") if line.strip() and not line.startswith("#")) or before
             part.source = linked(text, homes, prefix)
             part.pop("attachments", None)
@@ -211,24 +290,38 @@ def stage_notebook(source: Path, target: Path, homes: dict[str, str], module: st
                     continue
                 exported = nodes.get(names[0], node)
                 text = linked(described(module, exported, min(depth, 2) + 1), homes, prefix)
-                cells.append(nbformat.v4.new_markdown_cell(text, id=hashlib.sha1((part.id + names[0]).encode()).hexdigest()[:8]))
+                cells.append(
+                    nbformat.v4.new_markdown_cell(text, id=hashlib.sha1((part.id + names[0]).encode()).hexdigest()[:8])
+                )
             continue
         part.source = re.sub(r"^#\|.*\n?", "", part.source, flags=re.MULTILINE).strip("\n")
         if not part.source:
             continue
         tags = [
             tag
-            for directive, tag in (("echo: false", "remove-input"), ("hide_input", "remove-input"), ("output: false", "remove-output"))
+            for directive, tag in (
+                ("echo: false", "remove-input"),
+                ("hide_input", "remove-input"),
+                ("output: false", "remove-output"),
+            )
             if directive in directives
         ]
         pictures = [output for output in part.outputs if "image/png" in output.get("data", {})]
-        part.metadata = {"tags": tags} | ({"mystnb": {"image": {"alt": alternative(pictures[0], before, part.source)}}} if pictures else {})
+        part.metadata = {"tags": tags} | (
+            {"mystnb": {"image": {"alt": alternative(pictures[0], before, part.source)}}} if pictures else {}
+        )
         for output in part.outputs:
             if "image/png" in output.get("data", {}):
                 output.data = {"image/png": output.data["image/png"]}
-            elif "text/plain" in output.get("data", {}) and "text/markdown" not in output.get("data", {}) and "text/html" not in output.get("data", {}):
+            elif (
+                "text/plain" in output.get("data", {})
+                and "text/markdown" not in output.get("data", {})
+                and "text/html" not in output.get("data", {})
+            ):
                 output.data = {"text/plain": output.data["text/plain"]}
-        part.outputs = [output for output in part.outputs if not (output.output_type == "stream" and output.name == "stderr")]
+        part.outputs = [
+            output for output in part.outputs if not (output.output_type == "stream" and output.name == "stderr")
+        ]
         cells.append(part)
     notebook.cells = cells
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -241,10 +334,13 @@ def stage_source(module: str) -> None:
     from pygments.formatters import HtmlFormatter
     from pygments.lexers import PythonLexer
 
-    text = (ROOT / "masktune" / f"{module}.py").read_text(encoding="utf-8")
-    shown = highlight(text, PythonLexer(), HtmlFormatter(linenos="inline", lineanchors="L", anchorlinenos=False, cssclass="highlight"))
+    text = source_file(module).read_text(encoding="utf-8")
+    shown = highlight(
+        text, PythonLexer(), HtmlFormatter(linenos="inline", lineanchors="L", anchorlinenos=False, cssclass="highlight")
+    )
     head = (
-        f"---\norphan: true\n---\n\n# Source of masktune.{module}\n\nExported from `nbs/api/{pages()[module].name}`: [read it there](../api/{module}.ipynb).\n"
+        f"---\norphan: true\n---\n\n# Source of masktune.{module}\n\nExported from "
+        f"`{pages()[module].relative_to(ROOT)}`: [read it there](../api/{module}.ipynb).\n"
     )
     page = f"{head}\n```{{raw}} html\n{shown}\n```\n"
     (STAGE / "source").mkdir(exist_ok=True)
@@ -252,12 +348,13 @@ def stage_source(module: str) -> None:
 
 
 def stage_data_sets() -> None:
-    from masktune.datasets import DATASETS, dataset_facts
+    from masktune.experiments.datasets import DATASETS, dataset_facts
 
     parts = [
         "# Data sets",
         "",
-        "What each is, where it is had from, and how it must lie on disk. `masktune datasets` prints the same; `load_dataset` opens them.",
+        "What each is, where it is had from, and how it must lie on disk. `masktune datasets` prints the same; "
+        "`load_dataset` opens them.",
         "",
     ]
     for name, info in DATASETS.items():
@@ -289,21 +386,33 @@ def stage() -> None:
         stage_source(module)
     (STAGE / "guides").mkdir()
     for name in GUIDES:
-        (STAGE / "guides" / f"{name}.md").write_text(linked((NOTEBOOKS / "guides" / f"{name}.md").read_text(encoding="utf-8"), homes, "../"), encoding="utf-8")
-    for path in [*(NOTEBOOKS / f"{name}.md" for name in ("method", "comparison", "faq")), ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]:
+        (STAGE / "guides" / f"{name}.md").write_text(
+            linked((NOTEBOOKS / "guides" / f"{name}.md").read_text(encoding="utf-8"), homes, "../"), encoding="utf-8"
+        )
+    for path in [
+        *(NOTEBOOKS / f"{name}.md" for name in ("method", "comparison", "faq")),
+        ROOT / "CHANGELOG.md",
+        ROOT / "CONTRIBUTING.md",
+    ]:
         (STAGE / path.name.lower()).write_text(linked(path.read_text(encoding="utf-8"), homes, ""), encoding="utf-8")
     results = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
     (STAGE / "results.md").write_text(linked(results, homes, ""), encoding="utf-8")
     stage_data_sets()
 
     def contents(title: str, entries: list[str], depth: int = 1) -> str:
-        return "\n".join(["```{toctree}", ":hidden:", f":caption: {title}", f":maxdepth: {depth}", "", *entries, "```", ""])
+        return "\n".join(
+            ["```{toctree}", ":hidden:", f":caption: {title}", f":maxdepth: {depth}", "", *entries, "```", ""]
+        )
 
     tutorials = [f"tutorials/{path.stem}" for path in sorted((NOTEBOOKS / "tutorials").glob("*.ipynb"))]
     reference = [f"reference-{i}" for i, _ in enumerate(GROUPS)]
     for name, (title, modules) in zip(reference, GROUPS.items(), strict=True):
         listing = "\n".join(f"- [masktune.{m}](api/{m}.ipynb)" for m in modules)
-        page = f"# {title}\n\n{listing}\n\n```{{toctree}}\n:hidden:\n\n" + "\n".join(f"api/{m}" for m in modules) + "\n```\n"
+        page = (
+            f"# {title}\n\n{listing}\n\n```{{toctree}}\n:hidden:\n\n"
+            + "\n".join(f"api/{m}" for m in modules)
+            + "\n```\n"
+        )
         (STAGE / f"{name}.md").write_text(page, encoding="utf-8")
     if missing := set(pages()) - {m for modules in GROUPS.values() for m in modules}:
         raise SystemExit(f"scripts/docs.py: GROUPS lacks {sorted(missing)}")
@@ -364,12 +473,17 @@ def build() -> None:
         "suppress_warnings": ["mystnb.unknown_mime_type"],
         "language": "en",
     }
-    configuration = f"import sys\nsys.path.insert(0, {str(ROOT / 'scripts')!r})\nfrom docs import mathml as setup\nglobals().update({settings!r})\n"
+    configuration = (
+        f"import sys\nsys.path.insert(0, {str(ROOT / 'scripts')!r})\nfrom docs import mathml as "
+        f"setup\nglobals().update({settings!r})\n"
+    )
     (STAGE / "conf.py").write_text(configuration, encoding="utf-8")
     shutil.rmtree(SITE, ignore_errors=True)
     built = ROOT / "_build" / "html"
     shutil.rmtree(built, ignore_errors=True)
-    app = Sphinx(STAGE, STAGE, built, ROOT / "_build" / "doctrees", "html", warningiserror=True, freshenv=True, status=None)
+    app = Sphinx(
+        STAGE, STAGE, built, ROOT / "_build" / "doctrees", "html", warningiserror=True, freshenv=True, status=None
+    )
     app.build()
     if app.statuscode:
         raise SystemExit(f"scripts/docs.py: the site has {app._warncount} warnings, above: none is allowed")

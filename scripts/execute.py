@@ -16,7 +16,8 @@ os.environ["TQDM_DISABLE"] = "1"
 
 
 def is_widget(output: dict) -> bool:
-    "Whether an output is a live view, or was one, such as a progress bar that is done: a panel's still picture is an output of its own"
+    """Whether an output is a live view, or was one, such as a progress bar that is done: a panel's still picture is
+    an output of its own"""
     return output.output_type == "display_data" and (WIDGET in output.data or not output.data)
 
 
@@ -26,7 +27,13 @@ def execute(path: Path) -> None:
     for cell in unevaluated:
         cell.cell_type = "raw"
     try:
-        NotebookClient(notebook, timeout=900, kernel_name="python3", record_timing=False, resources={"metadata": {"path": path.parent}}).execute()
+        NotebookClient(
+            notebook,
+            timeout=900,
+            kernel_name="python3",
+            record_timing=False,
+            resources={"metadata": {"path": path.parent}},
+        ).execute()
     finally:
         for cell in unevaluated:
             cell.cell_type = "code"

@@ -1,4 +1,5 @@
-"""Print settings.ini's requirements at their lower bounds, for `pip install -c`: `make minimal` tests the package with these.
+"""Print settings.ini's requirements at their lower bounds, for `pip install -c`: `make minimal` tests the package
+with these.
 
 An extra may be named: `python scripts/minimal.py lab_requirements`.
 """

@@ -22,7 +22,9 @@ def readme() -> str:
     notebook.metadata["language_info"] = {"name": "python"}  # for the code fences
     text, resources = MarkdownExporter().from_notebook_node(notebook)
     if resources["outputs"]:
-        raise SystemExit("nbs/index.ipynb draws pictures: save them under nbs/images and link them, a README cannot hold them")
+        raise SystemExit(
+            "nbs/index.ipynb draws pictures: save them under nbs/images and link them, a README cannot hold them"
+        )
     text = re.sub(r"(\]\(|src=\")images/", r"\1nbs/images/", text)
     return NOTE + re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 

@@ -3,9 +3,8 @@
     python scripts/rounding.py            the demo, the tutorials and every other test that trains, under each setting
     python scripts/rounding.py --quick    the demo and the tutorial on two shortcuts, under the first setting that is not native
 
-More options go to pytest. A setting that this machine cannot execute is named and left out; the exit status is 1 when none
-is left or a test fails.
-"""
+More options go to pytest. A setting that this machine cannot execute is named and left out; the exit status is 1
+when none is left or a test fails."""
 
 import argparse
 import os
@@ -45,7 +44,10 @@ def run_tests(name: str, *words: str) -> bool:
     "Whether pytest passes under a setting"
     settings = " ".join(f"{variable}={value}" for variable, value in ROUNDINGS[name].items())
     print(f"== {name}: {settings} pytest {' '.join(words)}", flush=True)
-    return subprocess.run([sys.executable, "-m", "pytest", *words], env=os.environ | ROUNDINGS[name], cwd=ROOT).returncode == 0
+    return (
+        subprocess.run([sys.executable, "-m", "pytest", *words], env=os.environ | ROUNDINGS[name], cwd=ROOT).returncode
+        == 0
+    )
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Open the first tutorial in JupyterLab in a real browser, run it, and take the README's picture: `make screenshots`."""
+"Run the first tutorial in JupyterLab in a real browser, and take the README's picture: `make screenshots`."
 
 import os
 import shutil
@@ -12,8 +12,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 @contextmanager
@@ -27,11 +37,22 @@ def served(place: Path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    folders = {f"JUPYTER_{name}_DIR": str(place / name.lower()) for name in ("CONFIG", "DATA")} | {"JUPYTERLAB_SETTINGS_DIR": str(place / "settings")}
+    folders = {f"JUPYTER_{name}_DIR": str(place / name.lower()) for name in ("CONFIG", "DATA")} | {
+        "JUPYTERLAB_SETTINGS_DIR": str(place / "settings")
+    }
     environment = os.environ | folders | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", "--IdentityProvider.token=", "--ServerApp.password="]
+    options = [
+        "--no-browser",
+        "--allow-root",
+        "--ip=127.0.0.1",
+        f"--port={port}",
+        "--IdentityProvider.token=",
+        "--ServerApp.password=",
+    ]
     with open(place / "lab.log", "w") as log:
-        server = subprocess.Popen([sys.executable, "-m", "jupyterlab", *options], cwd=place, env=environment, stdout=log, stderr=log)
+        server = subprocess.Popen(
+            [sys.executable, "-m", "jupyterlab", *options], cwd=place, env=environment, stdout=log, stderr=log
+        )
         try:
             for _ in range(120):
                 try:
@@ -64,7 +85,10 @@ def tutorial(place: Path):
         page.locator(".lm-Menu-item", has_text="Clear Outputs of All Cells").first.click()
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.locator(".lm-Menu-item", has_text="Run All Cells").first.click()
-        done = "[...document.querySelectorAll('.jp-OutputArea-output pre')].some(e => /report.html [0-9.]+ MB/.test(e.textContent))"
+        done = (
+            "[...document.querySelectorAll('.jp-OutputArea-output pre')].some(e => /report.html [0-9.]+ "
+            "MB/.test(e.textContent))"
+        )
         page.wait_for_function(done, timeout=300_000)
         yield page
         browser.close()

@@ -3,12 +3,13 @@ import os
 import re
 import tempfile
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # tests run side by side: a thread each is faster than two that wait for each other
+# tests run side by side: a thread each is faster than two that wait for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
 
-from masktune.datasets import load_dataset
+from masktune.experiments.datasets import load_dataset
 
 os.environ["TQDM_DISABLE"] = "1"
 os.environ["MASKTUNE_CACHE"] = tempfile.mkdtemp(prefix="masktune-cache-")
@@ -41,7 +42,11 @@ def pytest_collection_modifyitems(items):
 def split_digits():
     "Small parts of biased-digits, enough to train on for a second"
     train = load_dataset("biased-digits", "train")
-    return {"train": train.subset(torch.arange(0, len(train), 4)), "val": load_dataset("biased-digits", "val"), "test": load_dataset("biased-digits", "test")}
+    return {
+        "train": train.subset(torch.arange(0, len(train), 4)),
+        "val": load_dataset("biased-digits", "val"),
+        "test": load_dataset("biased-digits", "test"),
+    }
 
 
 @pytest.fixture(scope="session")
@@ -76,8 +81,12 @@ def make_mnist():
         generator = torch.Generator().manual_seed(0)
         for part, count in (("train", train), ("t10k", test)):
             images = torch.randint(0, 256, (count, 28, 28), dtype=torch.uint8, generator=generator)
-            (raw / f"{part}-images-idx3-ubyte").write_bytes(struct.pack(">4i", 2051, count, 28, 28) + images.numpy().tobytes())
-            (raw / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 2049, count) + bytes(i % 10 for i in range(count)))
+            (raw / f"{part}-images-idx3-ubyte").write_bytes(
+                struct.pack(">4i", 2051, count, 28, 28) + images.numpy().tobytes()
+            )
+            (raw / f"{part}-labels-idx1-ubyte").write_bytes(
+                struct.pack(">2i", 2049, count) + bytes(i % 10 for i in range(count))
+            )
         return root
 
     return write
@@ -85,7 +94,7 @@ def make_mnist():
 
 @pytest.fixture
 def second_device():
-    "A device that is none: see `pretended.py`. Gives the mode; within it `torch.device(\"mps\")` is the second device"
+    'A device that is none: see `pretended.py`. Gives the mode; within it `torch.device("mps")` is the second device'
     from pretended import SecondDevice
 
     with SecondDevice() as device:

@@ -7,7 +7,17 @@ from torch.utils._pytree import tree_flatten
 
 NAME = "mps"  # a device that PyTorch can name everywhere, and that knows no double precision
 
-MIXED_IS_FINE = {"copy_", "__setitem__", "to", "__get__", "__set__", "type_as", "set_", "is_", "_has_compatible_shallow_copy_type"}
+MIXED_IS_FINE = {
+    "copy_",
+    "__setitem__",
+    "to",
+    "__get__",
+    "__set__",
+    "type_as",
+    "set_",
+    "is_",
+    "_has_compatible_shallow_copy_type",
+}
 HOST_ONLY = {"numpy", "__array__"}
 FACTORIES = {"tensor", "as_tensor", "asarray"}
 
@@ -17,23 +27,31 @@ def is_second(value):
 
 
 def names_second(value):
-    return value is not None and not isinstance(value, (Tensor, bool, int, float, torch.dtype)) and str(value).split(":")[0] == NAME
+    return (
+        value is not None
+        and not isinstance(value, (Tensor, bool, int, float, torch.dtype))
+        and str(value).split(":")[0] == NAME
+    )
 
 
 def mark(result, second):
     for part in tree_flatten(result)[0]:
         if isinstance(part, Tensor):
             if second and part.dtype == torch.float64:
-                raise TypeError("Cannot convert a second-device Tensor to float64 dtype: the device knows no double precision")
+                raise TypeError(
+                    "Cannot convert a second-device Tensor to float64 dtype: the device knows no double precision"
+                )
             part._second_device = second
     return result
 
 
 class SecondDevice(TorchFunctionMode):
-    """Within: tensors made on, or moved to, `device` are marked, and an operation on a marked and an unmarked one fails.
+    """Within: tensors made on, or moved to, `device` are marked, and an operation on a marked and an unmarked one
+    fails.
 
-    As on a real device, a scalar tensor of the host may join, positions on the host may index, `copy_` crosses over, and
-    `.numpy()` needs `.cpu()` first. `operations` counts what ran on marked tensors: a test that never got there proves nothing."""
+    As on a real device, a scalar tensor of the host may join, positions on the host may index, `copy_` crosses over,
+    and `.numpy()` needs `.cpu()` first. `operations` counts what ran on marked tensors: a test that never got there
+    proves nothing."""
 
     device = torch.device(NAME)
 
@@ -64,7 +82,10 @@ class SecondDevice(TorchFunctionMode):
         if name == "__deepcopy__":
             return mark(func(*args, **kwargs), is_second(args[0]))  # the memo holds other tensors
         if name in HOST_ONLY and is_second(args[0]):
-            raise TypeError("can't convert a second-device tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory first.")
+            raise TypeError(
+                "can't convert a second-device tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory "
+                "first."
+            )
         if name in ("to", "cpu", "cuda"):
             return self._move(func, name, args, kwargs)
         if names_second(kwargs.get("device")):
@@ -78,13 +99,19 @@ class SecondDevice(TorchFunctionMode):
             self._refuse_mixed(name, args, tensors)
             self.operations += 1
         result = func(*args, **kwargs)
-        return mark(result, True) if second and not (isinstance(result, Tensor) and kwargs.get("device") is not None) else result
+        return (
+            mark(result, True)
+            if second and not (isinstance(result, Tensor) and kwargs.get("device") is not None)
+            else result
+        )
 
     def _move(self, func, name, args, kwargs):
         tensor = args[0]
         targets = [value for value in [*args[1:], *kwargs.values()] if isinstance(value, (str, torch.device, Tensor))]
         like = next((value for value in targets if isinstance(value, Tensor)), None)
-        wanted = names_second(next((value for value in targets if not isinstance(value, Tensor)), None)) or is_second(like)
+        wanted = names_second(next((value for value in targets if not isinstance(value, Tensor)), None)) or is_second(
+            like
+        )
         stays = name == "to" and not targets
         second = is_second(tensor) if stays else wanted
 
@@ -103,4 +130,7 @@ class SecondDevice(TorchFunctionMode):
             return  # positions may lie on the host
         for tensor in tensors:
             if not is_second(tensor) and tensor.ndim > 0:
-                raise RuntimeError(f"Expected all tensors to be on the same device, but {name} got one of {tuple(tensor.shape)} on the cpu")
+                raise RuntimeError(
+                    f"Expected all tensors to be on the same device, but {name} got one of {tuple(tensor.shape)} on "
+                    "the cpu"
+                )

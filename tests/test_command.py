@@ -13,7 +13,10 @@ def masktune(*words, cwd=None):
 
 def test_help_and_import_do_not_load_pytorch():
     heavy = "{'torch', 'matplotlib', 'captum', 'numpy'}"
-    code = f"import sys, masktune.cli\ntry: masktune.cli.main(['--help'])\nexcept SystemExit: pass\nprint(sorted({heavy} & set(sys.modules)))"
+    code = (
+        "import sys, masktune.cli\ntry: masktune.cli.main(['--help'])\nexcept SystemExit: "
+        f"pass\nprint(sorted({heavy} & set(sys.modules)))"
+    )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.stdout.splitlines()[-1] == "[]" and "finetune" in run.stdout
 
@@ -34,23 +37,52 @@ def test_demo_shows_the_effect_and_keeps_everything(tmp_path):
     folder = tmp_path / "runs" / "demo"
     metrics = json.loads((folder / "metrics.json").read_text())
     accuracy = {name: metrics[name]["biased-test"]["average"] for name in ("erm", "random_mask", "masktune")}
-    assert accuracy["erm"] < 0.6 and accuracy["masktune"] > accuracy["erm"] + 0.1  # another processor rounds, and so trains, differently
+    # another processor rounds, and so trains, differently
+    assert accuracy["erm"] < 0.6 and accuracy["masktune"] > accuracy["erm"] + 0.1
     assert accuracy["random_mask"] < accuracy["masktune"]
     assert f"MaskTune {accuracy['masktune']:.1%}" in run.stdout
-    assert {p.name for p in folder.iterdir() if p.name != ".lock"} == {"config.json", "erm", "round-1", "metrics.json", "log.jsonl", "report.html", "figures"}
+    assert {p.name for p in folder.iterdir() if p.name != ".lock"} == {
+        "config.json",
+        "erm",
+        "round-1",
+        "metrics.json",
+        "log.jsonl",
+        "report.html",
+        "figures",
+    }
     assert metrics["erm"]["test"]["groups"]["0-4, no square"]["count"] == 180
     again = masktune("demo", "--out", "runs/demo", cwd=tmp_path)
-    assert again.returncode == 0 and json.loads((folder / "metrics.json").read_text()) == metrics  # the same to the last digit
+    # the same to the last digit
+    assert again.returncode == 0 and json.loads((folder / "metrics.json").read_text()) == metrics
     assert masktune("evaluate", folder).returncode == 0
     evaluated = json.loads((folder / "metrics.json").read_text())
-    assert {name: evaluated[name] for name in ("erm", "masktune")} == {name: metrics[name] for name in ("erm", "masktune")}
+    assert {name: evaluated[name] for name in ("erm", "masktune")} == {
+        name: metrics[name] for name in ("erm", "masktune")
+    }
 
 
 def test_own_images_step_by_step(pets, tmp_path):
     out = tmp_path / "run"
     shared = ("--device", "cpu", "--batch-size", "8")
     steps = [
-        ("erm", "--data", "folder", "--root", pets, "--option", "size=64", "--out", out, "--model", "resnet18", "--epochs", "2", "--lr", "0.01", *shared),
+        (
+            "erm",
+            "--data",
+            "folder",
+            "--root",
+            pets,
+            "--option",
+            "size=64",
+            "--out",
+            out,
+            "--model",
+            "resnet18",
+            "--epochs",
+            "2",
+            "--lr",
+            "0.01",
+            *shared,
+        ),
         ("saliency", out),
         ("finetune", out, "--rule", "quantile(0.8)", "--fill", "mean", "--finetune-lr", "0.001"),
         ("evaluate", out),
@@ -60,9 +92,17 @@ def test_own_images_step_by_step(pets, tmp_path):
         run = masktune(*step)
         assert run.returncode == 0, (step, run.stderr)
     config = json.loads((out / "config.json").read_text())
-    assert (config["settings"]["rule"], config["settings"]["fill"], config["data"]["options"]) == ("quantile(q=0.8)", "mean", {"size": 64})
+    assert (config["settings"]["rule"], config["settings"]["fill"], config["data"]["options"]) == (
+        "quantile(q=0.8)",
+        "mean",
+        {"size": 64},
+    )
     metrics = json.loads((out / "metrics.json").read_text())["masktune"]
-    assert metrics["test"]["groups"] == {} and set(metrics["test"]["classes"]) == {"cat", "dog"} and set(metrics) == {"test", "swapped-val"}
+    assert (
+        metrics["test"]["groups"] == {}
+        and set(metrics["test"]["classes"]) == {"cat", "dog"}
+        and set(metrics) == {"test", "swapped-val"}
+    )
     html = (out / "report.html").read_text()
     assert "cat" in html and html.count("<img") == 5
     refused = masktune("saliency", out)
@@ -78,14 +118,40 @@ def test_a_trained_model_is_taken_as_it_is(pets, tmp_path):
 
     mine = tmp_path / "mine.safetensors"
     save_weights(mine, build_model("resnet18", 2))
-    start = ("erm", "--data", "folder", "--root", pets, "--option", "size=64", "--model", "resnet18", "--weights", mine, "--epochs", "0")
+    start = (
+        "erm",
+        "--data",
+        "folder",
+        "--root",
+        pets,
+        "--option",
+        "size=64",
+        "--model",
+        "resnet18",
+        "--weights",
+        mine,
+        "--epochs",
+        "0",
+    )
     run = masktune(*start, "--out", tmp_path / "run", "--finetune-lr", "0.001")
     assert run.returncode == 0 and "taken as they are" in run.stdout, run.stderr
     from safetensors.torch import load_file
 
     kept = load_file(tmp_path / "run" / "erm" / "best.safetensors")
     assert all((kept[name] == value).all() for name, value in load_file(mine).items())
-    wrong = masktune(*start[:-4], "--model", "resnet34", "--weights", mine, "--epochs", "0", "--finetune-lr", "0.001", "--out", tmp_path / "other")
+    wrong = masktune(
+        *start[:-4],
+        "--model",
+        "resnet34",
+        "--weights",
+        mine,
+        "--epochs",
+        "0",
+        "--finetune-lr",
+        "0.001",
+        "--out",
+        tmp_path / "other",
+    )
     assert wrong.returncode == 2 and "does not fit ResNet" in wrong.stderr and not (tmp_path / "other").exists()
 
 
@@ -144,7 +210,9 @@ def test_lab_opens_the_first_tutorial(tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    (tmp_path / "jupyter_server_config.json").write_text('{"ServerApp": {"allow_root": true}, "IdentityProvider": {"token": ""}}')
+    (tmp_path / "jupyter_server_config.json").write_text(
+        '{"ServerApp": {"allow_root": true}, "IdentityProvider": {"token": ""}}'
+    )
     command = [sys.executable, "-m", "masktune", "lab", "--no-browser", "--port", str(port)]
     environment = os.environ | {"JUPYTER_CONFIG_DIR": str(tmp_path), "JUPYTER_DATA_DIR": str(tmp_path / "data")}
     with open(tmp_path / "log", "w") as log:
@@ -172,17 +240,44 @@ def test_a_finetuning_with_settings_of_its_own_leaves_those_of_the_plain_model(t
     def config():
         return json.loads((tmp_path / "run" / "config.json").read_text())
 
-    assert main(["erm", "--data", "biased-digits", "--option", "shortcut=two-squares", "--epochs", "1", "--out", out, *shared]) == 0
+    assert (
+        main(
+            [
+                "erm",
+                "--data",
+                "biased-digits",
+                "--option",
+                "shortcut=two-squares",
+                "--epochs",
+                "1",
+                "--out",
+                out,
+                *shared,
+            ]
+        )
+        == 0
+    )
     begun = config()["settings"]
     assert main(["saliency", out, "--eval-batch-size", "64"]) == 0
-    assert main(["finetune", out, "--seed", "5", "--batch-size", "64", "--augment", "flip", "--finetune-lr", "0.01"]) == 0
+    assert (
+        main(["finetune", out, "--seed", "5", "--batch-size", "64", "--augment", "flip", "--finetune-lr", "0.01"]) == 0
+    )
     own = {"seed": 5, "batch_size": 64, "augment": "flip"}
-    assert config()["finetuning"] == own and config()["settings"] == begun | {"eval_batch_size": 64, "finetune_lr": 0.01}
-    assert main(["finetune", out, "--resume", "--seed", "6"]) == 2 and "was begun with seed 5, not 6" in capsys.readouterr().err
+    assert config()["finetuning"] == own and config()["settings"] == begun | {
+        "eval_batch_size": 64,
+        "finetune_lr": 0.01,
+    }
+    assert (
+        main(["finetune", out, "--resume", "--seed", "6"]) == 2
+        and "was begun with seed 5, not 6" in capsys.readouterr().err
+    )
     assert main(["erm", "--data", "biased-digits", "--out", out, "--resume", "--lr", "0.5"]) == 2
 
 
-@pytest.mark.parametrize("device, sentence", [("gpu", "device 'gpu' is unknown: use cpu, cuda"), ("cuda:99", "device 'cuda:99' is not available here")])
+@pytest.mark.parametrize(
+    "device, sentence",
+    [("gpu", "device 'gpu' is unknown: use cpu, cuda"), ("cuda:99", "device 'cuda:99' is not available here")],
+)
 def test_a_device_that_is_none_is_said_in_a_line_and_nothing_is_written(tmp_path, capsys, device, sentence):
     from masktune.cli import main
 

@@ -6,12 +6,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from masktune.counterfactuals import EvidenceAlone, TransplantBatch, TransplantedDataset, balanced_share, moved_away, soften, transplant
+from masktune.counterfactuals import (
+    EvidenceAlone,
+    TransplantBatch,
+    TransplantedDataset,
+    balanced_share,
+    moved_away,
+    soften,
+    transplant,
+)
 from masktune.data import ArrayDataset
+from masktune.devices import seed_everything
 from masktune.erm import fit
 from masktune.masking import MaskedDataset, fixed
-from masktune.models import Classifier, build_model, seed_everything
-from masktune.xgradcam import SaliencyMaps
+from masktune.models import Classifier, build_model
+from masktune.saliency import SaliencyMaps
 
 settings.register_profile("steady", deadline=None, max_examples=60, derandomize=True)
 settings.load_profile("steady")
@@ -27,8 +36,18 @@ def stamped(count=400, classes=2, size=16):
     for i, label in enumerate(labels.tolist()):
         images[i, :, label * 3 : label * 3 + 2, 2:6] = 255
         maps[i, label * 3 : label * 3 + 2, 2:6] = 1
-    data = ArrayDataset(images, labels, [str(c) for c in range(classes)], groups=labels, group_names=[str(c) for c in range(classes)])
-    return data, SaliencyMaps(maps.half(), torch.ones(count), labels, torch.ones(count), data=data.fingerprint, dataset=str(data), layer="given")
+    data = ArrayDataset(
+        images, labels, [str(c) for c in range(classes)], groups=labels, group_names=[str(c) for c in range(classes)]
+    )
+    return data, SaliencyMaps(
+        maps.half(),
+        torch.ones(count),
+        labels,
+        torch.ones(count),
+        data=data.fingerprint,
+        dataset=str(data),
+        layer="given",
+    )
 
 
 def stamps(images, classes):
@@ -101,7 +120,16 @@ def watch(seed=0):
     watched = Watched(data, maps, RULE)
     watched.seen = []
     seed_everything(0)
-    fit(Classifier(build_model("small-cnn", 2)), watched, epochs=2, lr=0.01, batch_size=20, seed=seed, device="cpu", progress=False)
+    fit(
+        Classifier(build_model("small-cnn", 2)),
+        watched,
+        epochs=2,
+        lr=0.01,
+        batch_size=20,
+        seed=seed,
+        device="cpu",
+        progress=False,
+    )
     batches = watched.seen[-4:]  # two epochs of two batches
     return [batches[0] | batches[1], batches[2] | batches[3]]
 

@@ -1,4 +1,5 @@
-"Data sets: the paper's construction on MNIST's own file format, and a user's images with everything that can be wrong with them."
+"""Data sets: the paper's construction on MNIST's own file format, and a user's images with everything that can be
+wrong with them."""
 
 import os
 import warnings
@@ -18,11 +19,11 @@ from masktune.data import (
     DatasetWarning,
     FileDataset,
     PairsDataset,
-    check_images,
     make_augmentation,
     read_image,
 )
-from masktune.datasets import dataset_splits, load_dataset
+from masktune.experiments.datasets import dataset_splits, load_dataset
+from masktune.folders import check_images
 
 
 @pytest.fixture
@@ -806,7 +807,7 @@ def test_every_command_runs_on_train_and_val_alone(tmp_path, capsys):
 
 
 def test_maps_of_other_positions_are_refused():
-    from masktune.xgradcam import SaliencyMaps
+    from masktune.saliency import SaliencyMaps
 
     images = torch.arange(10, dtype=torch.uint8)[:, None, None, None].expand(10, 3, 8, 8).contiguous()
     data = ArrayDataset(images, [0, 1] * 5, ["a", "b"])

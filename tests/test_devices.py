@@ -1,14 +1,18 @@
-"What runs on a second device must keep to it: shown with a pretended one everywhere, and on a real one where there is one."
+"""What runs on a second device must keep to it: shown with a pretended one everywhere, and on a real one where there
+is one."""
 
 import pytest
 import torch
 
 import masktune.xgradcam
+from masktune.counterfactuals import MovedMasks, RandomMask, random_square_mask
 from masktune.data import ArrayDataset
-from masktune.masking import FILLS, MaskBatch, MaskedDataset, MovedMasks, RandomMask, fixed, hide, mean_std, otsu, quantile, random_square_mask
-from masktune.models import Classifier, build_model, find_target_layer, grid_layers
+from masktune.layers import find_target_layer, grid_layers
+from masktune.masking import FILLS, MaskBatch, MaskedDataset, fixed, hide, mean_std, otsu, quantile
+from masktune.models import Classifier, build_model
+from masktune.saliency import compute_saliency
 from masktune.sources import make_source
-from masktune.xgradcam import LayerXGradCam, compute_saliency
+from masktune.xgradcam import LayerXGradCam
 
 RULES = [mean_std(1.0), quantile(0.8), fixed(0.3), otsu()]
 SOURCES = ["xgradcam", "grad-cam", "gradients", "input-x-gradient"]
@@ -28,10 +32,19 @@ def classifier():
 def test_the_pretended_device_fails_where_a_real_one_would(second_device):
     there, here = torch.rand(3).to(second_device.device), torch.rand(3)
     assert there.device.type == "mps" and here.device.type == "cpu" and there.cpu().device.type == "cpu"
-    for wrong in (lambda: there + here, lambda: torch.where(there > 0, there, here), lambda: here[there.long()], lambda: torch.cat([here, there])):
+    for wrong in (
+        lambda: there + here,
+        lambda: torch.where(there > 0, there, here),
+        lambda: here[there.long()],
+        lambda: torch.cat([here, there]),
+    ):
         with pytest.raises(RuntimeError, match="same device"):
             wrong()
-    for wrong in (lambda: there.numpy(), lambda: there.double(), lambda: torch.zeros(2, dtype=torch.float64, device="mps")):
+    for wrong in (
+        lambda: there.numpy(),
+        lambda: there.double(),
+        lambda: torch.zeros(2, dtype=torch.float64, device="mps"),
+    ):
         with pytest.raises(TypeError):
             wrong()
     with pytest.raises(RuntimeError, match="generator"):
@@ -58,7 +71,8 @@ def test_fills_stay_on_the_images_device(fill, index, second_device):
     images, mask = made().images, random_square_mask(6, (28, 28))
     there = hide(images.to("mps"), mask.to("mps"), fill, index=index)
     assert there.device.type == "mps" and torch.equal(there.cpu(), hide(images, mask, fill, index=index))
-    assert torch.equal(hide(images.to("mps"), mask, fill, index=index).cpu(), there.cpu())  # a mask from the host follows
+    # a mask from the host follows
+    assert torch.equal(hide(images.to("mps"), mask, fill, index=index).cpu(), there.cpu())
 
 
 def test_random_squares_are_drawn_on_the_images_device(second_device):
@@ -141,5 +155,5 @@ def test_a_real_gpu_gives_the_same_maps_and_masks(source):
 def test_noise_on_a_real_gpu_is_the_hosts():
     images, mask = made().images, random_square_mask(6, (28, 28))
     there, here = hide(images.cuda(), mask, "noise").cpu(), hide(images, mask, "noise")
-    assert ((there.int() - here.int()).abs() <= 1).all()  # the logarithm and cosine of two processors round differently
-
+    # the logarithm and cosine of two processors round differently
+    assert ((there.int() - here.int()).abs() <= 1).all()

@@ -13,7 +13,8 @@ from masktune.models import Classifier, model_fingerprint
 
 
 class Corner(nn.Module):
-    "Answers by the upper left corner alone: class 1 where it is bright. `deep` has a grid of its own that sees the same"
+    """Answers by the upper left corner alone: class 1 where it is bright. `deep` has a grid of its own that sees the
+    same"""
 
     def __init__(self):
         super().__init__()
@@ -66,7 +67,9 @@ def test_evidence_that_matters_is_worth_its_fall(model):
 
 def test_labels_and_groups_are_never_read(model):
     data = corners()
-    turned = ArrayDataset(data.images, 1 - data.labels, data.classes, groups=torch.arange(64) % 3, group_names=["a", "b", "c"])
+    turned = ArrayDataset(
+        data.images, 1 - data.labels, data.classes, groups=torch.arange(64) % 3, group_names=["a", "b", "c"]
+    )
     assert faithfulness(model, data).to_dict() == faithfulness(model, turned).to_dict()
 
 
@@ -84,7 +87,7 @@ def test_nothing_of_the_callers_is_changed(model):
 
 
 def test_the_choice_finds_the_corner(model):
-    from masktune.xgradcam import compute_saliency
+    from masktune.saliency import compute_saliency
 
     bright = corners().subset(range(1, 64, 2))
     chosen = choose_evidence(model, bright)
@@ -93,7 +96,9 @@ def test_the_choice_finds_the_corner(model):
     assert masks[:, :4, :4].float().mean() >= 0.8
     assert masks.float().mean() < 0.2
     assert chosen.chosen.effect.low > 0.5
-    assert float(evidence_score(chosen.chosen.effects, chosen.chosen.areas)) >= float(evidence_score(chosen.reference.effects, chosen.reference.areas))
+    assert float(evidence_score(chosen.chosen.effects, chosen.chosen.areas)) >= float(
+        evidence_score(chosen.reference.effects, chosen.reference.areas)
+    )
 
 
 def test_the_result_says_what_was_chosen_against_what_and_at_what_cost(model):

@@ -31,7 +31,11 @@ def test_a_full_disk_leaves_the_old_files(tmp_path):
     run = subprocess.run([sys.executable, "-c", FULL], cwd=tmp_path, capture_output=True, text=True)
     lines = run.stdout.splitlines()
     assert run.returncode == 0 and len(lines) == 3, run.stderr
-    assert all("no space left to write" in line for line in lines) and "the file that was there is untouched" in lines[0] and "nothing was written" in lines[2]
+    assert (
+        all("no space left to write" in line for line in lines)
+        and "the file that was there is untouched" in lines[0]
+        and "nothing was written" in lines[2]
+    )
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -51,7 +55,10 @@ def test_a_flipped_byte_is_noticed_wherever_it_is(tmp_path, where):
     network = build_model("small-cnn", 2)
     save_weights(tmp_path / "w.safetensors", network)
     save_state(tmp_path / "s.pt", {name: value for name, value in network.state_dict().items()})
-    for name, load in (("w.safetensors", lambda path: load_weights(path, build_model("small-cnn", 2))), ("s.pt", load_state)):
+    for name, load in (
+        ("w.safetensors", lambda path: load_weights(path, build_model("small-cnn", 2))),
+        ("s.pt", load_state),
+    ):
         content = bytearray((tmp_path / name).read_bytes())
         content[int(len(content) * where)] ^= 0xFF
         (tmp_path / name).write_bytes(content)
@@ -68,7 +75,10 @@ def test_the_order_of_classes_is_part_of_weights(tmp_path):
         assert file.metadata()["classes"] == '["0", "1", "10"]'
     assert load_weights(path, network, classes=["0", "1", "10"]) is network
     before = model_fingerprint(network)
-    with pytest.raises(ValueError, match=r"trained with classes \['0', '1', '10'\], the data has \['0', '10', '1'\]: open the data with classes="):
+    with pytest.raises(
+        ValueError,
+        match=r"trained with classes \['0', '1', '10'\], the data has \['0', '10', '1'\]: open the data with classes=",
+    ):
         load_weights(path, network, classes=["0", "10", "1"])
     with pytest.raises(ValueError, match="another task"):
         load_weights(path, network, classes=["cat", "dog", "bird"])

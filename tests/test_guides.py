@@ -22,7 +22,10 @@ def reader(digits, pets, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my-images").symlink_to(pets)
     names = {"cat": "benign", "dog": "malignant"}
-    rows = [f"{path},{names[path.parent.name]},{('train', 'val', 'test')[i % 3]},known" for i, path in enumerate(sorted(pets.rglob("*.jpg")))]
+    rows = [
+        f"{path},{names[path.parent.name]},{('train', 'val', 'test')[i % 3]},known"
+        for i, path in enumerate(sorted(pets.rglob("*.jpg")))
+    ]
     (tmp_path / "lesions.csv").write_text("\n".join(["path,label,split,group", *rows]))
     settings = {"epochs": 2, "finetune_lr": 0.01, "device": "cpu", "progress": False}
     run = MaskTune(build_model("small-cnn", 2), **settings).fit(digits["train"], digits["val"])
@@ -53,6 +56,9 @@ def test_every_command_in_the_guides_exists():
     for path in [*GUIDES, ROOT / "nbs" / "faq.md", ROOT / "CONTRIBUTING.md"]:
         for command, rest in re.findall(r"masktune (\w+)([^\n`]*)", path.read_text(encoding="utf-8")):
             if command in COMMANDS:
-                known = _parser(command).format_help() + _parser(None, everything=True)._subparsers._group_actions[0].choices[command].format_help()
+                known = (
+                    _parser(command).format_help()
+                    + _parser(None, everything=True)._subparsers._group_actions[0].choices[command].format_help()
+                )
                 for option in re.findall(r"(--[a-z-]+)", rest):
                     assert option in known, f"{path.name}: masktune {command} {option}"

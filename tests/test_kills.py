@@ -21,7 +21,7 @@ STARTER = """
 import os, sys
 import torch
 torch.set_num_threads(1)
-import accelerate, masktune.cli, masktune.datasets, masktune.report, masktune.runs
+import accelerate, masktune.cli, masktune.experiments.datasets, masktune.report, masktune.runs
 for line in sys.stdin:
     child = os.fork()
     if not child:
@@ -90,7 +90,11 @@ def check_files(out):
 def results(out):
     weights = {str(p.relative_to(out)): load_file(p) for p in sorted(out.rglob("*.safetensors"))}
     rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    return weights, json.loads((out / "metrics.json").read_text()), [{k: v for k, v in row.items() if k not in ("time", "seconds")} for row in rows]
+    return (
+        weights,
+        json.loads((out / "metrics.json").read_text()),
+        [{k: v for k, v in row.items() if k not in ("time", "seconds")} for row in rows],
+    )
 
 
 def test_thirty_kills_change_nothing(starter, tmp_path):
@@ -100,7 +104,10 @@ def test_thirty_kills_change_nothing(starter, tmp_path):
     assert starter.ended() == 0, (tmp_path / "errors.txt").read_text()
     lasted = time.perf_counter() - started
     weights, metrics, log = results(whole)
-    assert set(weights) == {f"{p}.safetensors" for p in ("erm/best", "erm/last", "round-1/maps", "round-1/last", "round-2/maps", "round-2/last")}
+    assert set(weights) == {
+        f"{p}.safetensors"
+        for p in ("erm/best", "erm/last", "round-1/maps", "round-1/last", "round-2/maps", "round-2/last")
+    }
     draw, kills, runs, met = random.Random(5), 0, 0, set()
     while kills < 30:
         runs += 1
@@ -136,7 +143,9 @@ def test_thirty_kills_change_nothing(starter, tmp_path):
 def test_sigterm_and_interrupts_save_and_say_how_to_go_on(starter, tmp_path):
     for number, workers in ((signal.SIGTERM, 0), (signal.SIGINT, 0), (signal.SIGTERM, 2)):
         out = tmp_path / f"{number.name}-{workers}"
-        child = starter.start(f"run biased-digits --set settings.epochs=30 --set settings.num_workers={workers} --out {out}")
+        child = starter.start(
+            f"run biased-digits --set settings.epochs=30 --set settings.num_workers={workers} --out {out}"
+        )
         while not list(out.glob("erm/step.pt")):
             time.sleep(0.05)
         readers = psutil.Process(child).children(recursive=True)
@@ -145,7 +154,9 @@ def test_sigterm_and_interrupts_save_and_say_how_to_go_on(starter, tmp_path):
         assert starter.ended() == 130
         assert psutil.wait_procs(readers, timeout=10)[1] == []  # they leave with their parent
         said = (tmp_path / "errors.txt").read_text().splitlines()[-1]
-        assert said.startswith("masktune: interrupted: saved erm after step") and said.endswith("with --resume goes on from there")
+        assert said.startswith("masktune: interrupted: saved erm after step") and said.endswith(
+            "with --resume goes on from there"
+        )
         state = load_state(out / "erm" / "step.pt")
         assert f"after step {state['step']} of epoch {state['epoch']}" in said
 

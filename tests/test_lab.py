@@ -19,7 +19,10 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: inst
 def page(tmp_path_factory):
     SHOTS.mkdir(parents=True, exist_ok=True)
     place = tmp_path_factory.mktemp("lab")
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(PHOTOGRAPHS)], metadata=KERNEL), place / "photographs.ipynb")
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(PHOTOGRAPHS)], metadata=KERNEL),
+        place / "photographs.ipynb",
+    )
     with tutorial(place) as page:
         yield page
 
@@ -28,7 +31,7 @@ KERNEL = {"kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "py
 PHOTOGRAPHS = """
 import sys; sys.path.insert(0, {benchmarks!r})
 from scrub import made
-from masktune.widgets import ThresholdScrubber
+from masktune.lab.scrubber import ThresholdScrubber
 ThresholdScrubber(None, *made(48, 224), page_size=24)
 """.format(benchmarks=str(ROOT / "benchmarks"))
 
@@ -38,7 +41,10 @@ def picture(area):
 
 
 def changed(page, area, before):
-    page.wait_for_function("([e, old]) => [...e.querySelectorAll('img.widget-image')].at(-1).src !== old", arg=[area.element_handle(), before])
+    page.wait_for_function(
+        "([e, old]) => [...e.querySelectorAll('img.widget-image')].at(-1).src !== old",
+        arg=[area.element_handle(), before],
+    )
 
 
 def opened(page, notebook):
@@ -72,7 +78,10 @@ def test_slider_by_mouse_changes_picture_and_rule(page):
         page.mouse.move(spot["x"] + 6 * step, spot["y"] + spot["height"] / 2)
     page.mouse.up()
     changed(page, area, before)
-    assert re.fullmatch(r"mean_std\(k=[\d.]+\)", area.locator("code").first.inner_text()) and area.locator("code").first.inner_text() != rule
+    assert (
+        re.fullmatch(r"mean_std\(k=[\d.]+\)", area.locator("code").first.inner_text())
+        and area.locator("code").first.inner_text() != rule
+    )
     page.wait_for_timeout(1500)
     page.screenshot(path=SHOTS / "scrubber.png")
 
@@ -127,7 +136,8 @@ def test_comparison_shows_both_models(page):
 
 
 def test_scrubbing_photographs_is_felt_as_immediate(page):
-    "From input event to new picture, in the browser, for 24 photographs of 224 pixels: the median of thirty key presses, kept with the pictures"
+    """From input event to new picture, in the browser, for 24 photographs of 224 pixels: the median of thirty key
+    presses, kept with the pictures"""
     other = opened(page, "photographs.ipynb")
     area = panel(other, "rule")
     area.locator(".noUi-handle").first.focus()
@@ -138,7 +148,10 @@ def test_scrubbing_photographs_is_felt_as_immediate(page):
         other.keyboard.press("ArrowRight" if press % 20 < 10 else "ArrowLeft")
         changed(other, area, before)
         taken.append(1000 * (time.perf_counter() - started))
-    said = f"24 photographs of 224 pixels: median {sorted(taken)[15]:.0f} ms from key press to new picture, {min(taken):.0f} to {max(taken):.0f}"
+    said = (
+        f"24 photographs of 224 pixels: median {sorted(taken)[15]:.0f} ms from key press to new picture, "
+        f"{min(taken):.0f} to {max(taken):.0f}"
+    )
     (SHOTS / "scrub.txt").write_text(said + "\n")
     other.screenshot(path=SHOTS / "photographs.png")
     other.close()

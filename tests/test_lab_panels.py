@@ -16,13 +16,15 @@ DEFAULTS = {"mean_std": "mean_std(k=2)", "quantile": "quantile(q=0.9)", "fixed":
 KERNEL = {"kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}}
 MAKE = """
 import os; os.environ.pop("TQDM_DISABLE", None)  # bars are on, as for any user
-from masktune.coverage import CoverageExplorer
-from masktune.datasets import load_dataset
+from masktune.lab.coverage import CoverageExplorer
+from masktune.experiments.datasets import load_dataset
 from masktune.finetune import MaskTune
-from masktune.launcher import Launcher
+from masktune.lab.launcher import Launcher
 from masktune.models import build_model
 from masktune.selective import SelectiveClassifier
-from masktune.widgets import ClassEvidence, CompareExplorer, ThresholdScrubber
+from masktune.lab.compare import CompareExplorer
+from masktune.lab.evidence import ClassEvidence
+from masktune.lab.scrubber import ThresholdScrubber
 data = load_dataset("biased-digits", "train").subset(range(0, 1149, 8))
 run = MaskTune(build_model("small-cnn", 2), epochs=2, finetune_lr=0.01, device="cpu").fit_erm(data).compute_maps(data)
 run.finetune_round(data)

@@ -6,14 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from masktune.counterfactuals import MovedMasks, SwappedDataset, random_square_mask
 from masktune.data import ArrayDataset, ImageDataset
 from masktune.erm import fit
+from masktune.layers import find_target_layer
 from masktune.masking import (
     FILLS,
     MaskBatch,
     MaskedDataset,
-    MovedMasks,
-    SwappedDataset,
     Threshold,
     fixed,
     hide,
@@ -21,16 +21,17 @@ from masktune.masking import (
     normalize,
     otsu,
     quantile,
-    random_square_mask,
 )
-from masktune.models import Classifier, build_model, find_target_layer
-from masktune.xgradcam import SaliencyMaps
+from masktune.models import Classifier, build_model
+from masktune.saliency import SaliencyMaps
 
 settings.register_profile("steady", deadline=None, max_examples=60, derandomize=True)
 settings.load_profile("steady")
 
 sides = st.integers(1, 9)
-rules = st.one_of(st.floats(-3, 6).map(mean_std), st.floats(0.01, 0.99).map(quantile), st.floats(0, 0.99).map(fixed), st.just(otsu()))
+rules = st.one_of(
+    st.floats(-3, 6).map(mean_std), st.floats(0.01, 0.99).map(quantile), st.floats(0, 0.99).map(fixed), st.just(otsu())
+)
 
 
 @st.composite
@@ -100,7 +101,9 @@ def test_hiding_changes_nothing_visible(pair, rule, fill):
     images, maps = pair
     mask = rule(maps, tuple(images.shape[-2:]))
     hidden = hide(images, mask, fill)
-    assert hidden.dtype == torch.uint8 and torch.equal(hidden.masked_fill(mask[:, None], 0), images.masked_fill(mask[:, None], 0))
+    assert hidden.dtype == torch.uint8 and torch.equal(
+        hidden.masked_fill(mask[:, None], 0), images.masked_fill(mask[:, None], 0)
+    )
     if fill == "zero":
         assert not hidden.masked_select(mask[:, None].expand_as(images)).any()
 
@@ -115,7 +118,13 @@ def test_fills_do_not_look_under_the_mask(pair, fill):
 
 def dataset_and_maps(images, maps):
     data = ArrayDataset(images, torch.arange(len(images)) % 2, ["a", "b"])
-    return data, SaliencyMaps(maps.half(), torch.ones(len(maps)), torch.zeros(len(maps), dtype=torch.int64), torch.ones(len(maps)), data=data.fingerprint)
+    return data, SaliencyMaps(
+        maps.half(),
+        torch.ones(len(maps)),
+        torch.zeros(len(maps), dtype=torch.int64),
+        torch.ones(len(maps)),
+        data=data.fingerprint,
+    )
 
 
 @given(some_images())
@@ -244,18 +253,26 @@ def test_noise_is_noise():
     half = torch.zeros(40, 32, 32, dtype=torch.bool)
     half[:, :, :16] = True
     painted = hide(images, half, "noise", index=torch.arange(40))[..., :16].double()
-    assert abs(painted.mean() - 114) < 0.3 and abs(painted.std() - 14) < 0.3  # 61,440 draws: four standard errors are 0.23
+    # 61,440 draws: four standard errors are 0.23
+    assert abs(painted.mean() - 114) < 0.3 and abs(painted.std() - 14) < 0.3
     flat = painted.flatten(1) - painted.mean()
     correlation = (flat @ flat.T / flat.shape[1] / 14**2).fill_diagonal_(0)
     assert correlation.abs().max() < 0.15  # of images with each other: 1,536 pixels, 780 pairs
     columns = flat.view(40, 3, 32, 16)
-    for one, other in ((columns[..., 1:], columns[..., :-1]), (columns[:, :, 1:], columns[:, :, :-1]), (columns[:, 1:], columns[:, :-1])):
+    for one, other in (
+        (columns[..., 1:], columns[..., :-1]),
+        (columns[:, :, 1:], columns[:, :, :-1]),
+        (columns[:, 1:], columns[:, :-1]),
+    ):
         assert abs((one * other).mean() / 14**2) < 0.03  # of neighbours
 
 
 def test_masks_on_the_device_paint_the_same_noise_each_time():
     torch.manual_seed(0)
-    batch, images = MaskBatch(Classifier(build_model("small-cnn", 2)), None, quantile(0.7), "noise"), noisy().dataset.images
+    batch, images = (
+        MaskBatch(Classifier(build_model("small-cnn", 2)), None, quantile(0.7), "noise"),
+        noisy().dataset.images,
+    )
     images = torch.nn.functional.pad(images, (4, 4, 4, 4))
     first = batch(images)
     assert torch.equal(batch(images.flip(0)).flip(0), first) and not torch.equal(first, images)
@@ -273,7 +290,6 @@ def test_rules_take_maps_of_any_size():
     "torch.quantile refuses more than 16 million values; the rule does not use it"
     maps = torch.rand(2, 64, 64)
     assert quantile(0.9)(maps, (4100, 4100)).float().mean() < 0.2
-
 
 
 def test_a_layer_found_in_the_bare_network_serves_the_classifier_around_it():

@@ -1,4 +1,5 @@
-"Which layer is explained, how images are normalised, and what counts as class scores: on every kind of network at hand."
+"""Which layer is explained, how images are normalised, and what counts as class scores: on every kind of network at
+hand."""
 
 import pytest
 import timm
@@ -7,18 +8,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from masktune.data import IMAGENET_MEAN, IMAGENET_STD, ArrayDataset
-from masktune.models import (
-    Classifier,
-    TargetLayer,
-    as_classifier,
-    build_model,
-    find_target_layer,
-    grid_layers,
-    named_layer,
-    normalisation_of,
-    scores_of,
-)
-from masktune.xgradcam import LayerXGradCam, compute_saliency
+from masktune.layers import TargetLayer, find_target_layer, grid_layers, named_layer
+from masktune.models import Classifier, as_classifier, build_model, normalisation_of, scores_of
+from masktune.saliency import compute_saliency
+from masktune.xgradcam import LayerXGradCam
 
 # One small architecture per family of timm, the side of its images, and the grid its last features stand on.
 FAMILIES = {
@@ -82,7 +75,9 @@ def hugging_face():
     "Tiny networks of Hugging Face's classes with random weights, and the side of their last grid on 64 pixels"
     import transformers as hf
 
-    vit = dict(hidden_size=24, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48, image_size=64, patch_size=8)
+    vit = dict(
+        hidden_size=24, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48, image_size=64, patch_size=8
+    )
     stages = dict(depths=[1, 1, 1, 1], hidden_sizes=[8, 16, 24, 40])
     swin = dict(image_size=64, patch_size=2, embed_dim=16, depths=[1, 1, 2], num_heads=[1, 2, 4], window_size=4)
     return {
@@ -94,12 +89,18 @@ def hugging_face():
         "Swinv2": (hf.Swinv2ForImageClassification, hf.Swinv2Config(**swin), 8),
         "ConvNext": (hf.ConvNextForImageClassification, hf.ConvNextConfig(**stages), 2),
         "ResNet": (hf.ResNetForImageClassification, hf.ResNetConfig(embedding_size=8, **stages), 2),
-        "Segformer": (hf.SegformerForImageClassification, hf.SegformerConfig(num_attention_heads=[1, 1, 2, 2], **stages), 2),
+        "Segformer": (
+            hf.SegformerForImageClassification,
+            hf.SegformerConfig(num_attention_heads=[1, 1, 2, 2], **stages),
+            2,
+        ),
         "PoolFormer": (hf.PoolFormerForImageClassification, hf.PoolFormerConfig(**stages), 2),
     }
 
 
-@pytest.mark.parametrize("name", ["ViT", "DeiT", "Dinov2", "Beit", "Swin", "Swinv2", "ConvNext", "ResNet", "Segformer", "PoolFormer"])
+@pytest.mark.parametrize(
+    "name", ["ViT", "DeiT", "Dinov2", "Beit", "Swin", "Swinv2", "ConvNext", "ResNet", "Segformer", "PoolFormer"]
+)
 @pytest.mark.parametrize("source", ["xgradcam", "grad-cam"])
 def test_hugging_face_networks_go_all_the_way(name, source, caplog):
     pytest.importorskip("transformers")
@@ -112,7 +113,8 @@ def test_hugging_face_networks_go_all_the_way(name, source, caplog):
     assert maps.maps.shape == (6, side, side), (maps.layer, maps.maps.shape)
     layer = named_layer(network, maps.layer.removeprefix("network."), images / 255)
     both_signs = LayerXGradCam(network, layer).attribute(images / 255, relu_attributions=False)
-    assert both_signs.flatten(1).any(1).all()  # with random weights all may speak against the class: an empty map, rightly
+    # with random weights all may speak against the class: an empty map, rightly
+    assert both_signs.flatten(1).any(1).all()
     assert "passed over" not in caplog.text
 
 
@@ -141,7 +143,16 @@ class Packed(nn.Module):
         return self.pack(x * 1.5)
 
 
-@pytest.mark.parametrize("pack", [lambda x: (x,), lambda x: [x], lambda x: {"hidden": x}, lambda x: (x, None), lambda x: {"hidden": x, "mask": None}])
+@pytest.mark.parametrize(
+    "pack",
+    [
+        lambda x: (x,),
+        lambda x: [x],
+        lambda x: {"hidden": x},
+        lambda x: (x, None),
+        lambda x: {"hidden": x, "mask": None},
+    ],
+)
 def test_a_layer_may_give_its_tensor_in_a_container(pack):
     plain, packed, images = Outputs().eval(), Outputs(pack).eval(), torch.rand(2, 3, 16, 16)
     expected = LayerXGradCam(plain, plain.pack).attribute(images)
@@ -160,19 +171,27 @@ def model_output(scores):
     return pytest.importorskip("transformers.modeling_outputs").ImageClassifierOutput(logits=scores)
 
 
-@pytest.mark.parametrize("give", [lambda s: (s,), lambda s: [s, s], lambda s: {"logits": s, "features": torch.rand(len(s), 9)}, model_output])
+@pytest.mark.parametrize(
+    "give", [lambda s: (s,), lambda s: [s, s], lambda s: {"logits": s, "features": torch.rand(len(s), 9)}, model_output]
+)
 def test_a_model_may_give_its_scores_in_a_container(give):
     plain, packed, images = Outputs().eval(), Outputs(give=give).eval(), torch.rand(2, 3, 16, 16)
     layer = find_target_layer(packed, images)
     assert layer.name == find_target_layer(plain, images).name
-    torch.testing.assert_close(LayerXGradCam(packed, layer).attribute(images), LayerXGradCam(plain, plain.pack).attribute(images))
+    torch.testing.assert_close(
+        LayerXGradCam(packed, layer).attribute(images), LayerXGradCam(plain, plain.pack).attribute(images)
+    )
     assert len(grid_layers(packed, images)) == 1
     torch.testing.assert_close(Classifier(packed)(images), plain(images))
 
 
 def test_a_model_without_scores_is_told_so():
     network = Outputs(give=lambda s: (s, torch.rand(len(s), 9)))
-    for call in (Classifier(network), lambda x: find_target_layer(network, x), LayerXGradCam(network, network.pack).attribute):
+    for call in (
+        Classifier(network),
+        lambda x: find_target_layer(network, x),
+        LayerXGradCam(network, network.pack).attribute,
+    ):
         with pytest.raises(ValueError, match=r"tuple \(0 \(1, 3\), 1 \(1, 9\)\), and which of it are class scores"):
             call(torch.rand(1, 3, 16, 16))
     with pytest.raises(ValueError, match="no float tensor"):
@@ -193,7 +212,10 @@ class Functional(nn.Module):
         return self.head(self.activation(self.norm(self.conv2(x))).mean((2, 3)))
 
 
-@pytest.mark.parametrize("activation", [F.relu, lambda x: F.relu(x, inplace=True), F.silu, torch.relu, lambda x: x.relu_(), F.gelu, nn.ReLU()])
+@pytest.mark.parametrize(
+    "activation",
+    [F.relu, lambda x: F.relu(x, inplace=True), F.silu, torch.relu, lambda x: x.relu_(), F.gelu, nn.ReLU()],
+)
 def test_an_activation_that_follows_as_a_function_is_taken_in(activation):
     network, images = Functional(activation).eval(), torch.rand(2, 3, 20, 20)
     layer = find_target_layer(network, images)
@@ -231,7 +253,12 @@ class SharedSwish(nn.Module):
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
-        self.conv, self.bn, self.swish, self.pool = nn.Conv2d(3, 6, 3, 2), nn.BatchNorm2d(6), SwishModule(), nn.AdaptiveAvgPool2d(1)
+        self.conv, self.bn, self.swish, self.pool = (
+            nn.Conv2d(3, 6, 3, 2),
+            nn.BatchNorm2d(6),
+            SwishModule(),
+            nn.AdaptiveAvgPool2d(1),
+        )
         self.head_conv, self.head_bn, self.head = nn.Conv2d(6, 8, 1), nn.BatchNorm2d(8), nn.Linear(8, 3)
 
     def forward(self, x):
@@ -249,7 +276,9 @@ def test_what_enters_the_next_module_is_explained_where_no_module_gives_it_alone
     layer = find_target_layer(network, images)
     assert layer.spelled == "pool:input" and layer.at_input
     given = LayerXGradCam(network, layer).attribute(images)
-    torch.testing.assert_close(given, LayerXGradCam(network, network.pool).attribute(images, attribute_to_layer_input=True))
+    torch.testing.assert_close(
+        given, LayerXGradCam(network, network.pool).attribute(images, attribute_to_layer_input=True)
+    )
     assert given.shape == (2, 1, 9, 9)
     data = ArrayDataset((images * 255).byte(), [0, 1], ["a", "b"])
     for source in ("xgradcam", "grad-cam"):
@@ -330,7 +359,8 @@ def some_data(**meta):
 
 
 def test_timms_own_normalisation_wins_and_is_said_once(caplog):
-    network = timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=2)  # trained with one half everywhere
+    # trained with one half everywhere
+    network = timm.create_model("vit_tiny_patch16_224", img_size=32, num_classes=2)
     model = as_classifier(network, some_data(mean=IMAGENET_MEAN, std=IMAGENET_STD))
     as_classifier(network, some_data())
     assert model.mean.flatten().tolist() == [0.5] * 3 == model.std.flatten().tolist()
@@ -357,7 +387,8 @@ def test_pretrained_weights_bring_their_normalisation(monkeypatch):
     from torchvision import models
 
     make = models.get_model
-    monkeypatch.setattr(models, "get_model", lambda name, weights=None, **options: make(name, weights=None, **options))  # no download
+    # no download
+    monkeypatch.setattr(models, "get_model", lambda name, weights=None, **options: make(name, weights=None, **options))
     model = as_classifier(build_model("resnet18", 2, pretrained=True), some_data())
     torch.testing.assert_close(model.mean.flatten(), torch.tensor(IMAGENET_MEAN))
     torch.testing.assert_close(model.std.flatten(), torch.tensor(IMAGENET_STD))
@@ -367,7 +398,9 @@ def test_pretrained_weights_bring_their_normalisation(monkeypatch):
 def test_a_network_that_normalises_itself_is_left_to_it():
     from torchvision.transforms import Normalize
 
-    network = nn.Sequential(Normalize(IMAGENET_MEAN, IMAGENET_STD), nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    network = nn.Sequential(
+        Normalize(IMAGENET_MEAN, IMAGENET_STD), nn.Conv2d(3, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
     data = some_data(mean=IMAGENET_MEAN, std=IMAGENET_STD)
     model = as_classifier(network, data)
     torch.testing.assert_close(model(data.images), network(data.images / 255))
@@ -375,9 +408,13 @@ def test_a_network_that_normalises_itself_is_left_to_it():
 
 def test_hugging_faces_image_processor_wins_where_it_lies_here(tmp_path):
     hf = pytest.importorskip("transformers")
-    small = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=32, patch_size=8)
+    small = dict(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=32, patch_size=8
+    )
     hf.ViTForImageClassification(hf.ViTConfig(**small)).save_pretrained(tmp_path)
-    processor = hf.ViTImageProcessor(image_mean=[0.1, 0.2, 0.3], image_std=[0.4, 0.5, 0.6], size={"height": 32, "width": 32})
+    processor = hf.ViTImageProcessor(
+        image_mean=[0.1, 0.2, 0.3], image_std=[0.4, 0.5, 0.6], size={"height": 32, "width": 32}
+    )
     without = hf.ViTForImageClassification.from_pretrained(tmp_path)
     assert normalisation_of(without) is None
     given = as_classifier(without, some_data(), processor=processor)

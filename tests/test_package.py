@@ -18,7 +18,11 @@ def built(tmp_path_factory):
     "sdist and wheel, made from what git would hand to a stranger"
     source, out = tmp_path_factory.mktemp("source") / "masktune", tmp_path_factory.mktemp("dist")
     names = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout.split("\n")
     for name in filter(None, names):
         if (ROOT / name).is_file():
@@ -58,16 +62,28 @@ def test_the_wheel_runs_away_from_the_repository(built, tmp_path):
     python = tmp_path / "venv" / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-deps", next(built.glob("*.whl"))], check=True)
     site = Path(
-        subprocess.run([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], check=True, capture_output=True, text=True).stdout.strip()
+        subprocess.run(
+            [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
     )
     here = Path(sysconfig.get_path("purelib"))
     (site / "borrowed.pth").write_text(f"{here}\n")
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
     where = subprocess.run(
-        [python, "-c", "import masktune; print(masktune.__file__)"], cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
+        [python, "-c", "import masktune; print(masktune.__file__)"],
+        cwd=tmp_path,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout
     assert str(site) in where
-    run = subprocess.run([tmp_path / "venv" / "bin" / "masktune", "demo"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    run = subprocess.run(
+        [tmp_path / "venv" / "bin" / "masktune", "demo"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
     assert run.returncode == 0, run.stderr
     assert (tmp_path / "runs" / "demo" / "report.html").stat().st_size > 100_000
     assert (site / "masktune" / "tutorials" / "01_find_and_remove_a_shortcut.ipynb").exists()
@@ -86,24 +102,28 @@ def test_every_public_function_is_typed():
     import masktune
 
     untyped = []
-    for found in pkgutil.iter_modules(masktune.__path__):
-        if found.name.startswith("_"):
+    for found in pkgutil.walk_packages(masktune.__path__, "masktune."):
+        if found.name.split(".")[-1].startswith("_"):
             continue
-        module = importlib.import_module(f"masktune.{found.name}")
+        module = importlib.import_module(found.name)
         for name in getattr(module, "__all__", []):
             thing = getattr(module, name)
             functions = {name: thing} if inspect.isfunction(thing) else {}
             if inspect.isclass(thing):
                 plain = {key: getattr(value, "__func__", value) for key, value in vars(thing).items()}
                 functions = {
-                    f"{name}.{key}": value for key, value in plain.items() if inspect.isfunction(value) and (key == "__init__" or not key.startswith("_"))
+                    f"{name}.{key}": value
+                    for key, value in plain.items()
+                    if inspect.isfunction(value) and (key == "__init__" or not key.startswith("_"))
                 }
             for title, function in functions.items():
                 if function.__module__ != module.__name__:
                     continue
                 signature = inspect.signature(function)
                 untyped += [
-                    f"{found.name}.{title}({p.name})" for p in signature.parameters.values() if p.name not in ("self", "cls") and p.annotation is p.empty
+                    f"{found.name}.{title}({p.name})"
+                    for p in signature.parameters.values()
+                    if p.name not in ("self", "cls") and p.annotation is p.empty
                 ]
                 if signature.return_annotation is signature.empty and not title.endswith("__init__"):
                     untyped.append(f"{found.name}.{title} ->")
@@ -113,5 +133,8 @@ def test_every_public_function_is_typed():
 def test_import_is_light():
     "In processor time, the fastest of five: a busy machine does not slow it"
     command = "import time; s = time.process_time(); import masktune; print(time.process_time() - s)"
-    taken = [float(subprocess.run([sys.executable, "-c", command], check=True, capture_output=True, text=True).stdout) for _ in range(5)]
+    taken = [
+        float(subprocess.run([sys.executable, "-c", command], check=True, capture_output=True, text=True).stdout)
+        for _ in range(5)
+    ]
     assert min(taken) < 0.3, taken

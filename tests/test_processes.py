@@ -3,10 +3,12 @@
 import pytest
 import torch
 
-from masktune.erm import TrainingStopped, evaluate
+from masktune.devices import seed_everything
+from masktune.erm import TrainingStopped
+from masktune.evaluation import evaluate
 from masktune.finetune import MaskTune
-from masktune.models import build_model, model_fingerprint, seed_everything
-from masktune.processes import finetune_round_in_processes
+from masktune.models import build_model, model_fingerprint
+from masktune.resume import finetune_round_in_processes
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +24,9 @@ def weights(run):
 
 def test_two_processes_train_one_model(run, digits, tmp_path):
     steps = []
-    finetune_round_in_processes(run, digits["train"], tmp_path / "two", processes=2, on_step=lambda s: steps.append((s.step, s.steps)))
+    finetune_round_in_processes(
+        run, digits["train"], tmp_path / "two", processes=2, on_step=lambda s: steps.append((s.step, s.steps))
+    )
     two = weights(run)
     assert steps == [(i, 9) for i in range(1, 10)]  # 288 images: nine steps of twice sixteen
     run.finetune_batch_size = 32  # one process with the same images in each step
@@ -30,7 +34,11 @@ def test_two_processes_train_one_model(run, digits, tmp_path):
     run.finetune_batch_size = None
     one = weights(run)
     moved = max(float((one[name] - run.erm_last_[name]).abs().max()) for name in one if one[name].is_floating_point())
-    apart = max(float((one[name] - two[name]).abs().max()) for name in one if "running" not in name and one[name].is_floating_point())
+    apart = max(
+        float((one[name] - two[name]).abs().max())
+        for name in one
+        if "running" not in name and one[name].is_floating_point()
+    )
     assert apart < 0.5 * moved  # batch statistics are per process: alike, not equal
 
 
@@ -38,7 +46,9 @@ def test_stopped_processes_go_on_to_the_same_weights(run, digits, tmp_path):
     finetune_round_in_processes(run, digits["train"], tmp_path / "whole", processes=2)
     whole = model_fingerprint(run.rounds_[0].model)
     with pytest.raises(TrainingStopped) as stopped:
-        finetune_round_in_processes(run, digits["train"], tmp_path / "stopped", processes=2, on_step=lambda step: step.step == 3)
+        finetune_round_in_processes(
+            run, digits["train"], tmp_path / "stopped", processes=2, on_step=lambda step: step.step == 3
+        )
     assert 3 <= stopped.value.state["step"] < 9
     assert sorted(p.name for p in (tmp_path / "stopped").glob("stopped-*")) == ["stopped-0.pt", "stopped-1.pt"]
     finetune_round_in_processes(run, digits["train"], tmp_path / "stopped", processes=2, resume=True)
@@ -54,6 +64,8 @@ def test_too_many_processes_are_refused(run, digits, tmp_path):
 def test_an_error_in_a_process_reaches_the_caller(run, digits, tmp_path):
     with pytest.raises(Exception, match="too few images"):
         one = digits["train"].subset([0])
-        alone = MaskTune(run.erm_, epochs=0, finetune_lr=0.01, device="cpu", progress=False).fit_erm(one).compute_maps(one)
+        alone = (
+            MaskTune(run.erm_, epochs=0, finetune_lr=0.01, device="cpu", progress=False).fit_erm(one).compute_maps(one)
+        )
         finetune_round_in_processes(alone, one, tmp_path, processes=2)
     assert torch.is_grad_enabled()

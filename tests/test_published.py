@@ -1,4 +1,5 @@
-"The published data sets, from small made trees in exactly their layout: counts, labels, groups, splits; and everything that can be wrong with one."
+"""The published data sets, from small made trees in exactly their layout: counts, labels, groups, splits; and
+everything that can be wrong with one."""
 
 import hashlib
 import pickle
@@ -11,8 +12,8 @@ import torch
 from PIL import Image
 
 from masktune.data import DatasetError
-from masktune.datasets import DATASETS, dataset_splits, load_dataset
-from masktune.published import BACKGROUND_VARIANTS
+from masktune.experiments.datasets import DATASETS, dataset_splits, load_dataset
+from masktune.experiments.published import BACKGROUND_VARIANTS
 
 
 def picture(path: Path, colour=(90, 90, 90), size=(60, 40)) -> None:
@@ -57,16 +58,25 @@ def test_waterbirds(tmp_path):
         parts = {split: load_dataset("waterbirds", split, given, size=32) for split in ("train", "val", "test")}
         assert {split: len(data) for split, data in parts.items()} == {"train": 20, "val": 8, "test": 12}
     train = parts["train"]
-    assert train.classes == ["landbird", "waterbird"] and train.group_names[1] == "waterbird on land" and train.group_names[2] == "landbird on water"
+    assert (
+        train.classes == ["landbird", "waterbird"]
+        and train.group_names[1] == "waterbird on land"
+        and train.group_names[2] == "landbird on water"
+    )
     assert train.groups.bincount(minlength=4).tolist() == [9, 0, 1, 10] and torch.equal(train.groups % 2, train.labels)
-    assert train[0].image.shape == (3, 32, 32) and train[0].image[2, 16, 16] > 150  # the landbird that stands on water is blue all over
+    # the landbird that stands on water is blue all over
+    assert train[0].image.shape == (3, 32, 32) and train[0].image[2, 16, 16] > 150
     assert parts["test"].groups.bincount().tolist() == [3, 3, 3, 3]
 
 
 @pytest.mark.parametrize(
     "old, new, message",
     [
-        ("img_id,img_filename,y,split,place,", "img_id,img_filename,y,split,", "no column 'place': found img_id, img_filename, y, split"),
+        (
+            "img_id,img_filename,y,split,place,",
+            "img_id,img_filename,y,split,",
+            "no column 'place': found img_id, img_filename, y, split",
+        ),
         (",1,0,1,", ",2,0,1,", "y '2' is none of 0, 1"),
         (",0,0,0,", ",0,train,0,", "split 'train' is none of 0, 1, 2"),
         ("Some_Bird_0007.jpg", "Some_Bird_0070.jpg", "missing image: "),
@@ -86,7 +96,9 @@ def test_swapped_waterbirds(tmp_path):
         line[3] = {"0": "2", "2": "0"}.get(line[3], line[3])
     listing.write_text("\n".join(map(",".join, lines)))
     data, said = told("waterbirds", "train", tmp_path)
-    assert len(data) == 12 and "the splits look swapped: place agrees with species in 50% of train and 95% of test" in said
+    assert (
+        len(data) == 12 and "the splits look swapped: place agrees with species in 50% of train and 95% of test" in said
+    )
 
 
 @pytest.mark.parametrize("exceptions", [0, 10])
@@ -128,14 +140,23 @@ def test_a_wrong_tree_is_shown_beside_the_expected_one(tmp_path):
 
 def celeba(root: Path, kind: str, nested: bool = False) -> Path:
     images = root / "img_align_celeba" / "img_align_celeba" if nested else root / "img_align_celeba"
-    faces = [(f"{i + 1:06}.jpg", 1 if i % 3 == 0 else -1, 1 if i % 2 else -1, 0 if i < 18 else 1 if i < 24 else 2) for i in range(30)]
+    faces = [
+        (f"{i + 1:06}.jpg", 1 if i % 3 == 0 else -1, 1 if i % 2 else -1, 0 if i < 18 else 1 if i < 24 else 2)
+        for i in range(30)
+    ]
     for name, *_ in faces:
         picture(images / name, size=(178, 218))
     if kind == "csv":
-        (root / "list_attr_celeba.csv").write_text("image_id,Bald,Blond_Hair,Male\n" + "\n".join(f"{n},-1,{b},{m}" for n, b, m, _ in faces))
-        (root / "list_eval_partition.csv").write_text("image_id,partition\n" + "\n".join(f"{n},{p}" for n, *_, p in faces))
+        (root / "list_attr_celeba.csv").write_text(
+            "image_id,Bald,Blond_Hair,Male\n" + "\n".join(f"{n},-1,{b},{m}" for n, b, m, _ in faces)
+        )
+        (root / "list_eval_partition.csv").write_text(
+            "image_id,partition\n" + "\n".join(f"{n},{p}" for n, *_, p in faces)
+        )
     else:
-        (root / "list_attr_celeba.txt").write_text("30\nBald Blond_Hair Male \n" + "\n".join(f"{n} -1 {b:2} {m:2}" for n, b, m, _ in faces))
+        (root / "list_attr_celeba.txt").write_text(
+            "30\nBald Blond_Hair Male \n" + "\n".join(f"{n} -1 {b:2} {m:2}" for n, b, m, _ in faces)
+        )
         (root / "list_eval_partition.txt").write_text("\n".join(f"{n} {p}" for n, *_, p in faces))
     return root
 
@@ -146,15 +167,21 @@ def test_celeba(tmp_path, kind, nested):
     parts = {split: load_dataset("celeba", split, tmp_path, size=32) for split in ("train", "val", "test")}
     assert {split: len(data) for split, data in parts.items()} == {"train": 18, "val": 6, "test": 6}
     train = parts["train"]
-    assert train.labels.tolist() == [int(i % 3 == 0) for i in range(18)] and train.groups.tolist() == [2 * (i % 2) + (i % 3 == 0) for i in range(18)]
-    assert train.group_names == ["not blond female", "blond female", "not blond male", "blond male"] and train[0].image.shape == (3, 32, 32)
+    assert train.labels.tolist() == [int(i % 3 == 0) for i in range(18)] and train.groups.tolist() == [
+        2 * (i % 2) + (i % 3 == 0) for i in range(18)
+    ]
+    assert train.group_names == ["not blond female", "blond female", "not blond male", "blond male"] and train[
+        0
+    ].image.shape == (3, 32, 32)
     other = load_dataset("celeba", "train", tmp_path, target="Male", spurious="Blond_Hair")
     assert torch.equal(other.labels, train.groups // 2) and other.classes == ["not Male", "Male"]
 
 
 def test_broken_celeba(tmp_path):
     root = celeba(tmp_path, "csv")
-    assert "no attribute 'Blonde' in list_attr_celeba: found Bald, Blond_Hair, Male" in problems("celeba", "train", root, target="Blonde")
+    assert "no attribute 'Blonde' in list_attr_celeba: found Bald, Blond_Hair, Male" in problems(
+        "celeba", "train", root, target="Blonde"
+    )
     partition = root / "list_eval_partition.csv"
     whole = partition.read_text()
     partition.write_text(whole.replace("000002.jpg,0", "000002.jpg,2"))
@@ -238,7 +265,10 @@ def cifar(tmp_path, monkeypatch):
         return [name, hashlib.md5((base / name).read_bytes()).hexdigest()]
 
     def batch(count):
-        return {"data": generator.integers(0, 256, (count, 3072), dtype=np.uint8), "labels": [i % 10 for i in range(count)]}
+        return {
+            "data": generator.integers(0, 256, (count, 3072), dtype=np.uint8),
+            "labels": [i % 10 for i in range(count)],
+        }
 
     monkeypatch.setattr(CIFAR10, "train_list", [write(f"data_batch_{i}", batch(20)) for i in range(1, 6)])
     monkeypatch.setattr(CIFAR10, "test_list", [write("test_batch", batch(30))])
@@ -252,7 +282,8 @@ def test_cifar10(cifar):
     assert {split: len(data) for split, data in parts.items()} == {"train": 80, "val": 20, "test": 30}
     assert parts["train"].classes[3] == "cat" and parts["train"][0].image.shape == (3, 32, 32)
     first = pickle.loads((cifar / "cifar-10-batches-py" / "test_batch").read_bytes())["data"][0]
-    assert torch.equal(parts["test"][0].image.flatten(), torch.from_numpy(first))  # red plane, green plane, blue plane
+    # red plane, green plane, blue plane
+    assert torch.equal(parts["test"][0].image.flatten(), torch.from_numpy(first))
     pixels = [{bytes(image.numpy().tobytes()) for image in data.images} for data in parts.values()]
     assert not pixels[0] & pixels[1] and torch.equal(load_dataset("cifar10", "val", cifar).images, parts["val"].images)
     (cifar / "cifar-10-batches-py" / "data_batch_2").write_bytes(b"changed")
@@ -296,17 +327,30 @@ def test_cats_vs_dogs(tmp_path):
     (tmp_path / "microsoft" / "PetImages" / "Dog" / "11702.jpg").write_bytes(b"\xff\xd8broken")
     for layout in ("kaggle", "microsoft"):
         before = sorted(tmp_path.rglob("*"))
-        parts = {split: load_dataset("cats-vs-dogs", split, tmp_path / layout, check=True) for split in ("train", "val", "test")}
+        parts = {
+            split: load_dataset("cats-vs-dogs", split, tmp_path / layout, check=True)
+            for split in ("train", "val", "test")
+        }
         assert {split: len(data) for split, data in parts.items()} == {"train": 32, "val": 8, "test": 10}
-        assert len({path for data in parts.values() for path in data.paths}) == 50 and sorted(tmp_path.rglob("*")) == before  # nothing is moved
-        assert all(data.labels[i] == ("og" in str(data.paths[i].relative_to(tmp_path))) for data in parts.values() for i in range(len(data)))
+        # nothing is moved
+        assert (
+            len({path for data in parts.values() for path in data.paths}) == 50
+            and sorted(tmp_path.rglob("*")) == before
+        )
+        assert all(
+            data.labels[i] == ("og" in str(data.paths[i].relative_to(tmp_path)))
+            for data in parts.values()
+            for i in range(len(data))
+        )
         assert parts["train"][0].image.shape == (3, 64, 64)
     listing = tmp_path / "test.txt"
     listing.write_text("cat.3.jpg\ndog.7.jpg\n")
     tested = load_dataset("cats-vs-dogs", "test", tmp_path / "kaggle", test_list=listing)
     assert [path.name for path in tested.paths] == ["cat.3.jpg", "dog.7.jpg"]
     listing.write_text("cat.300.jpg\n")
-    assert "names cat.300.jpg, which is not there" in problems("cats-vs-dogs", "test", tmp_path / "kaggle", test_list=listing)
+    assert "names cat.300.jpg, which is not there" in problems(
+        "cats-vs-dogs", "test", tmp_path / "kaggle", test_list=listing
+    )
     (tmp_path / "microsoft" / "PetImages" / "Dog" / "3.jpg").write_bytes(b"\xff\xd8broken")
     assert "undecodable image" in problems("cats-vs-dogs", "train", tmp_path / "microsoft", check=True)
     for dog in (tmp_path / "kaggle" / "train").glob("dog.*.jpg"):
@@ -318,7 +362,9 @@ def test_cats_vs_dogs(tmp_path):
 
 
 def listing(pets: Path) -> Path:
-    (pets / "pets.csv").write_text("path,label\n" + "\n".join(f"{label}/{i}.jpg,{label}" for label in ("cat", "dog") for i in range(20)))
+    (pets / "pets.csv").write_text(
+        "path,label\n" + "\n".join(f"{label}/{i}.jpg,{label}" for label in ("cat", "dog") for i in range(20))
+    )
     return pets / "pets.csv"
 
 
@@ -339,7 +385,9 @@ def test_the_recipe_of_every_data_set_runs_end_to_end(name, tmp_path, monkeypatc
         "folder": lambda: request.getfixturevalue("pets"),
         "csv": lambda: listing(request.getfixturevalue("pets")),
     }[name]()
-    recipe = {"cifar10": "cifar10-selective", "svhn": "svhn-selective", "cats-vs-dogs": "cats-vs-dogs-selective"}.get(name, name)
+    recipe = {"cifar10": "cifar10-selective", "svhn": "svhn-selective", "cats-vs-dogs": "cats-vs-dogs-selective"}.get(
+        name, name
+    )
     changes = ["settings.epochs=1", "settings.num_workers=0", "settings.device=cpu", "pretrained=false"]
     if name not in ("biased-digits", "digit-scenes"):
         changes += ["settings.batch_size=16"]
@@ -366,14 +414,30 @@ def test_several_rounds_from_the_command_line(tmp_path, capsys):
     from masktune.cli import main
 
     changes = ("settings.epochs=2", "settings.rounds=2", "options.shortcut=two-squares", "settings.device=cpu")
-    assert main(["run", "biased-digits", "--out", str(tmp_path / "run"), *(word for change in changes for word in ("--set", change))]) == 0
+    assert (
+        main(
+            [
+                "run",
+                "biased-digits",
+                "--out",
+                str(tmp_path / "run"),
+                *(word for change in changes for word in ("--set", change)),
+            ]
+        )
+        == 0
+    )
     assert "chosen on swapped validation images" in capsys.readouterr().out
     metrics, config = (json.loads((tmp_path / "run" / name).read_text()) for name in ("metrics.json", "config.json"))
-    assert {"erm", "masktune", "round-1", "round-2"} == set(metrics) and metrics["masktune"] == metrics[f"round-{config['chosen_round']}"]
-    assert (tmp_path / "run" / "round-2" / "maps.safetensors").exists() and "Round by round" in (tmp_path / "run" / "report.html").read_text()
+    assert {"erm", "masktune", "round-1", "round-2"} == set(metrics) and metrics["masktune"] == metrics[
+        f"round-{config['chosen_round']}"
+    ]
+    assert (tmp_path / "run" / "round-2" / "maps.safetensors").exists() and "Round by round" in (
+        tmp_path / "run" / "report.html"
+    ).read_text()
     before = metrics["masktune"]["test"]["average"]
     assert main(["evaluate", str(tmp_path / "run")]) == 0
-    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["masktune"]["test"]["average"] == before  # the chosen round comes back
+    # the chosen round comes back
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["masktune"]["test"]["average"] == before
 
 
 def test_background_gap_is_printed(tmp_path, capsys):
@@ -397,11 +461,33 @@ def test_background_gap_is_printed(tmp_path, capsys):
 def test_an_ablation_from_the_command_line(tmp_path, capsys):
     from masktune.cli import main
 
-    words = ["ablate", "fill", "--seeds", "0-1", "--jobs", "2", "--set", "settings.epochs=1", "--set", "settings.device=cpu", "--out", str(tmp_path / "fill")]
+    words = [
+        "ablate",
+        "fill",
+        "--seeds",
+        "0-1",
+        "--jobs",
+        "2",
+        "--set",
+        "settings.epochs=1",
+        "--set",
+        "settings.device=cpu",
+        "--out",
+        str(tmp_path / "fill"),
+    ]
     assert main(words) == 0
-    assert {path.name for path in (tmp_path / "fill").iterdir()} == {"table.txt", "rows.json", "test.png", "biased-test.png"}
+    assert {path.name for path in (tmp_path / "fill").iterdir()} == {
+        "table.txt",
+        "rows.json",
+        "test.png",
+        "biased-test.png",
+    }
     table = (tmp_path / "fill" / "table.txt").read_text()
-    assert all(fill in table for fill in ("zero", "mean", "blur", "noise")) and "over 2 seeds" in table and table.strip() in capsys.readouterr().out
+    assert (
+        all(fill in table for fill in ("zero", "mean", "blur", "noise"))
+        and "over 2 seeds" in table
+        and table.strip() in capsys.readouterr().out
+    )
 
 
 def test_several_rounds_step_by_step(tmp_path):
@@ -410,7 +496,9 @@ def test_several_rounds_step_by_step(tmp_path):
     from masktune.cli import main
 
     out = str(tmp_path / "run")
-    assert main(["erm", "--data", "biased-digits", "--out", out, "--epochs", "2", "--rounds", "2", "--device", "cpu"]) == 0
+    assert (
+        main(["erm", "--data", "biased-digits", "--out", out, "--epochs", "2", "--rounds", "2", "--device", "cpu"]) == 0
+    )
     for step in ("saliency", "finetune", "evaluate"):
         assert main([step, out]) == 0
     config, metrics = (json.loads((tmp_path / "run" / name).read_text()) for name in ("config.json", "metrics.json"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import digits_seeds
 import over_seeds
 
-from masktune.recipes import get_recipe
+from masktune.experiments.recipes import get_recipe
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -24,7 +24,11 @@ def test_ten_lines_on_a_folder_of_images(pets, tmp_path, monkeypatch):
     first, second = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert len([line for line in first.splitlines() if line.strip()]) <= 10
     # the same lines on a small network, without a download, for two epochs
-    smaller = {'"my-images"': repr(str(pets)) + ", size=64", "resnet50": "resnet18", "pretrained=True": "pretrained=False"}
+    smaller = {
+        '"my-images"': repr(str(pets)) + ", size=64",
+        "resnet50": "resnet18",
+        "pretrained=True": "pretrained=False",
+    }
     for old, new in (smaller | {"epochs=10": 'epochs=2, device="cpu", batch_size=8'}).items():
         assert old in first
         first = first.replace(old, new)
@@ -39,16 +43,21 @@ def test_ten_lines_on_a_folder_of_images(pets, tmp_path, monkeypatch):
 def measured(shortcut, where="biased-test"):
     "Accuracies in %, over seeds and rounding settings, by what README's tables call them"
     rows = over_seeds.read(ROOT / "benchmarks" / "digits_seeds.json")
-    return {name: [100 * value for value in values] for name, values in digits_seeds.over(rows, shortcut, where).items()}
+    return {
+        name: [100 * value for value in values] for name, values in digits_seeds.over(rows, shortcut, where).items()
+    }
 
 
 def test_one_figure_in_readme_tutorial_recipe_and_demo():
     "The mean over ten seeds and both rounding settings, before and after"
     square = measured("square")
     before, after = (f"{statistics.mean(square[name]):.0f}" for name in ("ERM", "round 1"))
-    said = re.search(r"it is right (\d+) % of the time\. After one epoch on the masked images \(last row\): (\d+) %", README)
+    said = re.search(
+        r"it is right (\d+) % of the time\. After one epoch on the masked images \(last row\): (\d+) %", README
+    )
     assert said.groups() == (before, after)
-    assert f"ours: {before} -> {after} on the biased test" in get_recipe("biased-digits").published  # what the demo prints
+    # what the demo prints
+    assert f"ours: {before} -> {after} on the biased test" in get_recipe("biased-digits").published
     first = next((ROOT / "nbs" / "tutorials").glob("01_*.ipynb")).read_text(encoding="utf-8")
     assert f"from {before} % to {after} %" in first
 
@@ -56,14 +65,21 @@ def test_one_figure_in_readme_tutorial_recipe_and_demo():
 def test_every_figure_of_the_tables_is_measured():
     square, clean, two = measured("square"), measured("square", "test"), measured("two-squares")
     for name in ("ERM", "random masks", "round 1"):
-        cells = (f"{statistics.mean(v):.1f} ± {statistics.stdev(v):.1f} [{min(v):.1f}]" for v in (clean[name], square[name]))
+        cells = (
+            f"{statistics.mean(v):.1f} ± {statistics.stdev(v):.1f} [{min(v):.1f}]" for v in (clean[name], square[name])
+        )
         assert " | ".join(cells) in README, name
-    apart = [100 * row["masktune"]["biased-test"]["average"] for row in over_seeds.read(ROOT / "benchmarks" / "digits_seeds_native.json")]
+    apart = [
+        100 * row["masktune"]["biased-test"]["average"]
+        for row in over_seeds.read(ROOT / "benchmarks" / "digits_seeds_native.json")
+    ]
     assert f"{statistics.mean(apart):.1f} ± {statistics.stdev(apart):.1f} [{min(apart):.1f}]" in README
     names = ("ERM", "round 1", "round 2", "round 3", "chosen", "oracle")
     assert " | ".join(f"{statistics.mean(two[name]):.1f} [{min(two[name]):.1f}]" for name in names) in README
     for found in (square, two):
-        assert f"{statistics.mean(found['behind']):.1f} points on average, {max(found['behind']):.1f} at worst" in README
+        assert (
+            f"{statistics.mean(found['behind']):.1f} points on average, {max(found['behind']):.1f} at worst" in README
+        )
     for row in re.findall(r"^\| (?:ERM|two ERM|MaskTune alone).*%.*\|$", README, re.MULTILINE):
         assert row in selective_rows(), row
 
@@ -83,7 +99,10 @@ def selective_rows():
         coverage = 100 * statistics.mean(each["coverage"] for each in found)
         risk = 100 * statistics.mean(each["risk"] for each in found if each["risk"] is not None)
         areas = [each["aurc"] for each in found]
-        lines.append(f"| {label} | {coverage:.1f} % | {risk:.0f} % | {statistics.mean(areas):.3f} ± {statistics.stdev(areas):.3f} |")
+        lines.append(
+            f"| {label} | {coverage:.1f} % | {risk:.0f} % | {statistics.mean(areas):.3f} ± "
+            f"{statistics.stdev(areas):.3f} |"
+        )
     return lines
 
 

@@ -11,7 +11,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from masktune.data import ArrayDataset
-from masktune.models import Classifier, build_model, model_fingerprint, seed_everything
+from masktune.devices import seed_everything
+from masktune.models import Classifier, build_model, model_fingerprint
 from masktune.refit import cache_features, find_head, fit_head, refit, refit_weights
 
 
@@ -74,7 +75,10 @@ def test_the_minimum_is_one_whatever_the_start_of_the_solver():
     old, shift = torch.randn(3, 20), torch.randn(3)
     weight, bias, _ = fit_head(features, labels, weights, old, shift, 0.01)
     columns, scale = centred(features)
-    units = [torch.cat([w * scale, (b + w @ features.mean(0))[:, None]], 1).double() for w, b in ((weight, bias), (old, shift))]
+    units = [
+        torch.cat([w * scale, (b + w @ features.mean(0))[:, None]], 1).double()
+        for w, b in ((weight, bias), (old, shift))
+    ]
     layer = units[0].requires_grad_()
     log_p = (columns.double() @ layer.T).log_softmax(1)
     loss = -(weights * log_p.gather(1, labels[:, None])[:, 0]).sum() + 0.01 / 2 * (layer - units[1]).square().sum()
@@ -88,7 +92,9 @@ def test_a_head_without_a_bias_gets_none():
     _, bias, losses = fit_head(features, labels, weights, torch.zeros(2, 20), None, 0.01)
     assert not bias.any()
     assert losses[-1] < losses[0]
-    network = nn.Sequential(nn.Conv2d(3, 8, 5, 4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2, bias=False))
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 5, 4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2, bias=False)
+    )
     changed, _ = refit(network, some_digits(), device="cpu")
     assert changed.network[4].bias is None
     assert not changed.network[4].weight.equal(network[4].weight)
@@ -110,7 +116,13 @@ def test_the_head_of_torchvisions_networks_is_found(name, head):
 
 @pytest.mark.parametrize(
     "name, head",
-    [("resnet18", "fc"), ("convnext_atto", "head.fc"), ("mobilenetv3_small_050", "classifier"), ("vit_tiny_patch16_224", "head"), ("resnetv2_50", "head.fc")],
+    [
+        ("resnet18", "fc"),
+        ("convnext_atto", "head.fc"),
+        ("mobilenetv3_small_050", "classifier"),
+        ("vit_tiny_patch16_224", "head"),
+        ("resnetv2_50", "head.fc"),
+    ],
 )
 def test_the_head_of_timms_networks_is_found(name, head):
     timm = pytest.importorskip("timm")
@@ -172,7 +184,9 @@ def test_groups_are_never_read():
     seed_everything(0)
     data = some_digits()
     model = Classifier(build_model("small-cnn", 2))
-    grouped = ArrayDataset(data.images, data.labels, data.classes, groups=torch.arange(60) % 3, group_names=["a", "b", "c"])
+    grouped = ArrayDataset(
+        data.images, data.labels, data.classes, groups=torch.arange(60) % 3, group_names=["a", "b", "c"]
+    )
     first, _ = refit(model, data, device="cpu")
     second, _ = refit(model, grouped, device="cpu")
     assert model_fingerprint(first) == model_fingerprint(second)
@@ -221,6 +235,8 @@ print(json.dumps([*weight.flatten().tolist(), *bias.tolist()]))
 def test_another_processor_finds_the_same_layer():
     found = []
     for changes in ({}, {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"}):
-        run = subprocess.run([sys.executable, "-c", ELSEWHERE], capture_output=True, text=True, env=os.environ | changes, check=True)
+        run = subprocess.run(
+            [sys.executable, "-c", ELSEWHERE], capture_output=True, text=True, env=os.environ | changes, check=True
+        )
         found.append(torch.tensor(json.loads(run.stdout)))
     torch.testing.assert_close(found[0], found[1], rtol=1e-3, atol=1e-4)

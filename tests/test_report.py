@@ -5,18 +5,25 @@ import re
 
 import pytest
 
-from masktune.erm import evaluate
+from masktune.devices import seed_everything
+from masktune.evaluation import evaluate
+from masktune.figures import measured_models, plot_groups
 from masktune.finetune import MaskTune
-from masktune.models import build_model, seed_everything
-from masktune.report import group_table, measured_models, plot_groups, plot_risk_coverage
+from masktune.models import build_model
+from masktune.report import group_table, plot_risk_coverage
 from masktune.selective import risk_coverage
 
 
 @pytest.fixture(scope="module")
 def run(digits):
     seed_everything(0)
-    run = MaskTune(build_model("small-cnn", 2), epochs=2, rounds=2, device="cpu", progress=False).fit(digits["train"], digits["val"])
-    controls = {"random_mask": run.fit_control(digits["train"]), "unmasked": run.fit_control(digits["train"], "unmasked")}
+    run = MaskTune(build_model("small-cnn", 2), epochs=2, rounds=2, device="cpu", progress=False).fit(
+        digits["train"], digits["val"]
+    )
+    controls = {
+        "random_mask": run.fit_control(digits["train"]),
+        "unmasked": run.fit_control(digits["train"], "unmasked"),
+    }
     others = controls | {"a <rival>": build_model("small-cnn", 2)}
     run.evaluate({"test": digits["test"], "val": digits["val"]}, others=others)
     return run
@@ -56,7 +63,9 @@ def test_the_report_shows_a_model_measured_on_one_test_set_alone(run, digits, tm
         page = run.report(tmp_path / "report.html", digits["train"], {"test": digits["test"]}).read_text()
     finally:
         del run.metrics_["late"]
-    assert "late" not in page.split("<h3>test</h3>")[1].split("</table>")[0] and ">late<" in page.split("<h3>val</h3>")[1]
+    assert (
+        "late" not in page.split("<h3>test</h3>")[1].split("</table>")[0] and ">late<" in page.split("<h3>val</h3>")[1]
+    )
 
 
 def test_the_curves_show_every_model_in_a_colour_of_its_own(run):
@@ -76,7 +85,12 @@ def test_a_model_that_is_called_like_another_is_shown_all_the_same(run):
 
 
 def test_the_report_shows_what_selective_found(run, digits, tmp_path):
-    coverages = [{"wanted": 0.8, "threshold": 0.9, "coverage": 0.75, "risk": 0.125}, {"wanted": 1.0, "threshold": None, "coverage": 0.0, "risk": None}]
-    (tmp_path / "selective.json").write_text(json.dumps({"test": {"ERM x MaskTune": {"aurc": 0.1, "coverages": coverages}}}))
+    coverages = [
+        {"wanted": 0.8, "threshold": 0.9, "coverage": 0.75, "risk": 0.125},
+        {"wanted": 1.0, "threshold": None, "coverage": 0.0, "risk": None},
+    ]
+    (tmp_path / "selective.json").write_text(
+        json.dumps({"test": {"ERM x MaskTune": {"aurc": 0.1, "coverages": coverages}}})
+    )
     page = run.report(tmp_path / "report.html", digits["train"], {"test": digits["test"]}).read_text()
     assert "When not to answer" in page and "<td>ERM x MaskTune</td><td>12.5 (75.0)</td><td>-</td>" in page

@@ -31,7 +31,9 @@ def answers(*wrong, count=100):
 
 
 def test_of_rounds_within_noise_the_earliest_is_taken():
-    near = choose_by_outcomes({1: [answers(*range(20))], 2: [answers(*range(14), *range(30, 34))], 3: [answers(*range(60))]})
+    near = choose_by_outcomes(
+        {1: [answers(*range(20))], 2: [answers(*range(14), *range(30, 34))], 3: [answers(*range(60))]}
+    )
     assert (near.best, near.within_noise, near.chosen) == (2, (1, 2), 1)
     assert "rounds 1 and 2 are within noise of each other: round 1 is taken" in str(near)
 
@@ -60,7 +62,8 @@ def test_the_choice_reads_as_the_dict_it_was():
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(2, 60))
 def test_a_flip_of_one_answer_never_moves_the_choice_to_a_round_far_behind(seed, count, images):
-    "What rounding does to a model: an image on the edge tips. The round taken stays within two errors and two images of the best"
+    """What rounding does to a model: an image on the edge tips. The round taken stays within two errors and two
+    images of the best"""
     generator = torch.Generator().manual_seed(seed)
     outcomes = {n: [torch.rand(images, generator=generator) < 0.8 for _ in range(count)] for n in range(1, count + 1)}
     choice = choose_by_outcomes(outcomes)
@@ -90,7 +93,11 @@ def test_another_setting_rounds_differently():
     found = set()
     for name in rounding.executable():
         run = [sys.executable, "-c", asked]
-        found.add(subprocess.run(run, env=os.environ | over_seeds.ROUNDINGS[name], capture_output=True, text=True, check=True).stdout)
+        found.add(
+            subprocess.run(
+                run, env=os.environ | over_seeds.ROUNDINGS[name], capture_output=True, text=True, check=True
+            ).stdout
+        )
     assert len(found) == len(rounding.executable())
 
 
@@ -105,7 +112,10 @@ def test_no_tutorial_stops_a_reader_by_an_assert():
     for path in sorted((ROOT / "nbs" / "tutorials").glob("*.ipynb")):
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
             if cell["cell_type"] == "code":
-                assert not re.search(r"^\s*assert\b|test_eq|assert_close", "".join(cell["source"]), re.MULTILINE), (path.name, cell["id"])
+                assert not re.search(r"^\s*assert\b|test_eq|assert_close", "".join(cell["source"]), re.MULTILINE), (
+                    path.name,
+                    cell["id"],
+                )
 
 
 def test_figures_are_of_ten_seeds_under_both_settings():

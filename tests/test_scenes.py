@@ -1,4 +1,5 @@
-"Composed scenes: groups, splits that share no file, true masks, the same bytes, and everything that can be wrong; Waterbirds from made trees."
+"""Composed scenes: groups, splits that share no file, true masks, the same bytes, and everything that can be wrong;
+Waterbirds from made trees."""
 
 import csv
 import json
@@ -11,11 +12,11 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-import masktune.scenes as scenes
+import masktune.experiments.scenes as scenes
 from masktune.cli import main
 from masktune.data import DatasetError
-from masktune.datasets import load_dataset
-from masktune.scenes import (
+from masktune.experiments.datasets import load_dataset
+from masktune.experiments.scenes import (
     MARKS,
     compose_scenes,
     compose_waterbirds,
@@ -299,7 +300,8 @@ def test_a_given_font_is_used_or_refused(tmp_path):
         (dict(size=8), "size must be a whole number of at least 16 pixels, got 8"),
         (
             dict(size=64),
-            r"background .*0\.jpg is 48 x 40 pixels, smaller than the scene \(64\): give a larger one or a smaller size",
+            r"background .*0\.jpg is 48 x 40 pixels, smaller than the scene \(64\): give a larger one or a smaller "
+            r"size",
         ),
         (dict(object_size=(0.9, 0.5)), "object_size must be two shares"),
         (dict(source_shares=(0.5, 0.5, 0.5)), "source_shares must be three shares above 0 that sum to 1"),
@@ -335,8 +337,8 @@ def test_broken_sources_are_named_all_at_once(sources, tmp_path):
     assert "cannot be decoded as an image" in text and "all of it is transparent" in text
     assert f"no cut-out in {tmp_path / 'none'} (none)" in text and f"there is no folder {tmp_path / 'gone'}" in text
     assert (
-        f"2 cut-outs in {tmp_path / 'few'} (few), copies left out: at least 3 are needed, so that the splits share none"
-        in text
+        f"2 cut-outs in {tmp_path / 'few'} (few), copies left out: at least 3 are needed, so that the splits share "
+        "none" in text
     )
     assert not (tmp_path / "out").exists()
 
@@ -578,7 +580,7 @@ def test_a_line_that_composes_nothing_says_why(line, message, capsys, tmp_path, 
 
 
 def test_recipes_carry_what_was_verified_and_the_reruns_that_were_less_kind():
-    from masktune.recipes import RECIPES, recipe_to_yaml, recipes_table
+    from masktune.experiments.recipes import RECIPES, recipe_to_yaml, recipes_table
 
     rows = recipes_table().splitlines()
     for name, published, rerun in (

@@ -1,4 +1,5 @@
-"Selective classification: properties that hold for any scores, a guarantee kept in simulation, figures from an independent implementation."
+"""Selective classification: properties that hold for any scores, a guarantee kept in simulation, figures from an
+independent implementation."""
 
 import math
 
@@ -73,7 +74,10 @@ def test_aurc_with_ties_is_the_mean_over_all_orders():
     from itertools import permutations
 
     correct = [True, False, True, False, False]
-    mean = sum(sum(sum(not c for c in order[: k + 1]) / (k + 1) for k in range(5)) / 5 for order in permutations(correct)) / 120
+    mean = (
+        sum(sum(sum(not c for c in order[: k + 1]) / (k + 1) for k in range(5)) / 5 for order in permutations(correct))
+        / 120
+    )
     assert math.isclose(aurc(torch.zeros(5), torch.tensor(correct)), mean, abs_tol=1e-12)
 
 
@@ -83,7 +87,8 @@ def test_the_guaranteed_risk_is_kept_as_often_as_promised():
     for seed in range(500):
         generator = torch.Generator().manual_seed(seed)
         score = torch.rand(800, generator=generator, dtype=torch.float64)
-        correct = torch.rand(800, generator=generator, dtype=torch.float64) < 0.7 + 0.3 * score  # wrong with probability 0.3 (1 - score)
+        # wrong with probability 0.3 (1 - score)
+        correct = torch.rand(800, generator=generator, dtype=torch.float64) < 0.7 + 0.3 * score
         try:
             threshold, bound = risk_threshold(score, correct, allowed, confidence)
         except ValueError:
@@ -107,8 +112,11 @@ def test_scores_over_three_models_rank_like_their_definitions():
     p = torch.rand(3, 50, 4, generator=torch.Generator().manual_seed(0)).softmax(-1)
     product = p.prod(0) / p.prod(0).sum(-1, keepdim=True)
     torch.testing.assert_close(selective_score(p, "product")[1], product.max(-1).values)
-    assert torch.equal(selective_score(p, "product")[0], selective_score(p, "product-softmax")[0])  # the same answers, another order
-    assert not torch.equal(selective_score(p, "product")[1].argsort(), selective_score(p, "product-softmax")[1].argsort())
+    # the same answers, another order
+    assert torch.equal(selective_score(p, "product")[0], selective_score(p, "product-softmax")[0])
+    assert not torch.equal(
+        selective_score(p, "product")[1].argsort(), selective_score(p, "product-softmax")[1].argsort()
+    )
     agree = (p.argmax(-1) == p.argmax(-1)[0]).all(0) & (p.argmax(-1)[0] == p.mean(0).argmax(-1))
     score = selective_score(p, "agreement")[1]
     assert agree.any() and score[agree].min() > score[~agree].max()
@@ -122,12 +130,16 @@ def test_what_cannot_be_had_names_the_nearest():
     with pytest.raises(ValueError, match=r"coverage 75.0% cannot be had .* the nearest are 50.0% and 100.0%"):
         coverage_threshold(score, 0.75)
     # no error in 100, at a confidence shared out among eight steps: 1 - (0.05 / 8) ** (1 / 100)
-    with pytest.raises(ValueError, match=r"a risk of 1.00% cannot be guaranteed .* the lowest bound found is 4\.95%, at coverage 100\.0%"):
+    with pytest.raises(
+        ValueError,
+        match=r"a risk of 1.00% cannot be guaranteed .* the lowest bound found is 4\.95%, at coverage 100\.0%",
+    ):
         risk_threshold(score, correct, 0.01)
 
 
 def test_the_curve_and_its_area_are_torch_uncertaintys():
-    "Another package's curve, point by point; its area is by trapezoids between N points, ours the mean of the N (Geifman et al., 2019)"
+    """Another package's curve, point by point; its area is by trapezoids between N points, ours the mean of the N
+    (Geifman et al., 2019)"""
     from torch_uncertainty.metrics.classification import AURC
 
     for seed in range(20):
@@ -144,9 +156,13 @@ def test_the_curve_and_its_area_are_torch_uncertaintys():
         assert math.isclose(200 * aurc(score, answer == labels) - ends, 199 * float(theirs.compute()), abs_tol=1e-4)
 
 
-@pytest.mark.parametrize("where", [("cuda:0", "cpu", "cpu"), ("cuda:0", "cuda:0", "cpu"), ("cpu", "cpu", "cuda:0"), ("cpu", "cuda:0", "cuda:0")])
+@pytest.mark.parametrize(
+    "where",
+    [("cuda:0", "cpu", "cpu"), ("cuda:0", "cuda:0", "cpu"), ("cpu", "cpu", "cuda:0"), ("cpu", "cuda:0", "cuda:0")],
+)
 def test_models_threshold_and_images_may_lie_on_several_devices(where):
-    "A pretended second device, on which tensors have a shape and a place and no values: what mixes devices fails as it would on a GPU"
+    """A pretended second device, on which tensors have a shape and a place and no values: what mixes devices fails
+    as it would on a GPU"""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     def model(device):

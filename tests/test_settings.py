@@ -1,4 +1,5 @@
-"Settings are what they say: rates, momentum, resumed trainings, what a run was trained with, and trainings that diverge."
+"""Settings are what they say: rates, momentum, resumed trainings, what a run was trained with, and trainings that
+diverge."""
 
 import copy
 import json
@@ -9,11 +10,12 @@ import torch
 from captum.attr import LayerGradCam
 from torch import nn
 
+from masktune.counterfactuals import RandomMask
 from masktune.data import ArrayDataset
+from masktune.devices import seed_everything
 from masktune.erm import TrainingDiverged, TrainingStopped, fit
 from masktune.finetune import MaskTune, Settings, finetune
-from masktune.masking import RandomMask
-from masktune.models import build_model, model_fingerprint, seed_everything
+from masktune.models import build_model, model_fingerprint
 from masktune.resume import Resumable
 
 QUICK = dict(device="cpu", progress=False)
@@ -49,7 +51,9 @@ LAST = {
 @pytest.fixture(scope="module", params=LAST)
 def scheduled(request, few):
     settings, rate = LAST[request.param]
-    return MaskTune(network(), epochs=3, lr=0.01, **settings, **QUICK).fit_erm(few["train"], few["val"]).compute_maps(few["train"]), rate
+    return MaskTune(network(), epochs=3, lr=0.01, **settings, **QUICK).fit_erm(few["train"], few["val"]).compute_maps(
+        few["train"]
+    ), rate
 
 
 @pytest.mark.parametrize("start_from", ["last", "best"])
@@ -60,7 +64,8 @@ def test_finetuning_goes_on_at_the_rate_training_ended_with(scheduled, few, star
     row = branch.history_["round-1"][0]
     assert row["lr"] == pytest.approx(rate)
     assert row["loss"] < 1  # measured under two kinds of rounding: at most 0.1; a rate of 1.0 gave 7
-    assert model_fingerprint(branch.model_) != model_fingerprint(branch.erm_)  # something was learned, at a rate that is not 0
+    # something was learned, at a rate that is not 0
+    assert model_fingerprint(branch.model_) != model_fingerprint(branch.erm_)
 
 
 def test_the_state_holds_the_last_epochs_rate(scheduled):
@@ -78,7 +83,9 @@ def test_a_state_with_a_rate_of_zero_is_refused(scheduled, few):
 def test_explicit_momentum_and_weight_decay_win_over_a_state(scheduled, few):
     state = scheduled[0].optimizer_state_
     groups = {
-        name: fit(network(), few["train"], epochs=1, optimizer_state=state, **given, **QUICK).optimizer_state["param_groups"][0]
+        name: fit(network(), few["train"], epochs=1, optimizer_state=state, **given, **QUICK).optimizer_state[
+            "param_groups"
+        ][0]
         for name, given in {"kept": {}, "given": dict(momentum=0.5, weight_decay=0.0, lr=0.02)}.items()
     }
     old = state["param_groups"][0]
@@ -144,7 +151,9 @@ def test_a_run_with_a_function_for_augmentation_goes_on_with_it_or_not_at_all(fe
     settings = dict(epochs=2, augment=tilt, **QUICK)
     whole = Resumable(MaskTune(network(), **settings), tmp_path / "whole").fit(few["train"], few["val"])
     run = Resumable(MaskTune(network(), **settings), tmp_path / "run").fit_erm(few["train"], few["val"])
-    assert json.loads((tmp_path / "run" / "config.json").read_text())["settings"]["augment"].endswith("test_settings.tilt")
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["settings"]["augment"].endswith(
+        "test_settings.tilt"
+    )
     without = Resumable.open(tmp_path / "run", network())
     without.compute_maps(few["train"])
     with pytest.raises(ValueError, match=r"made with augment=function .*tilt, which a file cannot hold: give it again"):
@@ -158,7 +167,9 @@ def test_a_source_that_is_a_class_is_saved_and_given_again(few, tmp_path):
     run = MaskTune(network(), epochs=1, source=LayerGradCam, **QUICK).fit(few["train"])
     folder = run.save(tmp_path / "run")
     loaded = MaskTune.load(folder, network())
-    assert torch.equal(loaded.rounds_[0].maps.maps, run.rounds_[0].maps.maps) and model_fingerprint(loaded.model_) == model_fingerprint(run.model_)
+    assert torch.equal(loaded.rounds_[0].maps.maps, run.rounds_[0].maps.maps) and model_fingerprint(
+        loaded.model_
+    ) == model_fingerprint(run.model_)
     with pytest.raises(ValueError, match=r"made with source=class captum.*LayerGradCam, which a file cannot hold"):
         loaded.compute_maps(few["train"])
     again = MaskTune.load(folder, network(), source=LayerGradCam).compute_maps(few["train"])
@@ -196,7 +207,15 @@ DIVERGING = dict(epochs=3, lr=1e4)
 def dry():
     "No batch normalisation holds it together"
     seed_everything(0)
-    return nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.Conv2d(8, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 2))
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, 2),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(32, 2),
+    )
 
 
 @pytest.mark.parametrize("make", [network, dry])
@@ -229,7 +248,11 @@ def test_a_diverged_run_keeps_nothing(few, tmp_path):
 
 
 def test_a_finetuning_that_diverges_leaves_the_run_as_it_was(few):
-    run = MaskTune(dry(), epochs=1, layer="3", finetune_lr=1e5, finetune_epochs=3, **QUICK).fit_erm(few["train"]).compute_maps(few["train"])
+    run = (
+        MaskTune(dry(), epochs=1, layer="3", finetune_lr=1e5, finetune_epochs=3, **QUICK)
+        .fit_erm(few["train"])
+        .compute_maps(few["train"])
+    )
     before = model_fingerprint(run.erm_)
     with pytest.raises(ValueError, match="at learning rate 100000"):
         run.finetune_round(few["train"])
@@ -238,7 +261,8 @@ def test_a_finetuning_that_diverges_leaves_the_run_as_it_was(few):
 
 @pytest.mark.parametrize("lr", [0.1, 1.0])
 def test_a_lively_training_is_no_diverging_one(few, lr):
-    "Rates ten and a hundred times the recipe's: rough, but the loss was at most 18 of the 69 allowed (three seeds, two kinds of rounding)"
+    """Rates ten and a hundred times the recipe's: rough, but the loss was at most 18 of the 69 allowed (three seeds,
+    two kinds of rounding)"""
     assert len(fit(network(), few["train"], epochs=3, lr=lr, **QUICK).history) == 3
 
 
@@ -265,7 +289,11 @@ def test_a_step_out_of_order_says_what_comes_first(name, few):
 
 def test_rounds_out_of_order_say_so(few):
     run = MaskTune(network(), epochs=1, **QUICK).fit_erm(few["train"])
-    for call in (lambda: run.fit_rounds(few["train"]), lambda: run.finetune_round(few["train"]), lambda: run.masked(few["train"], 1)):
+    for call in (
+        lambda: run.fit_rounds(few["train"]),
+        lambda: run.finetune_round(few["train"]),
+        lambda: run.masked(few["train"], 1),
+    ):
         with pytest.raises(ValueError, match="round 1 has no maps yet: call compute_maps first"):
             call()
     with pytest.raises(ValueError, match="round 2 explains round 1, which has not been finetuned yet"):

@@ -1,4 +1,5 @@
-"The site: built without a warning, no link leads nowhere, every picture has words, search finds, axe finds nothing serious."
+"""The site: built without a warning, no link leads nowhere, every picture has words, search finds, axe finds nothing
+serious."""
 
 import functools
 import http.server
@@ -70,9 +71,10 @@ def test_no_link_and_no_picture_is_missing(site):
 
 
 def test_every_module_tutorial_and_guide_is_there_and_no_page_is_heavy(site):
-    for path in (ROOT / "masktune").glob("*.py"):
+    for path in (ROOT / "masktune").rglob("*.py"):
         if not path.stem.startswith("_"):
-            assert f"api/{path.stem}.html" in site, path
+            module = ".".join(path.relative_to(ROOT / "masktune").with_suffix("").parts)
+            assert f"api/{module}.html" in site, path
     for folder in ("tutorials", "guides"):
         assert {p.stem for p in (ROOT / "nbs" / folder).iterdir() if p.suffix in (".ipynb", ".md")} == {
             Path(n).stem for n in site if n.startswith(f"{folder}/")
@@ -83,7 +85,13 @@ def test_every_module_tutorial_and_guide_is_there_and_no_page_is_heavy(site):
 
 def test_a_reference_page_says_what_a_reader_asks(site):
     text = re.sub(r"<[^>]+>", "", site["api/masking.html"].text)
-    for words in ("parameter", "zero (the paper", "True where the image is hidden", "(B, 3, H, W) uint8", "source of hide"):
+    for words in (
+        "parameter",
+        "zero (the paper",
+        "True where the image is hidden",
+        "(B, 3, H, W) uint8",
+        "source of hide",
+    ):
         assert words in text, words
     assert "_quantile_height" not in text  # private
 
@@ -129,7 +137,10 @@ def test_pages_fit_and_axe_finds_nothing_serious(browser, width, scheme):
     assert not serious, "\n".join(serious)
 
 
-@pytest.mark.parametrize("words, first", [("LayerXGradCam", "masktune.xgradcam"), ("worst-group", None), ("MaskedDataset", "masktune.masking")])
+@pytest.mark.parametrize(
+    "words, first",
+    [("LayerXGradCam", "masktune.xgradcam"), ("worst-group", None), ("MaskedDataset", "masktune.masking")],
+)
 def test_search_finds(browser, words, first):
     chromium, address = browser
     page = chromium.new_page()

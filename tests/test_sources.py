@@ -14,18 +14,22 @@ from masktune.data import ArrayDataset
 from masktune.finetune import MaskTune
 from masktune.masking import MaskBatch, MaskedDataset, Threshold
 from masktune.models import CifarResNet, Classifier, build_model
+from masktune.saliency import SaliencyMaps, compute_saliency
 from masktune.sources import SOURCES, _recorded_attention, attention_rollout
-from masktune.xgradcam import SaliencyMaps, compute_saliency
 
 
 def made(count=12, size=32):
-    images = torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    images = torch.randint(
+        0, 256, (count, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     return ArrayDataset(images, [i % 2 for i in range(count)], ["a", "b"], name="made", split="train")
 
 
 def small_vit():
     torch.manual_seed(0)
-    vit = VisionTransformer(image_size=32, patch_size=8, num_layers=3, num_heads=2, hidden_dim=16, mlp_dim=32, num_classes=2)
+    vit = VisionTransformer(
+        image_size=32, patch_size=8, num_layers=3, num_heads=2, hidden_dim=16, mlp_dim=32, num_classes=2
+    )
     nn.init.normal_(vit.heads.head.weight)  # torchvision starts it at zero
     return Classifier(vit).eval()
 
@@ -35,7 +39,11 @@ def test_attention_is_what_the_layers_themselves_report():
     handles = []
     for module in vit.modules():
         if isinstance(module, nn.MultiheadAttention):
-            handles.append(module.register_forward_pre_hook(lambda m, a, k: (a, k | {"need_weights": True, "average_attn_weights": False}), with_kwargs=True))
+            handles.append(
+                module.register_forward_pre_hook(
+                    lambda m, a, k: (a, k | {"need_weights": True, "average_attn_weights": False}), with_kwargs=True
+                )
+            )
             handles.append(module.register_forward_hook(lambda m, a, out: reported.append(out[1])))
     with torch.no_grad():
         plain = vit(images)
@@ -47,7 +55,9 @@ def test_attention_is_what_the_layers_themselves_report():
     assert len(recorded) == len(reported) == 3
     for ours, theirs in zip(recorded, reported, strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
-    maps = compute_saliency(vit, ArrayDataset(images, [0, 1, 0], ["a", "b"]), source="attention-rollout", device="cpu", progress=False)
+    maps = compute_saliency(
+        vit, ArrayDataset(images, [0, 1, 0], ["a", "b"]), source="attention-rollout", device="cpu", progress=False
+    )
     expected = attention_rollout(reported)[:, 0, 1:].unflatten(1, (4, 4))
     torch.testing.assert_close(maps.maps.float() * maps.scale[:, None, None], expected, atol=1e-3, rtol=2e-3)
 
@@ -65,7 +75,9 @@ def test_attention_of_another_thread_is_left_alone():
 
 
 @pytest.mark.parametrize("source", ["attention-rollout", "attention-gradient", "gradients"])
-@pytest.mark.parametrize("make", [small_vit, lambda: timm.create_model("vit_tiny_patch16_224", num_classes=2, img_size=32)])
+@pytest.mark.parametrize(
+    "make", [small_vit, lambda: timm.create_model("vit_tiny_patch16_224", num_classes=2, img_size=32)]
+)
 def test_vision_transformers(make, source):
     torch.manual_seed(0)
     data = made(6)
@@ -89,13 +101,23 @@ def test_what_has_no_such_attention_is_refused():
 def test_every_source_goes_all_the_way(source, tmp_path):
     torch.manual_seed(0)
     data = made(24)
-    run = MaskTune(CifarResNet(2, blocks=1, width=4), epochs=1, batch_size=8, source=source, rule="quantile(0.8)", device="cpu", progress=False).fit(data)
+    run = MaskTune(
+        CifarResNet(2, blocks=1, width=4),
+        epochs=1,
+        batch_size=8,
+        source=source,
+        rule="quantile(0.8)",
+        device="cpu",
+        progress=False,
+    ).fit(data)
     maps = run.rounds_[0].maps
     assert maps.source == source and maps.maps.shape[1] == (8 if source in ("xgradcam", "grad-cam") else 32)
     stored = SaliencyMaps.load(maps.save(tmp_path / "maps.safetensors"))
     assert stored.source == source
     on_device = MaskBatch(run.erm_, None, Threshold.parse(run.rule), source=source)(data.images[:8])
-    masked = torch.stack([sample.image for sample in MaskedDataset(data, stored, Threshold.parse(run.rule)).__getitems__(list(range(8)))])
+    masked = torch.stack(
+        [sample.image for sample in MaskedDataset(data, stored, Threshold.parse(run.rule)).__getitems__(list(range(8)))]
+    )
     assert ((on_device == 0) == (masked == 0)).float().mean() > 0.98  # but for maps rounded to half floats
     with pytest.raises(ValueError, match="made with model"):
         stored.check(data, CifarResNet(2, blocks=1, width=4))
@@ -130,7 +152,9 @@ def explained(form, source, layer="form"):
 
 
 @pytest.mark.parametrize("form", ["last", "tokens"])
-@pytest.mark.parametrize("source", ["xgradcam", "grad-cam", LayerGradCam, LayerActivation, LayerGradientXActivation, InternalInfluence])
+@pytest.mark.parametrize(
+    "source", ["xgradcam", "grad-cam", LayerGradCam, LayerActivation, LayerGradientXActivation, InternalInfluence]
+)
 def test_channels_last_layers_and_tokens_give_the_maps_of_channels_first(form, source):
     expected, found = explained("first", source), explained(form, source)
     assert found.maps.shape == (6, 8, 8) and found.maps.any()
@@ -139,14 +163,21 @@ def test_channels_last_layers_and_tokens_give_the_maps_of_channels_first(form, s
 
 def test_grad_cam_is_captums_where_channels_come_first():
     model, images = Classifier(Last("first")).eval(), made(6).images
-    theirs = F.relu(LayerGradCam(model, model.network.form).attribute(images / 255, target=model(images).argmax(1))[:, 0])
+    theirs = F.relu(
+        LayerGradCam(model, model.network.form).attribute(images / 255, target=model(images).argmax(1))[:, 0]
+    )
     ours = explained("first", "grad-cam")
-    torch.testing.assert_close(ours.maps.float() * ours.scale[:, None, None], theirs.detach(), atol=1e-3 * float(theirs.max()), rtol=1e-3)
+    torch.testing.assert_close(
+        ours.maps.float() * ours.scale[:, None, None], theirs.detach(), atol=1e-3 * float(theirs.max()), rtol=1e-3
+    )
 
 
 def test_swin_gets_its_last_grid_from_every_layer_source():
     torch.manual_seed(0)
-    swin, data = timm.create_model("swin_tiny_patch4_window7_224", num_classes=2, img_size=64, window_size=2), made(2, 64)
+    swin, data = (
+        timm.create_model("swin_tiny_patch4_window7_224", num_classes=2, img_size=64, window_size=2),
+        made(2, 64),
+    )
     for source in ("xgradcam", "grad-cam", LayerGradientXActivation):
         maps = compute_saliency(Classifier(swin), data, source=source, device="cpu", progress=False)
         assert maps.maps.shape == (2, 2, 2), (source, maps.layer)
@@ -163,4 +194,3 @@ def test_attributions_without_places_are_refused():
     for form in ("first", "last", "tokens"):
         with pytest.raises(ValueError, match=r"source Lossy gives .* at layer 'network.form', which is no grid"):
             explained(form, Lossy)
-

@@ -9,9 +9,11 @@ import torch
 from torch import nn
 
 from masktune.data import ArrayDataset
-from masktune.erm import OneProcess, borrowed, evaluate, find_device, fit, predict, recalibrate_batchnorm
+from masktune.devices import OneProcess, borrowed, find_device, seed_everything
+from masktune.erm import fit, recalibrate_batchnorm
+from masktune.evaluation import evaluate, predict
 from masktune.finetune import MaskTune
-from masktune.models import Classifier, build_model, model_fingerprint, seed_everything
+from masktune.models import Classifier, build_model, model_fingerprint
 from masktune.selective import SelectiveClassifier
 
 QUICK = dict(device="cpu", progress=False)
@@ -90,7 +92,9 @@ def test_modules_in_eval_mode_within_a_network_in_train_mode_stay_in_it(few):
     network[1].eval()
     network[3].eval()
     seen = []
-    network.register_forward_pre_hook(lambda module, args: seen.append([m.training for m in module]) if module.training else None)
+    network.register_forward_pre_hook(
+        lambda module, args: seen.append([m.training for m in module]) if module.training else None
+    )
     before, others = statistics(network[1]), statistics(network[5])
     fit(network, few["train"], epochs=2, lr=0.01, recalibrate=True, **QUICK)
     assert seen and all(not modes[1] and not modes[3] and modes[0] and modes[5] for modes in seen)
@@ -150,7 +154,15 @@ def state_of(model):
     return (
         model_fingerprint(model),
         [module.training for module in model.modules()],
-        [(p.requires_grad, p.device, p.is_contiguous(memory_format=torch.channels_last) if p.ndim == 4 else None, p.grad) for p in model.parameters()],
+        [
+            (
+                p.requires_grad,
+                p.device,
+                p.is_contiguous(memory_format=torch.channels_last) if p.ndim == 4 else None,
+                p.grad,
+            )
+            for p in model.parameters()
+        ],
         [id(p) for p in model.parameters()] + [p.data_ptr() for p in model.parameters()],
         torch.get_rng_state().tolist(),
     )
@@ -159,9 +171,13 @@ def state_of(model):
 CALLS = {
     "predict": lambda model, few, folder: predict(model, few["val"], batch_size=16, **QUICK),
     "evaluate": lambda model, few, folder: evaluate(model, few["val"], mixed_precision="bf16", **QUICK),
-    "run.evaluate": lambda model, few, folder: MaskTune(model, epochs=0, finetune_lr=0.1, **QUICK).fit_erm(few["train"]).evaluate(few["val"], {"x": model}),
+    "run.evaluate": lambda model, few, folder: (
+        MaskTune(model, epochs=0, finetune_lr=0.1, **QUICK).fit_erm(few["train"]).evaluate(few["val"], {"x": model})
+    ),
     "run.fit": lambda model, few, folder: MaskTune(model, epochs=1, layer="6", **QUICK).fit(few["train"], few["val"]),
-    "calibrate": lambda model, few, folder: SelectiveClassifier([Classifier(copy.deepcopy(model))]).calibrate(few["val"], coverage=0.5, **QUICK),
+    "calibrate": lambda model, few, folder: SelectiveClassifier([Classifier(copy.deepcopy(model))]).calibrate(
+        few["val"], coverage=0.5, **QUICK
+    ),
 }
 
 
@@ -195,7 +211,11 @@ def test_a_borrowed_model_comes_back_from_another_device_as_it_was(breaks):
     buffers = [id(b) for b in model.buffers()]
     try:
         with borrowed(model, torch.device("meta")) as taken:
-            assert taken is model and in_eval(model) and {t.device.type for t in (*model.parameters(), *model.buffers())} == {"meta"}
+            assert (
+                taken is model
+                and in_eval(model)
+                and {t.device.type for t in (*model.parameters(), *model.buffers())} == {"meta"}
+            )
             if breaks:
                 raise RuntimeError
     except RuntimeError:
@@ -212,9 +232,12 @@ import sys
 sys.path.insert(0, {tests!r})
 import torch
 from conftest import split_digits
-from masktune.erm import OneProcess, borrowed, evaluate, fit
-from masktune.models import build_model, model_fingerprint, seed_everything
-from masktune.xgradcam import compute_saliency
+from masktune.devices import OneProcess, borrowed
+from masktune.erm import fit
+from masktune.evaluation import evaluate
+from masktune.devices import seed_everything
+from masktune.models import build_model, model_fingerprint
+from masktune.saliency import compute_saliency
 few = split_digits()["train"].subset(range(64))
 def trained(**options):
     seed_everything(0)
@@ -251,8 +274,12 @@ def test_a_device_is_the_one_that_was_named(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-    assert find_device("cuda:1") == torch.device("cuda:1") and find_device("cuda") == find_device(None) == torch.device("cuda:0")
-    with pytest.raises(ValueError, match=r"'cuda:9' is not available here: leave it out, or use cpu or cuda:0 or cuda:1"):
+    assert find_device("cuda:1") == torch.device("cuda:1") and find_device("cuda") == find_device(None) == torch.device(
+        "cuda:0"
+    )
+    with pytest.raises(
+        ValueError, match=r"'cuda:9' is not available here: leave it out, or use cpu or cuda:0 or cuda:1"
+    ):
         find_device("cuda:9")
 
 
@@ -266,14 +293,18 @@ def test_a_device_that_is_not_there_is_refused_before_any_work(device, few):
             return super().__getitem__(index)
 
     data = Watched(few["train"].images, few["train"].labels, few["train"].classes)
-    for call in (lambda: fit(a_network(), data, epochs=1, lr=0.1, device=device), lambda: predict(a_network(), data, device=device)):
+    for call in (
+        lambda: fit(a_network(), data, epochs=1, lr=0.1, device=device),
+        lambda: predict(a_network(), data, device=device),
+    ):
         with pytest.raises(ValueError, match="device"):
             call()
     assert not read
 
 
 def test_a_gradient_scaler_changes_no_step():
-    "The half-precision path without a GPU: gradients scaled up by a power of two and down again are the same to the last bit"
+    """The half-precision path without a GPU: gradients scaled up by a power of two and down again are the same to
+    the last bit"""
     images, labels = torch.rand(8, 3, 16, 16), torch.arange(8) % 2
     found = []
     for scaled in (False, True):

@@ -4,15 +4,18 @@ import pytest
 import torch
 
 from masktune.data import ArrayDataset
+from masktune.devices import seed_everything
 from masktune.erm import fit
 from masktune.finetune import MaskTune
-from masktune.models import build_model, model_fingerprint, seed_everything
+from masktune.models import build_model, model_fingerprint
 
 SHORT = dict(epochs=2, device="cpu", progress=False)
 
 
 def with_groups(data, groups, names):
-    return ArrayDataset(data.images, data.labels, data.classes, groups=groups, group_names=names, name=data.name, split=data.split)
+    return ArrayDataset(
+        data.images, data.labels, data.classes, groups=groups, group_names=names, name=data.name, split=data.split
+    )
 
 
 def trained(data, val, **settings):
@@ -24,7 +27,17 @@ def fingerprints(run):
     return model_fingerprint(run.erm_), model_fingerprint(run.model_), run.erm_last_["features.0.weight"].sum().item()
 
 
-@pytest.mark.parametrize("settings", [{}, {"on_device": True}, {"rounds": 2}, {"augment": "crop-flip"}, {"optimizer": "adam", "lr": 1e-3}, {"fill": "noise"}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"on_device": True},
+        {"rounds": 2},
+        {"augment": "crop-flip"},
+        {"optimizer": "adam", "lr": 1e-3},
+        {"fill": "noise"},
+    ],
+)
 def test_the_same_seed_gives_the_same_weights(digits, settings):
     first, second = (trained(digits["train"], digits["val"], **settings) for _ in range(2))
     assert fingerprints(first) == fingerprints(second)
@@ -33,7 +46,10 @@ def test_the_same_seed_gives_the_same_weights(digits, settings):
 
 def test_shuffled_groups_leave_training_bit_identical(digits):
     train, val = digits["train"], digits["val"]
-    shuffled = [with_groups(d, d.groups[torch.randperm(len(d), generator=torch.Generator().manual_seed(3))], d.group_names) for d in (train, val)]
+    shuffled = [
+        with_groups(d, d.groups[torch.randperm(len(d), generator=torch.Generator().manual_seed(3))], d.group_names)
+        for d in (train, val)
+    ]
     unknown = [with_groups(d, None, []) for d in (train, val)]
     expected = fingerprints(trained(train, val, select="worst_class"))
     assert fingerprints(trained(*shuffled, select="worst_class")) == expected
@@ -68,7 +84,8 @@ def test_finetuning_starts_from_the_last_weights_and_explains_the_best(digits):
 def test_stored_and_on_device_masks_train_alike(digits):
     stored, on_device = (trained(digits["train"], digits["val"], on_device=flag) for flag in (False, True))
     for a, b in zip(stored.model_.state_dict().values(), on_device.model_.state_dict().values(), strict=True):
-        torch.testing.assert_close(a.float(), b.float(), atol=5e-3, rtol=0)  # half-precision maps tip a pixel here and there
+        # half-precision maps tip a pixel here and there
+        torch.testing.assert_close(a.float(), b.float(), atol=5e-3, rtol=0)
 
 
 def test_batchnorm_can_be_kept_still(digits):

@@ -22,13 +22,18 @@ def measured(name):
 @pytest.fixture(scope="module")
 def trained():
     "Rows of digits_seeds.py, trained here and now: by shortcut, then by seed"
-    return {shortcut: [digits_seeds.run_seed([seed, shortcut]) for seed in SEEDS] for shortcut in digits_seeds.SHORTCUTS}
+    return {
+        shortcut: [digits_seeds.run_seed([seed, shortcut]) for seed in SEEDS] for shortcut in digits_seeds.SHORTCUTS
+    }
 
 
 @pytest.fixture(scope="module")
 def chapters():
     "Rows of tutorials.py, trained here and now: by chapter, a flat dict of figures a seed"
-    return {name: [tutorials.flat(tutorials.run_seed([seed, name])["found"]) for seed in SEEDS] for name in tutorials.CHAPTERS}
+    return {
+        name: [tutorials.flat(tutorials.run_seed([seed, name])["found"]) for seed in SEEDS]
+        for name in tutorials.CHAPTERS
+    }
 
 
 def test_one_epoch_on_masked_images_takes_the_square_away(trained):
@@ -50,7 +55,9 @@ def test_several_rounds_find_the_second_square_and_the_choice_finds_the_round(tr
     assert statistics.mean(before["chosen"]) > statistics.mean(before["round 1"])
     found = digits_seeds.over(trained["two-squares"], "two-squares")
     assert statistics.mean(found["behind"]) <= max(before["behind"])
-    assert statistics.mean(found["chosen"]) - statistics.mean(found["ERM"]) >= min(before["chosen"]) - max(before["ERM"])
+    assert statistics.mean(found["chosen"]) - statistics.mean(found["ERM"]) >= min(before["chosen"]) - max(
+        before["ERM"]
+    )
 
 
 def test_a_map_by_hand_is_the_package_s_and_so_is_the_mask():

@@ -1,4 +1,5 @@
-"""No call that only looks changes what it looks at: weights, modes, gradients' flags, devices, layouts, random numbers, Accelerate."""
+"""No call that only looks changes what it looks at: weights, modes, gradients' flags, devices, layouts, random
+numbers, Accelerate."""
 
 import copy
 import hashlib
@@ -9,24 +10,22 @@ import pytest
 import torch
 from torch import nn
 
+from masktune.counterfactuals import MovedMasks, RandomMask, SwappedDataset
 from masktune.data import ArrayDataset
-from masktune.erm import evaluate, predict
+from masktune.evaluation import evaluate, predict
 from masktune.features import explored_features
 from masktune.finetune import MaskTune
-from masktune.masking import MaskBatch, MaskedDataset, MovedMasks, RandomMask, SwappedDataset, Threshold
-from masktune.models import (
-    as_classifier,
-    evaluating,
-    find_target_layer,
-    grid_layers,
-    model_fingerprint,
-    named_layer,
-)
+from masktune.lab.compare import CompareExplorer
+from masktune.lab.evidence import ClassEvidence
+from masktune.lab.scrubber import ThresholdScrubber
+from masktune.layers import find_target_layer, grid_layers, named_layer
+from masktune.masking import MaskBatch, MaskedDataset, Threshold
+from masktune.models import as_classifier, evaluating, model_fingerprint
 from masktune.report import write_report
+from masktune.saliency import compute_saliency
 from masktune.selective import SelectiveClassifier
 from masktune.sources import SOURCES
-from masktune.widgets import ClassEvidence, CompareExplorer, ThresholdScrubber
-from masktune.xgradcam import LayerXGradCam, compute_saliency
+from masktune.xgradcam import LayerXGradCam
 
 COUNT, SIZE = 24, 16
 
@@ -56,13 +55,17 @@ def images():
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (COUNT, 3, SIZE, SIZE), dtype=torch.uint8, generator=generator)
     labels = torch.arange(COUNT) % 2
-    return ArrayDataset(pixels, labels, ["even", "odd"], groups=labels, group_names=["a", "b"], name="noise", split="val")
+    return ArrayDataset(
+        pixels, labels, ["even", "odd"], groups=labels, group_names=["a", "b"], name="noise", split="val"
+    )
 
 
 def mixed(kind):
     "A classifier as its owner may have left it"
     torch.manual_seed(0)
-    model = as_classifier(Network(), ArrayDataset(torch.zeros(2, 3, SIZE, SIZE, dtype=torch.uint8), [0, 1], ["even", "odd"]))
+    model = as_classifier(
+        Network(), ArrayDataset(torch.zeros(2, 3, SIZE, SIZE, dtype=torch.uint8), [0, 1], ["even", "odd"])
+    )
     model.train()
     if kind == "eval":
         model.eval()
@@ -136,7 +139,9 @@ CALLS = {
     "find_target_layer": lambda model, images, tmp: find_target_layer(model, images[0].image[None]),
     "grid_layers": lambda model, images, tmp: grid_layers(model, images[0].image[None]),
     "named_layer": lambda model, images, tmp: named_layer(model, "network.features.2", images[0].image[None]),
-    "attribute": lambda model, images, tmp: LayerXGradCam(model, model.network.features[5]).attribute(images.images[:4]),
+    "attribute": lambda model, images, tmp: LayerXGradCam(model, model.network.features[5]).attribute(
+        images.images[:4]
+    ),
     "attribute to input": lambda model, images, tmp: LayerXGradCam(model, model.network.features[5]).attribute(
         images.images[:4], attribute_to_layer_input=True
     ),
@@ -147,10 +152,16 @@ CALLS = {
     "SwappedDataset": lambda model, images, tmp: SwappedDataset(images, maps_of(model, images))[0],
     "MovedMasks": lambda model, images, tmp: MovedMasks(images, maps_of(model, images))[0],
     "threshold": lambda model, images, tmp: Threshold.parse("otsu")(maps_of(model, images).maps, (SIZE, SIZE)),
-    "SelectiveClassifier": lambda model, images, tmp: SelectiveClassifier([model]).calibrate(images, coverage=0.8).predict(images.images),
-    "SelectiveClassifier.export": lambda model, images, tmp: SelectiveClassifier([model]).export(tmp / "model.pt2", images.images[:4]),
+    "SelectiveClassifier": lambda model, images, tmp: (
+        SelectiveClassifier([model]).calibrate(images, coverage=0.8).predict(images.images)
+    ),
+    "SelectiveClassifier.export": lambda model, images, tmp: SelectiveClassifier([model]).export(
+        tmp / "model.pt2", images.images[:4]
+    ),
     "SelectiveClassifier.save": lambda model, images, tmp: SelectiveClassifier([model]).save(tmp / "selective"),
-    "ThresholdScrubber": lambda model, images, tmp: ThresholdScrubber(model, images, maps_of(model, images)).wait().close(),
+    "ThresholdScrubber": lambda model, images, tmp: (
+        ThresholdScrubber(model, images, maps_of(model, images)).wait().close()
+    ),
     "ClassEvidence": lambda model, images, tmp: ClassEvidence(images, maps_of(model, images)).close(),
     "CompareExplorer": lambda model, images, tmp: CompareExplorer(model, model, images).close(),
     "run, evaluate": lambda model, images, tmp: look_at_run(model, images, lambda run: run.evaluate(images)),
@@ -167,7 +178,9 @@ CALLS = {
 }
 for source in SOURCES:
     if not source.startswith("attention"):
-        CALLS[f"compute_saliency, {source}"] = lambda model, images, tmp, source=source: compute_saliency(model, images, source=source)
+        CALLS[f"compute_saliency, {source}"] = lambda model, images, tmp, source=source: compute_saliency(
+            model, images, source=source
+        )
 
 
 @pytest.mark.parametrize("kind", ["train", "eval", "frozen", "channels-last"])
@@ -206,7 +219,8 @@ def test_ones_own_accelerator_is_left_alone(images):
 import torch
 from accelerate import Accelerator
 from masktune.data import ArrayDataset
-from masktune.erm import evaluate, fit
+from masktune.erm import fit
+from masktune.evaluation import evaluate
 from masktune.models import Classifier
 from torch import nn
 

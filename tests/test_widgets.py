@@ -8,17 +8,20 @@ import pytest
 import torch
 from torch import nn
 
-from masktune.coverage import CoverageExplorer
 from masktune.data import ArrayDataset, ImageDataset
-from masktune.erm import evaluate
+from masktune.devices import seed_everything
+from masktune.evaluation import evaluate
 from masktune.finetune import MaskTune
-from masktune.launcher import Launcher
+from masktune.lab.compare import CompareExplorer
+from masktune.lab.coverage import CoverageExplorer
+from masktune.lab.evidence import ClassEvidence
+from masktune.lab.launcher import Launcher
+from masktune.lab.panels import step_through
+from masktune.lab.scrubber import ThresholdScrubber
 from masktune.masking import hide
-from masktune.models import as_classifier, build_model, model_fingerprint, seed_everything
-from masktune.panels import step_through
+from masktune.models import as_classifier, build_model, model_fingerprint
+from masktune.saliency import SaliencyMaps, compute_saliency
 from masktune.selective import SelectiveClassifier
-from masktune.widgets import ClassEvidence, CompareExplorer, ThresholdScrubber
-from masktune.xgradcam import SaliencyMaps, compute_saliency
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +45,13 @@ def tile(scrubber, card, place):
     return scrubber.still()[y : y + side, x : x + side]
 
 
-@pytest.mark.parametrize("rule, strengths", [("mean_std", (0.5, 2.0, 3.5)), ("quantile", (0.6, 0.9, 0.99)), ("fixed", (0.2, 0.5, 0.9))])
+@pytest.mark.parametrize(
+    "rule, strengths", [("mean_std", (0.5, 2.0, 3.5)), ("quantile", (0.6, 0.9, 0.99)), ("fixed", (0.2, 0.5, 0.9))]
+)
 @pytest.mark.parametrize("fill", ["zero", "mean"])
 def test_the_masked_tile_is_the_masked_image(scrubber, digits, rule, strengths, fill):
-    scrubber.rule_name.value, scrubber.fill_name.value, scrubber.tile.value = rule, fill, 224  # 224 = 8 x 28: pixels stay whole
+    # 224 = 8 x 28: pixels stay whole
+    scrubber.rule_name.value, scrubber.fill_name.value, scrubber.tile.value = rule, fill, 224
     for strength in strengths:
         scrubber.strength.value = strength
         for card, index in enumerate(scrubber.shown):
@@ -59,8 +65,8 @@ def test_the_masked_tile_is_the_masked_image(scrubber, digits, rule, strengths, 
 
 
 def test_outline_surrounds_the_mask(scrubber):
-    from masktune.panels import _rgb
-    from masktune.report import MASK_COLOR
+    from masktune.figures import MASK_COLOR
+    from masktune.lab.panels import _rgb
 
     scrubber.tile.value = 224
     for card in range(len(scrubber.shown)):
@@ -113,7 +119,13 @@ class Counted(ImageDataset):
 
 def test_ten_thousand_images_open_at_once_and_only_the_page_is_held():
     data = Counted(10_000)
-    maps = SaliencyMaps(torch.rand(10_000, 7, 7).half(), torch.ones(10_000), torch.zeros(10_000, dtype=torch.int64), torch.rand(10_000), data=data.fingerprint)
+    maps = SaliencyMaps(
+        torch.rand(10_000, 7, 7).half(),
+        torch.ones(10_000),
+        torch.zeros(10_000, dtype=torch.int64),
+        torch.rand(10_000),
+        data=data.fingerprint,
+    )
     tracemalloc.start()
     started = time.process_time()
     scrubber = ThresholdScrubber(None, data, maps, page_size=24)
@@ -128,7 +140,9 @@ def test_ten_thousand_images_open_at_once_and_only_the_page_is_held():
 def test_names_from_the_data_are_escaped(run, digits):
     evil = "<img src=x onerror=alert(1)>"
     train = digits["train"]
-    data = ArrayDataset(train.images, train.labels, [evil, "b"], groups=train.labels, group_names=[evil, "b"], name=evil)
+    data = ArrayDataset(
+        train.images, train.labels, [evil, "b"], groups=train.labels, group_names=[evil, "b"], name=evil
+    )
     maps = compute_saliency(run.erm_, data, device="cpu")
     panels = [
         ThresholdScrubber(run.erm_, data, maps, page_size=6).wait(),
@@ -136,7 +150,11 @@ def test_names_from_the_data_are_escaped(run, digits):
         CompareExplorer(run.erm_, run.erm_, data, (maps, maps), page_size=6),
     ]
     for panel in panels:
-        texts = [panel.as_text.value, getattr(panel, "counts", panel.as_text).value, getattr(panel, "table", panel.as_text).value]
+        texts = [
+            panel.as_text.value,
+            getattr(panel, "counts", panel.as_text).value,
+            getattr(panel, "table", panel.as_text).value,
+        ]
         assert not any("<img" in text for text in texts), texts
         assert any("&lt;img" in text for text in texts), texts
         panel.close()
@@ -160,7 +178,10 @@ def test_a_stopped_launch_is_on_disk_and_ends_like_an_unbroken_one(run, digits, 
     launcher._step = step
     launcher.go_on().wait()
     assert model_fingerprint(run.model_) == whole
-    assert not (tmp_path / "run" / "round-1" / "stopped.pt").exists() and (tmp_path / "run" / "round-1" / "last.safetensors").exists()
+    assert (
+        not (tmp_path / "run" / "round-1" / "stopped.pt").exists()
+        and (tmp_path / "run" / "round-1" / "last.safetensors").exists()
+    )
     again = MaskTune.load(tmp_path / "run", build_model("small-cnn", 2))
     assert model_fingerprint(again.model_) == whole
     launcher.close()
@@ -199,7 +220,10 @@ def test_no_slider_ever_gets_other_ends(scrubber):
     assert moved == []
 
 
-@pytest.mark.parametrize("value, low, step", [(2.03, 0.0, 0.05), (0.9537, 0.5, 0.005), (0.875, 0.01, 0.01), (1 / 3, 0.1, 0.05), (2.0, 0.0, 0.05)])
+@pytest.mark.parametrize(
+    "value, low, step",
+    [(2.03, 0.0, 0.05), (0.9537, 0.5, 0.005), (0.875, 0.01, 0.01), (1 / 3, 0.1, 0.05), (2.0, 0.0, 0.05)],
+)
 def test_a_sliders_grid_holds_its_value(value, low, step):
     found = step_through(value, low, step)
     assert found <= step and abs(low + round((value - low) / found) * found - value) < 1e-6
@@ -215,7 +239,12 @@ def half_frozen():
 
 def state_of(model):
     modes = [module.training for module in model.modules()]
-    return modes, [p.requires_grad for p in model.parameters()], [p.device for p in model.parameters()], model_fingerprint(model)
+    return (
+        modes,
+        [p.requires_grad for p in model.parameters()],
+        [p.device for p in model.parameters()],
+        model_fingerprint(model),
+    )
 
 
 def test_a_panel_leaves_a_model_as_it_was(digits):
@@ -241,11 +270,16 @@ def test_every_figure_of_the_comparison_is_the_one_evaluate_gives(run, digits):
         wanted = evaluate(model, digits["test"], device="cpu")
         assert found.to_dict() == wanted.to_dict()
         assert torch.equal(found.confidence, wanted.confidence) and torch.equal(found.predicted, wanted.predicted)
-        assert f"{wanted.loss:.3f} " in compare.table.value and f"{wanted.confidence.mean():.1%} " in compare.table.value
+        assert (
+            f"{wanted.loss:.3f} " in compare.table.value and f"{wanted.confidence.mean():.1%} " in compare.table.value
+        )
     for index in compare.shown:
         for found in compare.evaluations:
             name = digits["test"].classes[int(found.predicted[index])]
-            assert f"{name} {found.confidence[index]:.3f}, {'right' if found.correct[index] else 'wrong'}" in compare.as_text.value
+            assert (
+                f"{name} {found.confidence[index]:.3f}, {'right' if found.correct[index] else 'wrong'}"
+                in compare.as_text.value
+            )
     compare.close()
 
 
@@ -260,8 +294,18 @@ def test_any_two_classifiers_can_be_compared(run, digits):
 
 
 def test_panels_show_the_maps_of_the_run(digits):
-    settings = {"source": "grad-cam", "layer": "network.features.5", "target": "label", "rule": "quantile(q=0.8)", "fill": "mean"}
-    run = MaskTune(build_model("small-cnn", 2), epochs=1, device="cpu", progress=False, **settings).fit_erm(digits["train"]).compute_maps(digits["train"])
+    settings = {
+        "source": "grad-cam",
+        "layer": "network.features.5",
+        "target": "label",
+        "rule": "quantile(q=0.8)",
+        "fill": "mean",
+    }
+    run = (
+        MaskTune(build_model("small-cnn", 2), epochs=1, device="cpu", progress=False, **settings)
+        .fit_erm(digits["train"])
+        .compute_maps(digits["train"])
+    )
     own = ThresholdScrubber(None, digits["train"], run=run, page_size=6)
     assert own.maps is run.rounds_[0].maps and (repr(own.rule), own.fill) == ("quantile(q=0.8)", "mean")
     new = ThresholdScrubber(None, digits["test"], run=run, page_size=6)
@@ -281,13 +325,19 @@ def test_wrong_arguments_are_named(run, digits):
     wrong = {
         "unknown fill 'black'": lambda: ThresholdScrubber(erm, train, maps, fill="black"),
         "tile must be a whole number of at least 8, got 0": lambda: ThresholdScrubber(erm, train, maps, tile=0),
-        "page_size must be a whole number of at least 1, got 0": lambda: ThresholdScrubber(erm, train, maps, page_size=0),
+        "page_size must be a whole number of at least 1, got 0": lambda: ThresholdScrubber(
+            erm, train, maps, page_size=0
+        ),
         "dataset must be a data set (ImageDataset), got Classifier": lambda: ThresholdScrubber(train, erm, maps),
         "model must be a classifier (torch.nn.Module), got str": lambda: ThresholdScrubber("small-cnn", train, maps),
-        "maps must be saliency maps (`compute_saliency` makes them), got Classifier": lambda: ThresholdScrubber(erm, train, erm),
+        "maps must be saliency maps (`compute_saliency` makes them), got Classifier": lambda: ThresholdScrubber(
+            erm, train, erm
+        ),
         "model must give scores of shape (1, 2)": lambda: ThresholdScrubber(build_model("small-cnn", 3), train),
         "after must give scores of shape (1, 2)": lambda: CompareExplorer(erm, nn.Identity(), train),
-        "after must be a classifier (torch.nn.Module), got ArrayDataset": lambda: CompareExplorer(erm, digits["test"], digits["test"]),
+        "after must be a classifier (torch.nn.Module), got ArrayDataset": lambda: CompareExplorer(
+            erm, digits["test"], digits["test"]
+        ),
         "maps must be two, of before and of after": lambda: CompareExplorer(erm, erm, train, maps),
         "run must be a MaskTune, got Classifier": lambda: CompareExplorer(erm, erm, train, run=erm),
         "count must be a whole number of at least 1, got 0": lambda: ClassEvidence(train, maps, count=0),
@@ -320,6 +370,8 @@ def test_committed_notebooks_hold_still_pictures_not_dead_widgets():
 
     for path in (Path(__file__).parent.parent / "nbs").rglob("*.ipynb"):
         outputs = [output for cell in json.loads(path.read_text())["cells"] for output in cell.get("outputs", [])]
-        assert not any("widget-view" in kind for output in outputs for kind in output.get("data", {})), f"{path}: run scripts/execute.py on it"
+        assert not any("widget-view" in kind for output in outputs for kind in output.get("data", {})), (
+            f"{path}: run scripts/execute.py on it"
+        )
         seen = ["".join("".join(text) for text in output.get("data", {}).values()) for output in outputs]
         assert not any("model not found" in text or "Error displaying widget" in text for text in seen), path

@@ -8,11 +8,22 @@ from captum.attr import LayerAttribution
 from torch import nn
 
 from masktune.data import ArrayDataset
+from masktune.layers import find_target_layer
 from masktune.masking import normalize
-from masktune.models import Classifier, build_model, find_target_layer, model_fingerprint
-from masktune.xgradcam import LayerXGradCam, compute_saliency
+from masktune.models import Classifier, build_model, model_fingerprint
+from masktune.saliency import compute_saliency
+from masktune.xgradcam import LayerXGradCam
 
-CNNS = ["small-cnn", "resnet18", "resnet50", "vgg16_bn", "densenet121", "mobilenet_v3_large", "efficientnet_b0", "convnext_tiny"]
+CNNS = [
+    "small-cnn",
+    "resnet18",
+    "resnet50",
+    "vgg16_bn",
+    "densenet121",
+    "mobilenet_v3_large",
+    "efficientnet_b0",
+    "convnext_tiny",
+]
 TRANSFORMERS = ["vit_b_16", "swin_t"]
 
 
@@ -33,13 +44,16 @@ def test_equals_the_reference_package_on(name):
     from pytorch_grad_cam import XGradCAM
 
     model, images = made(name)
-    model, images = model.double(), images.double()  # DenseNet's channels sum to nearly nothing: single precision would compare rounding
+    # DenseNet's channels sum to nearly nothing: single precision would compare rounding
+    model, images = model.double(), images.double()
     layer = find_target_layer(model, images)
     ours = normalize(LayerXGradCam(model, layer).attribute(images)[:, 0], images.shape[-2:])
     # An in-place ReLU above the layer would overwrite what the package keeps: hand a copy on, behind its back.
     # Where the activation follows as a function, we explain what it made, and so does the package, by that very overwriting.
     with XGradCAM(model=model, target_layers=[layer.module]) as package:
-        handle = layer.module.register_forward_hook(lambda module, args, output: output if layer.activated else output.clone())
+        handle = layer.module.register_forward_hook(
+            lambda module, args, output: output if layer.activated else output.clone()
+        )
         theirs = torch.from_numpy(package(input_tensor=images, targets=None))
         handle.remove()
     assert theirs.max() > 0.9  # there is something to compare
@@ -74,7 +88,12 @@ def test_equals_a_hand_computation_in_double_precision():
     W, b, V = (p.detach().numpy() for p in (model.conv.weight, model.conv.bias, model.head.weight))
     maps = []
     for image in x.numpy():
-        A = np.array([[[(W[k] * image[:, i : i + 3, j : j + 3]).sum() + b[k] for j in range(3)] for i in range(3)] for k in range(4)])
+        A = np.array(
+            [
+                [[(W[k] * image[:, i : i + 3, j : j + 3]).sum() + b[k] for j in range(3)] for i in range(3)]
+                for k in range(4)
+            ]
+        )
         scores = V @ np.maximum(A, 0).ravel() + model.head.bias.detach().numpy()
         gradient = V[scores.argmax()].reshape(4, 3, 3) * (A > 0)
         weights = (gradient * A).sum((1, 2)) / (A.sum((1, 2)) + 1e-7)
@@ -90,7 +109,9 @@ def test_targets_none_int_and_tensor_agree(batch):
     cam, predicted = LayerXGradCam(model, model.conv), model(x).argmax(1)
     maps = cam.attribute(x)
     torch.testing.assert_close(cam.attribute(x, target=predicted), maps)
-    torch.testing.assert_close(torch.cat([cam.attribute(x[i : i + 1], target=int(p)) for i, p in enumerate(predicted)]), maps)
+    torch.testing.assert_close(
+        torch.cat([cam.attribute(x[i : i + 1], target=int(p)) for i, p in enumerate(predicted)]), maps
+    )
     other = cam.attribute(x, target=(predicted + 1) % 3, relu_attributions=False)
     assert not torch.allclose(other, cam.attribute(x, relu_attributions=False))
 
@@ -136,7 +157,10 @@ def test_is_used_as_captums_own_are():
 def test_no_graph_is_kept_below_the_layer():
     "Backpropagating from the layer's output must be impossible: that is what the speed rests on"
     model, x, seen = build_model("resnet18", 2).eval(), torch.rand(1, 3, 64, 64), []
-    handles = [m.register_forward_hook(lambda module, args, output: seen.append(output.requires_grad)) for m in (model.layer1, model.layer3)]
+    handles = [
+        m.register_forward_hook(lambda module, args, output: seen.append(output.requires_grad))
+        for m in (model.layer1, model.layer3)
+    ]
     LayerXGradCam(model, model.layer4).attribute(x)
     for handle in handles:
         handle.remove()
@@ -159,14 +183,18 @@ def test_target_layer_is_the_last_grid(name):
     layer = find_target_layer(model, images)
     if name in expected:
         assert layer.name.startswith(expected[name].rsplit(".", 1)[0]), layer.name
-    assert (layer.reshape is not None) == (name == "vit_b_16")  # torchvision's Swin turns its grid channels-first itself
+    # torchvision's Swin turns its grid channels-first itself
+    assert (layer.reshape is not None) == (name == "vit_b_16")
     output = {}
     handle = layer.module.register_forward_hook(lambda module, args, out: output.update(out=out))
     with torch.no_grad():
         model.eval()(images)
     handle.remove()
     grid = layer.reshape(output["out"]) if layer.reshape else output["out"]
-    assert tuple(grid.shape[-2:]) == ((14, 14) if name in ("vgg16_bn", "vit_b_16") else (7, 7)), (layer.name, grid.shape)
+    assert tuple(grid.shape[-2:]) == ((14, 14) if name in ("vgg16_bn", "vit_b_16") else (7, 7)), (
+        layer.name,
+        grid.shape,
+    )
 
 
 def test_maps_find_their_images_whatever_the_batches():
@@ -177,7 +205,9 @@ def test_maps_find_their_images_whatever_the_batches():
     torch.testing.assert_close(whole.maps.float(), odd.maps.float(), atol=2e-3, rtol=0)
     assert torch.equal(whole.predicted, odd.predicted)
     raw = LayerXGradCam(model, find_target_layer(model, data.images[:1])).attribute(data.images)[:, 0]
-    torch.testing.assert_close(whole.maps.float() * whole.scale[:, None, None], raw, atol=1e-3 * float(raw.max()), rtol=0)
+    torch.testing.assert_close(
+        whole.maps.float() * whole.scale[:, None, None], raw, atol=1e-3 * float(raw.max()), rtol=0
+    )
 
 
 def test_a_model_in_train_mode_is_explained_in_eval_mode_and_left_as_it_was():
@@ -269,7 +299,8 @@ def measured(name, size=96):
 def test_equals_the_formula_with_measured_statistics_in_double_precision(name):
     """Whole graph, nothing cut: value and gradient at the layer, and equation 8 by hand.
 
-    Single precision was seen 4e-5 away from it, 4e-3 where channels are dead; the package grad-cam rounds the same way."""
+    Single precision was seen 4e-5 away from it, 4e-3 where channels are dead; the package grad-cam rounds the same way.
+    """
     from pytorch_grad_cam import XGradCAM
 
     model, images = measured(name)
@@ -279,7 +310,8 @@ def test_equals_the_formula_with_measured_statistics_in_double_precision(name):
     handle = layer.module.register_forward_hook(lambda module, args, output: kept.append(output))
     scores = model(images)
     handle.remove()
-    gradient = torch.autograd.grad(scores.max(1).values.sum(), kept[0])[0]  # where a ReLU overwrites the output, both are its
+    # where a ReLU overwrites the output, both are its
+    gradient = torch.autograd.grad(scores.max(1).values.sum(), kept[0])[0]
     value = kept[0].detach()
     weights = (gradient * value).sum((2, 3)) / (value.sum((2, 3)) + 1e-7)
     formula = F.relu((weights[:, :, None, None] * value).sum(1))

@@ -1,0 +1,253 @@
+"""Old addresses: what moved in 0.2 is still found where it was, with a warning that names the new place, until 1.0.
+
+`MOVED` says for each module of 0.1 where its names live now. A module that is still there answers for them by a call
+of `answer` in its last cell; one that is no more (`FORMER`) is made up when it is asked for. Nothing here is heavy.
+"""
+
+import sys
+import warnings
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+MOVED: dict[str, dict[str, tuple[str, ...]]] = {
+    "ablations": {
+        "experiments.ablations": (
+            "AXES",
+            "AblationRow",
+            "Axis",
+            "Variant",
+            "ablate_seed",
+            "ablation_table",
+            "plot_ablation",
+            "run_ablation",
+        ),
+    },
+    "coverage": {
+        "lab.coverage": (
+            "CoverageExplorer",
+            "draw_curves",
+        ),
+    },
+    "data": {
+        "folders": (
+            "check_images",
+            "class_order",
+            "copies_between",
+            "open_csv",
+            "open_folder",
+            "own_test_splits",
+            "show_tree",
+            "split_named",
+        ),
+    },
+    "datasets": {
+        "experiments.datasets": (
+            "BIASED_SPLITS",
+            "DATASETS",
+            "DatasetInfo",
+            "SHORTCUTS",
+            "assign_shortcut",
+            "biased_digits",
+            "biased_mnist",
+            "dataset_facts",
+            "dataset_options",
+            "dataset_splits",
+            "digit_scene_parts",
+            "digit_scenes",
+            "load_dataset",
+            "plant_shortcut",
+        ),
+    },
+    "erm": {
+        "devices": (
+            "OneProcess",
+            "batches",
+            "borrowed",
+            "find_device",
+            "find_process",
+            "is_launched",
+            "parse_device",
+            "progress_bar",
+        ),
+        "evaluation": (
+            "Evaluation",
+            "Share",
+            "evaluate",
+            "predict",
+            "score_predictions",
+            "wilson_interval",
+        ),
+    },
+    "files": {
+        "devices": ("is_main_process",),
+    },
+    "launcher": {
+        "lab.launcher": (
+            "Launcher",
+            "available_devices",
+        ),
+    },
+    "masking": {
+        "counterfactuals": (
+            "MovedMasks",
+            "RandomMask",
+            "SwappedDataset",
+            "random_square_mask",
+        ),
+    },
+    "models": {
+        "devices": (
+            "default_device",
+            "seed_everything",
+        ),
+        "layers": (
+            "CutGraph",
+            "TargetLayer",
+            "TokensToGrid",
+            "find_target_layer",
+            "graph_from",
+            "grid_layers",
+            "layer_gradients",
+            "named_layer",
+            "only_tensor",
+            "with_tensor",
+        ),
+    },
+    "panels": {
+        "lab.panels": (
+            "Panel",
+            "W",
+            "check_classifier",
+            "check_images",
+            "check_whole",
+            "decimals_of",
+            "draw_histogram",
+            "encode",
+            "encode_small",
+            "place_of",
+            "step_through",
+            "still_html",
+        ),
+    },
+    "processes": {
+        "resume": ("finetune_round_in_processes",),
+    },
+    "published": {
+        "experiments.published": (
+            "BACKGROUND_VARIANTS",
+            "TREES",
+            "background_variants",
+            "cats_vs_dogs",
+            "cifar10",
+            "open_background_challenge",
+            "open_celeba",
+            "open_waterbirds",
+            "svhn",
+        ),
+    },
+    "recipes": {
+        "experiments.recipes": (
+            "Choice",
+            "RECIPES",
+            "Recipe",
+            "get_recipe",
+            "override",
+            "recipe_from_yaml",
+            "recipe_to_yaml",
+            "recipes_table",
+        ),
+    },
+    "report": {
+        "evaluation": ("align_columns",),
+        "figures": (
+            "CONTROL_COLOR",
+            "CURVE_COLORS",
+            "ERM_COLOR",
+            "MAP_COLORS",
+            "MASKTUNE_COLOR",
+            "MASK_COLOR",
+            "ReportFigure",
+            "figure_style",
+            "mean_maps",
+            "measured_models",
+            "overlay",
+            "pick_examples",
+            "plot_examples",
+            "plot_groups",
+            "plot_maps",
+            "plot_mean_maps",
+            "plot_training",
+        ),
+    },
+    "resume": {
+        "runs": (
+            "PARTS",
+            "clear_run",
+        ),
+    },
+    "widgets": {
+        "lab.compare": ("CompareExplorer",),
+        "lab.evidence": (
+            "ClassEvidence",
+            "evidence_patches",
+        ),
+        "lab.scrubber": (
+            "ThresholdScrubber",
+            "check_maps",
+            "check_run",
+        ),
+    },
+    "xgradcam": {
+        "saliency": (
+            "SaliencyMaps",
+            "compute_saliency",
+        ),
+    },
+}
+FORMER = frozenset(
+    {"ablations", "coverage", "datasets", "launcher", "panels", "processes", "published", "recipes", "widgets"}
+)
+_HOMES = {(old, name): room for old, homes in MOVED.items() for room, names in homes.items() for name in names}
+
+
+class _Answering(ModuleType):
+    "A module that still gives what has moved from it, also where it imports that itself"
+
+    def __getattribute__(self, name: str) -> Any:
+        old = super().__getattribute__("__name__")
+        room = _HOMES.get((old.removeprefix("masktune."), name))
+        if room is None:
+            return super().__getattribute__(name)
+        words = f"{old}.{name} has moved: import it from masktune.{room}; the old place goes with 1.0"
+        warnings.warn(words, DeprecationWarning, stacklevel=2)
+        return getattr(import_module(f"masktune.{room}"), name)
+
+
+def answer(module: str) -> None:
+    "Let a module answer for what has moved from it"
+    sys.modules[module].__class__ = _Answering
+
+
+class _Former(MetaPathFinder, Loader):
+    "Makes up the modules that are no more; asked first, so that no file of an old installation is taken for one"
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        package, _, name = fullname.partition(".")
+        return ModuleSpec(fullname, self) if package == "masktune" and name in FORMER else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return _Answering(spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        homes = MOVED[module.__name__.removeprefix("masktune.")]
+        module.__doc__ = f"What was here is in {', '.join(f'masktune.{room}' for room in homes)}"
+        module.__dict__["__all__"] = sorted(name for names in homes.values() for name in names)
+
+
+def install() -> None:
+    "Let Python find the former modules; once"
+    if not any(isinstance(finder, _Former) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Former())
