@@ -16,7 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# What a processor without AVX, and one with AVX2 but without AVX-512, would compute with. Both run on any x86-64 that has AVX2.
+# What a processor without AVX, and one with AVX2 but without AVX-512, would compute with.
+# Both run on any x86-64 that has AVX2.
 ROUNDINGS: dict[str, dict[str, str]] = {
     "native": {},
     "sse41": {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41"},

@@ -7,7 +7,8 @@ lies in the modules, floor by floor (each imports from those before it alone):
 - measure and train: `evaluation`, `erm`
 - see and hide: `xgradcam`, `sources`, `saliency`, `masking`, `figures`, `counterfactuals`, `faithfulness`
 - find and mend: `finetune`, `refit`, `features`, `selective`
-- experiments: `experiments.published`, `experiments.scenes`, `experiments.datasets`, `experiments.recipes`, `experiments.ablations`
+- experiments: `experiments.published`, `experiments.scenes`, `experiments.datasets`, `experiments.recipes`,
+  `experiments.ablations`
 - keep and tell: `runs`, `resume`, `report`, `cli`
 - in the notebook: `lab.panels`, `lab.scrubber`, `lab.evidence`, `lab.compare`, `lab.launcher`, `lab.coverage`
 """

@@ -129,7 +129,7 @@ class CachedDataset(ImageDataset):
     Otherwise it is the same, fingerprint included. `cached` makes one."""
 
     def __init__(self, dataset: ImageDataset, images: _ImageFile, rows: Tensor):
-        super().__init__(dataset.labels, **dataset._meta(torch.arange(len(dataset))))
+        super().__init__(dataset.labels, **dataset.meta(torch.arange(len(dataset))))
         self.dataset, self.images, self.rows = dataset, images, rows
 
     def _image(self, index):

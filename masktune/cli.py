@@ -343,7 +343,7 @@ def _begin(out, recipe, root, weights, overwrite, resume, keep_every, about) -> 
                 "another folder with --out"
             )
         run, splits = start_run(out, recipe, root, weights, about)
-    splits["train"] = run._cached(splits["train"])  # every step from here on reads these
+    splits["train"] = run.keep_decoded(splits["train"])  # every step from here on reads these
     return Resumable(run, out, seconds=keep_every), splits
 
 # %% ../nbs/api/53_cli.ipynb #c11b0004
@@ -567,7 +567,7 @@ def _selective(run: str, second_erm: bool = False, **changes):
     def answers(data):
         # once for all scores
         probabilities = torch.stack(
-            [predict(model, data, progress=opened.progress, **opened._machine()).softmax(-1) for model in models]
+            [predict(model, data, progress=opened.progress, **opened.machine).softmax(-1) for model in models]
         )
         return {name: selective_score(probabilities[members], score) for name, (members, score) in tried.items()}
 

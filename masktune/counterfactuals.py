@@ -65,7 +65,7 @@ class SwappedDataset(MaskedDataset):
 
     def subset(self, index: Sequence[int] | Tensor) -> ArrayDataset:
         "Only the samples at `index`, renumbered from 0; partners stay who they are"
-        return self._in_memory(index)
+        return self.in_memory(index)
 
 # %% ../nbs/api/25_counterfactuals.ipynb #cbce6513
 def random_square_mask(
@@ -131,7 +131,7 @@ class MovedMasks(MaskedDataset):
 
     def subset(self, index: Sequence[int] | Tensor) -> ArrayDataset:
         "Only the samples at `index`, renumbered from 0; masks stay where they went"
-        return self._in_memory(index)
+        return self.in_memory(index)
 
 # %% ../nbs/api/25_counterfactuals.ipynb #70389c60
 def moved_away(

@@ -225,7 +225,7 @@ class ImageDataset(Dataset):
         "What a part keeps of its whole: itself, which is hashed only when somebody asks"
         return self
 
-    def _meta(self, index: Tensor) -> dict:
+    def meta(self, index: Tensor) -> dict:
         return dict(
             classes=self.classes,
             groups=self.groups[index],
@@ -302,7 +302,7 @@ class ArrayDataset(ImageDataset):
     def subset(self, index: Sequence[int] | Tensor) -> "ArrayDataset":
         "Only the samples at `index`, renumbered from 0"
         index = self._positions(index)
-        return self._part(ArrayDataset(self.images[index], self.labels[index], **self._meta(index)), index)
+        return self._part(ArrayDataset(self.images[index], self.labels[index], **self.meta(index)), index)
 
     def _known_as(self):
         return self.fingerprint  # not the whole itself: its pixels would stay in memory
@@ -591,7 +591,7 @@ class FileDataset(ImageDataset):
         "Only the samples at `index`, renumbered from 0"
         index = self._positions(index)
         paths = [self.paths[i] for i in index.tolist()]
-        return self._part(FileDataset(paths, self.labels[index], **self._reading(), **self._meta(index)), index)
+        return self._part(FileDataset(paths, self.labels[index], **self._reading(), **self.meta(index)), index)
 
 # %% ../nbs/api/00_data.ipynb #da7a0024
 def _told_labels(pairs: Any) -> list[Any] | None:
@@ -705,7 +705,7 @@ class PairsDataset(ImageDataset):
             transform=self.transform,
             window=self.window,
             background=self.background,
-            **self._meta(index),
+            **self.meta(index),
         )
         return self._part(part, index)
 

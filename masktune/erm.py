@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from .data import ImageDataset, look_up
-from .devices import _is_watched, _to_device, find_process, progress_bar
+from .devices import find_process, is_watched, place_model, progress_bar
 from .evaluation import evaluate
 from .models import Classifier, as_classifier, evaluating
 
@@ -266,7 +266,7 @@ def recalibrate_batchnorm(
     norms = _measured_norms(classifier.network)
     if not norms:
         return model
-    _to_device(classifier, process.device)
+    place_model(classifier, process.device)
     batch_size = min(batch_size, len(dataset))
     order = _Order(len(dataset), seed)
     loader = process.prepare(
@@ -416,7 +416,7 @@ class _Training:
         _check_options(options)
         self.model = as_classifier(model, dataset)
         raw = _make_stepper(self.model, options)  # says what is wrong with rates and states
-        _to_device(self.model, self.process.device)
+        place_model(self.model, self.process.device)
         _check_fit(self.model, dataset, val, options)
         if self.process.device.type != "cpu":
             raw = _make_stepper(self.model, options)  # its state beside the weights
@@ -697,7 +697,7 @@ def _check_resume(resume: Mapping[str, Any], plan: Mapping[str, Any]) -> int:
 # %% ../nbs/api/11_erm.ipynb #825dd7cc
 def _say(row, epochs, progress, main) -> None:
     "One plain line per epoch where there is no terminal for a bar"
-    if progress is False or not main or _is_watched():
+    if progress is False or not main or is_watched():
         return
     val = f"  val accuracy {row['val_accuracy']:.4f}" if "val_accuracy" in row else ""
     print(

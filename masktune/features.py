@@ -83,14 +83,14 @@ def explored_features(
     limit: int = 1000,  # how many of them are measured, at random
 ) -> ExploredFeatures:
     "Measure whether the finetuned model looks wider than the plain one (MaskTune, section 5)"
-    dataset = run._cached(dataset)  # before a part is taken: parts share the file
+    dataset = run.keep_decoded(dataset)  # before a part is taken: parts share the file
     if len(dataset) > limit:
         dataset = dataset.subset(
             sorted(torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))[:limit].tolist())
         )
     rule, size = Threshold.parse(run.rule), tuple(dataset[0].image.shape[-2:])
     area, entropy, drop, masks = {}, {}, {}, {}
-    for name, model in (("ERM", run._erm()), ("MaskTune", run.model_)):
+    for name, model in (("ERM", run.plain_model), ("MaskTune", run.model_)):
         maps = run.explain(model, dataset)
         upsampled = normalize(maps.maps, size)
         area[name], entropy[name] = float(saliency_area(upsampled).mean()), float(saliency_entropy(maps.maps).mean())
@@ -100,7 +100,7 @@ def explored_features(
         drop[name] = (
             whole
             - evaluate(
-                model, MaskedDataset(dataset, maps, rule, run.fill), progress=run.progress, **run._machine()
+                model, MaskedDataset(dataset, maps, rule, run.fill), progress=run.progress, **run.machine
             ).average.accuracy
         )
     overlap = mask_overlap(masks["ERM"], masks["MaskTune"])

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ERM_COLOR', 'MASKTUNE_COLOR', 'CONTROL_COLOR', 'MASK_COLOR', 'CURVE_COLORS', 'MAP_COLORS', 'figure_style',
-           'ReportFigure', 'measured_models', 'plot_groups', 'plot_training', 'pick_examples', 'overlay',
-           'plot_examples', 'plot_maps', 'mean_maps', 'plot_mean_maps']
+           'ReportFigure', 'measured_models', 'shares_of', 'plot_groups', 'plot_training', 'pick_examples', 'overlay',
+           'shorten', 'plot_examples', 'plot_maps', 'mean_maps', 'plot_mean_maps']
 
 # %% ../nbs/api/24_figures.ipynb #57da3e41
 import io
@@ -101,7 +101,7 @@ def measured_models(
     return styles
 
 # %% ../nbs/api/24_figures.ipynb #e5115a04
-def _shares(found: Evaluation) -> dict[str, Share]:
+def shares_of(found: Evaluation) -> dict[str, Share]:
     "The average, then every group, or every class where groups are unknown"
     return {"average": found.average, **(found.groups or found.classes)}
 
@@ -114,7 +114,7 @@ def plot_groups(
     models = measured_models(metrics, test)
     if not models:
         raise ValueError(f"nothing has been measured on {test!r}: call run.evaluate with it first")
-    counts = _shares(metrics[next(iter(models))][test])
+    counts = shares_of(metrics[next(iter(models))][test])
     step = min(0.2, 0.8 / len(models))  # the models of one group stay together
     with figure_style():
         figure = ReportFigure(figsize=(7, 1.1 + max(0.52, 0.13 * len(models)) * len(counts)))
@@ -122,7 +122,7 @@ def plot_groups(
         axes.set_axisbelow(True)
         axes.grid(axis="x", color="#E3E3E3", linewidth=0.8)
         for place, (model, (label, color, marker)) in enumerate(models.items()):
-            shares = list(_shares(metrics[model][test]).values())
+            shares = list(shares_of(metrics[model][test]).values())
             rows = [row + step * (place - (len(models) - 1) / 2) for row in range(len(shares))]
             accuracy = [100 * s.accuracy for s in shares]
             below = [max(100 * (s.accuracy - s.interval[0]), 0) for s in shares]
@@ -136,12 +136,12 @@ def plot_groups(
                 markersize=6,
                 elinewidth=1.6,
                 capsize=0,
-                label=_short(label, 24),
+                label=shorten(label, 24),
                 markeredgewidth=1.8 if marker == "x" else 0,
                 zorder=3,
             )
         axes.set_yticks(
-            range(len(counts)), [f"{_short(name, 40)}  (n = {share.count:,})" for name, share in counts.items()]
+            range(len(counts)), [f"{shorten(name, 40)}  (n = {share.count:,})" for name, share in counts.items()]
         )
         axes.get_yticklabels()[0].set_fontweight("bold")
         axes.set_ylim(len(counts) - 0.5, -0.5)
@@ -263,14 +263,14 @@ def _tiles(
                     panel.contour(outlines[r][c].float().numpy(), levels=[0.5], colors=MASK_COLOR, linewidths=1.2)
                 if r in captions:
                     text, color = captions[r][c]
-                    panel.set_xlabel(_short(text, 15), fontsize=8, color=color, labelpad=2)
+                    panel.set_xlabel(shorten(text, 15), fontsize=8, color=color, labelpad=2)
                 if r == 0 and (c == 0 or titles[c] != titles[c - 1]):
-                    panel.set_title(_short(titles[c], 22), fontsize=9.5)
+                    panel.set_title(shorten(titles[c], 22), fontsize=9.5)
             axes[r, 0].set_ylabel(name, fontsize=9.5, rotation=0, ha="right", va="center", labelpad=8)
     return figure
 
 # %% ../nbs/api/24_figures.ipynb #50f1bca5
-def _short(text: str, longest: int) -> str:
+def shorten(text: str, longest: int) -> str:
     "A name as matplotlib should draw it: no longer than fits, dollars and all"
     text = text if len(text) <= longest else text[: longest - 1] + "…"
     return text.replace("$", r"\$")

@@ -348,7 +348,7 @@ class MaskTune(Settings):
     ) -> "MaskTune":
         """Finetune `rounds` times, from the maps of round 1 on, and choose a round where there are several; replaces
         what earlier calls made"""
-        self._erm()  # says what is missing
+        _ = self.plain_model  # says what is missing
         if not self.rounds_:
             raise ValueError("round 1 has no maps yet: call compute_maps first, or fit")
         self.rounds_, self.history_ = self.rounds_[:1], {"erm": self.history_["erm"]}
@@ -414,10 +414,10 @@ class MaskTune(Settings):
                     f"{name} belongs to the training of the plain model, which a branch shares: train another one"
                 )
         other = replace(self, **changes)
-        best = self._erm().network.state_dict()
+        best = self.plain_model.network.state_dict()
         other.still_, other.classes_ = self.still_, self.classes_
         other._take_erm(
-            self._erm(), best, self.erm_last_, self.optimizer_state_, self.history_["erm"], self.erm_settings_
+            self.plain_model, best, self.erm_last_, self.optimizer_state_, self.history_["erm"], self.erm_settings_
         )
         if self.rounds_ and all(getattr(other, name) == getattr(self, name) for name in MAP_SETTINGS):
             other.rounds_ = [Round(self.rounds_[0].maps)]
@@ -431,7 +431,7 @@ class MaskTune(Settings):
     ) -> "MaskTune":
         "Step 2: explain the plain model, or in later rounds the one before, on every training image"
         _check_round(number)
-        explained, train = self._explained(number), self._cached(train)
+        explained, train = self.explained_model(number), self.keep_decoded(train)
         maps = (
             None
             if self.on_device
@@ -450,7 +450,7 @@ class MaskTune(Settings):
         # says that it must be given again
         source = self.source() if isinstance(self.source, NotStored) else self.source
         return compute_saliency(
-            model, images, self.layer, source, target=self.target, path=path, progress=self.progress, **self._machine()
+            model, images, self.layer, source, target=self.target, path=path, progress=self.progress, **self.machine
         )
 
     def masked(
@@ -460,7 +460,7 @@ class MaskTune(Settings):
     ) -> ImageDataset:
         """The training images as round `number` sees them: masked by its maps, and with `accumulate` by those of
         earlier rounds"""
-        train = self._cached(train)
+        train = self.keep_decoded(train)
         if number > len(self.rounds_):
             raise ValueError(f"round {number} has no maps yet: call compute_maps first")
         if number < 0:
@@ -478,9 +478,9 @@ class MaskTune(Settings):
     ) -> SwappedDataset:
         """A test set that asks, without group labels, whether the evidence of the plain model (or of a round) is
         still followed"""
-        val = self._cached(val)
+        val = self.keep_decoded(val)
         return SwappedDataset(
-            val, self.explain(self._explained(number), val), Threshold.parse(self.rule), self.fill, self.seed
+            val, self.explain(self.explained_model(number), val), Threshold.parse(self.rule), self.fill, self.seed
         )
 
     def choose_round(
@@ -494,7 +494,7 @@ class MaskTune(Settings):
         tests = [self.swapped(val, number) for number in range(1, len(done) + 1)]
 
         def right(model):
-            return [evaluate(model, test, progress=self.progress, **self._machine()).correct for test in tests]
+            return [evaluate(model, test, progress=self.progress, **self.machine).correct for test in tests]
 
         found = choose_by_outcomes({number: right(model) for number, model in enumerate(done, 1)})
         self.round_ = found.chosen
@@ -508,12 +508,14 @@ class MaskTune(Settings):
         **watching: Any,  # `on_step` and `resume`, as `masktune.erm.fit` takes them
     ) -> "MaskTune":
         "Steps 3 and 4: train one epoch on the masked images"
-        self._erm()  # says what is missing
+        _ = self.plain_model  # says what is missing
         _check_round(number)
         if len(self.rounds_) < number:
             raise ValueError(f"round {number} has no maps yet: call compute_maps first")
         data, transform = (
-            (self._cached(train), self._mask_batches(number)) if self.on_device else (self.masked(train, number), None)
+            (self.keep_decoded(train), self._mask_batches(number))
+            if self.on_device
+            else (self.masked(train, number), None)
         )
         this = self.rounds_[number - 1]
         this.model, result = self._finetune(
@@ -531,7 +533,7 @@ class MaskTune(Settings):
     ) -> Classifier:  # finetuned from the same start, with the same settings
         "Finetune on images masked without regard to what the model looks at, or not masked at all"
         look_up("control", kind, CONTROLS)
-        train = self._cached(train)
+        train = self.keep_decoded(train)
         if kind == "random-squares":
             return self._finetune(train, 1, RandomMask(fill=self.fill))[0]
         if kind == "unmasked":
@@ -550,21 +552,21 @@ class MaskTune(Settings):
     ) -> dict[str, dict[str, Evaluation]]:
         """Measure the plain and the finetuned model, and every round where there are several; the result is kept in
         `metrics_`"""
-        datasets, done = self._test_sets(datasets), self._finished()
+        datasets, done = self.named_test_sets(datasets), self._finished()
         rounds = {f"round-{number}": model for number, model in enumerate(done, 1)} if len(done) > 1 else {}
-        models = {"erm": self._erm(), **({"masktune": self.model_} if done else {}), **rounds, **(others or {})}
+        models = {"erm": self.plain_model, **({"masktune": self.model_} if done else {}), **rounds, **(others or {})}
         # the chosen round is one of the rounds: once is enough
         measured: dict[int, dict[str, Evaluation]] = {}
         for name, model in models.items():
             if id(model) not in measured:
                 measured[id(model)] = {
-                    test: evaluate(model, data, progress=self.progress, **self._machine())
+                    test: evaluate(model, data, progress=self.progress, **self.machine)
                     for test, data in datasets.items()
                 }
             self.metrics_.setdefault(name, {}).update(measured[id(model)])
         return self.metrics_
 
-    def _cached(self, dataset: ImageDataset) -> ImageDataset:
+    def keep_decoded(self, dataset: ImageDataset) -> ImageDataset:
         "A data set of this run's classes, its decoded images kept"
         if self.classes_ and list(dataset.classes) != self.classes_:
             raise ValueError(
@@ -573,15 +575,16 @@ class MaskTune(Settings):
             )
         return cached(dataset, self.cache)
 
-    def _test_sets(self, datasets: ImageDataset | Mapping[str, ImageDataset]) -> dict[str, ImageDataset]:
+    def named_test_sets(self, datasets: ImageDataset | Mapping[str, ImageDataset]) -> dict[str, ImageDataset]:
         "By name, and kept decoded once for every model that is to see them"
         if isinstance(datasets, ImageDataset):
             datasets = {datasets.split or "test": datasets}
         if not datasets:
             raise ValueError("there is no data set to measure on: give one, or several by name")
-        return {name: self._cached(data) for name, data in datasets.items()}
+        return {name: self.keep_decoded(data) for name, data in datasets.items()}
 
-    def _machine(self) -> dict[str, Any]:
+    @property
+    def machine(self) -> dict[str, Any]:
         "How images are passed through a model, to look at it or to measure it"
         names = ("device", "mixed_precision", "num_workers")
         return {name: getattr(self, name) for name in names} | {
@@ -600,14 +603,15 @@ class MaskTune(Settings):
             "mixed_precision",
             "num_workers",
         )
-        return {name: getattr(self, name) for name in names} | {"eval_batch_size": self._machine()["batch_size"]}
+        return {name: getattr(self, name) for name in names} | {"eval_batch_size": self.machine["batch_size"]}
 
     def _augmentation(self, train):
         if isinstance(self.augment, NotStored):
             self.augment()  # says that it must be given again
         return make_augmentation(self.augment, tuple(train[0].image.shape[-2:]))
 
-    def _erm(self) -> Classifier:
+    @property
+    def plain_model(self) -> Classifier:
         if self.erm_ is None:
             raise ValueError("there is no ERM model yet: call fit or fit_erm first")
         return self.erm_
@@ -618,10 +622,10 @@ class MaskTune(Settings):
         self.history_, self.rounds_, self.round_, self.metrics_ = {"erm": history}, [], None, {}
         return self
 
-    def _explained(self, number) -> Classifier:
+    def explained_model(self, number) -> Classifier:
         "Whose maps round `number` uses"
         if number == 1:
-            return self._erm() if self.maps_from == "best" else _with_weights(self._erm(), self.erm_last_)
+            return self.plain_model if self.maps_from == "best" else _with_weights(self.plain_model, self.erm_last_)
         if len(self.rounds_) < number - 1 or self.rounds_[number - 2].model is None:
             raise ValueError(f"round {number} explains round {number - 1}, which has not been finetuned yet")
         return self.rounds_[number - 2].model
@@ -629,7 +633,7 @@ class MaskTune(Settings):
     def _mask_batches(self, number) -> Callable[[Tensor], Tensor]:
         source, rule = self.source() if isinstance(self.source, NotStored) else self.source, Threshold.parse(self.rule)
         numbers = range(1 if self.accumulate else number, number + 1)
-        masks = [MaskBatch(self._explained(n), self.layer, rule, self.fill, source) for n in numbers]
+        masks = [MaskBatch(self.explained_model(n), self.layer, rule, self.fill, source) for n in numbers]
 
         def apply(images):
             for mask in masks:
@@ -640,9 +644,9 @@ class MaskTune(Settings):
 
     def _finetune(self, data, number, transform=None, on_epoch=None, **watching) -> tuple[Classifier, FitResult]:
         if number == 1:
-            model, state = copy.deepcopy(self._erm()), self.optimizer_state_
+            model, state = copy.deepcopy(self.plain_model), self.optimizer_state_
         else:
-            model, state = copy.deepcopy(self._explained(number)), self.rounds_[number - 2].optimizer_state
+            model, state = copy.deepcopy(self.explained_model(number)), self.rounds_[number - 2].optimizer_state
         if number == 1 and self.start_from == "last":
             model.network.load_state_dict(self.erm_last_)
         if not self.keep_optimizer or (number == 1 and self.start_from == "best"):
@@ -703,9 +707,9 @@ class MaskTune(Settings):
     def save_erm(self, folder: str | os.PathLike) -> None:
         "Write the plain model alone: its best and its last weights, and its optimiser's state"
         place = Path(folder) / "erm"
-        save_weights(place / "best.safetensors", self._erm(), self.classes_ or None)
-        save_weights(place / "last.safetensors", _with_weights(self._erm(), self.erm_last_), self.classes_ or None)
-        fixed = [name for name, parameter in self._erm().network.named_parameters() if not parameter.requires_grad]
+        save_weights(place / "best.safetensors", self.plain_model, self.classes_ or None)
+        save_weights(place / "last.safetensors", _with_weights(self.plain_model, self.erm_last_), self.classes_ or None)
+        fixed = [name for name, parameter in self.plain_model.network.named_parameters() if not parameter.requires_grad]
         # last: it says that the rest is there
         save_state(
             place / "state.pt",

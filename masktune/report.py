@@ -23,8 +23,6 @@ from .features import explored_features
 from masktune.figures import (
     CURVE_COLORS,
     ReportFigure,
-    _shares,
-    _short,
     figure_style,
     measured_models,
     pick_examples,
@@ -33,6 +31,8 @@ from masktune.figures import (
     plot_maps,
     plot_mean_maps,
     plot_training,
+    shares_of,
+    shorten,
 )
 from .files import atomic_path, read_json
 from .finetune import MaskTune, versions
@@ -143,7 +143,7 @@ def plot_risk_coverage(
                 where="post",
                 color=color,
                 linestyle=dash,
-                label=_short(name, 24),
+                label=shorten(name, 24),
                 lw=1.6,
             )
         axis.set_xlabel("coverage, % of images answered")
@@ -217,7 +217,7 @@ def _round_rows(run: MaskTune, datasets: Sequence[str]) -> list[tuple[str, dict[
 def _report_table(run: MaskTune, test: str, dataset: ImageDataset | None) -> dict[str, Any]:
     "A table of every model measured on a test set; without the data set, the change of a group has no interval"
     models = measured_models(run.metrics_, test)
-    shares = {name: _shares(run.metrics_[name][test]) for name in models}
+    shares = {name: shares_of(run.metrics_[name][test]) for name in models}
     changes = _changes(run, test, dataset)
     worst = min(
         (name for name in shares[next(reversed(models))] if name != "average"),
@@ -248,10 +248,10 @@ def _changes(
     if dataset is not None:
         return {row.name: (row.change, row.interval) for row in group_table(before, after, dataset)}
     change, low, high = change_interval(before.correct, after.correct)
-    shares = _shares(after)
+    shares = shares_of(after)
     changes: dict[str, Any] = {
         name: (shares[name].accuracy - share.accuracy, None)
-        for name, share in _shares(before).items()
+        for name, share in shares_of(before).items()
         if name in shares
     }
     return changes | {"average": (change, (low, high))}
@@ -320,7 +320,10 @@ def write_report(
 ) -> Path:
     """Write one self-contained page of all that was measured (`run.metrics_`); raises `ValueError` when a data set
     has not been evaluated"""
-    train, datasets = run._cached(train), run._test_sets(datasets)  # before parts are taken: parts share the file
+    train, datasets = (
+        run.keep_decoded(train),
+        run.named_test_sets(datasets),
+    )  # before parts are taken: parts share the file
     for name in datasets:
         if name not in run.metrics_.get("masktune", {}):
             raise ValueError(f"{name!r} has not been evaluated: call run.evaluate with it first")
@@ -404,7 +407,7 @@ def _report_figures(
     index = pick_examples(train.labels)
     part = train.subset(index)
     explained = run.rounds_[0].maps
-    explained = explained.subset(index, train) if explained is not None else run.explain(run._explained(1), part)
+    explained = explained.subset(index, train) if explained is not None else run.explain(run.explained_model(1), part)
     figures.append(
         (
             "examples",
@@ -418,7 +421,7 @@ def _report_figures(
     )
     index = pick_examples(datasets[hardest].labels)
     part = datasets[hardest].subset(index)
-    before, after = (run.explain(model, part) for model in (run._erm(), run.model_))
+    before, after = (run.explain(model, part) for model in (run.plain_model, run.model_))
     figures.append(
         (
             "maps",
@@ -430,7 +433,7 @@ def _report_figures(
         )
     )
     some = train.subset(sorted(torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:1000].tolist()))
-    before, after = (run.explain(model, some) for model in (run._erm(), run.model_))
+    before, after = (run.explain(model, some) for model in (run.plain_model, run.model_))
     figures.append(
         (
             "mean-maps",

@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from .data import ImageDataset
-from .devices import _leave_group, find_process, is_main_process
+from .devices import find_process, is_main_process, leave_processes
 from .erm import Step, TrainingDiverged, TrainingStopped
 from .files import atomic_path, load_state, load_weights, read_json, require_space, save_state
 from .finetune import MaskTune, Round, Settings
@@ -290,7 +290,7 @@ def finetune_round_in_processes(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     sent = copy.copy(run)
-    sent.model = sent.erm_ = copy.deepcopy(run._erm()).cpu()
+    sent.model = sent.erm_ = copy.deepcopy(run.plain_model).cpu()
     sent.rounds_ = [
         Round(r.maps, None if r.model is None else copy.deepcopy(r.model).cpu(), r.history, r.optimizer_state)
         for r in run.rounds_
@@ -326,7 +326,7 @@ def finetune_round_in_processes(
         raise TrainingStopped({"epoch": stopped[0], "step": stopped[1], "folder": str(folder), "processes": processes})
     state = load_state(folder / f"round-{number}" / "state.pt")
     this = run.rounds_[number - 1]
-    this.model = load_weights(folder / f"round-{number}" / "last.safetensors", copy.deepcopy(run._erm()))
+    this.model = load_weights(folder / f"round-{number}" / "last.safetensors", copy.deepcopy(run.plain_model))
     this.history, this.optimizer_state = state["history"], state["optimizer"]
     run.history_[f"round-{number}"] = this.history
     for old in folder.glob("stopped-*.pt"):
@@ -377,7 +377,7 @@ def _round_worker(
         if rank == 0:
             steps.put((0, 0, 0, 0, 0.0, 0.0, (stopped.state["epoch"], stopped.state["step"])))
     finally:
-        _leave_group()  # a spawned process runs nothing at its exit
+        leave_processes()  # a spawned process runs nothing at its exit
 
 # %% ../nbs/api/51_resume.ipynb #e9aa36c3
 from ._aliases import answer

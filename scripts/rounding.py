@@ -1,7 +1,7 @@
 """Run what trains under settings that stand for other processors; see `ROUNDINGS` in benchmarks/over_seeds.py.
 
     python scripts/rounding.py            the demo, the tutorials and every other test that trains, under each setting
-    python scripts/rounding.py --quick    the demo and the tutorial on two shortcuts, under the first setting that is not native
+    python scripts/rounding.py --quick    the demo and the tutorial on two shortcuts, under one other setting
 
 More options go to pytest. A setting that this machine cannot execute is named and left out; the exit status is 1
 when none is left or a test fails."""

@@ -93,7 +93,7 @@ def test_a_reference_page_says_what_a_reader_asks(site):
         "source of hide",
     ):
         assert words in text, words
-    assert "_quantile_height" not in text  # private
+    assert "quantile_height" not in text  # private
 
 
 @pytest.fixture(scope="module")

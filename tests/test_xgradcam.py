@@ -49,7 +49,8 @@ def test_equals_the_reference_package_on(name):
     layer = find_target_layer(model, images)
     ours = normalize(LayerXGradCam(model, layer).attribute(images)[:, 0], images.shape[-2:])
     # An in-place ReLU above the layer would overwrite what the package keeps: hand a copy on, behind its back.
-    # Where the activation follows as a function, we explain what it made, and so does the package, by that very overwriting.
+    # Where the activation follows as a function, we explain what it made, and so does the package, by that
+    # very overwriting.
     with XGradCAM(model=model, target_layers=[layer.module]) as package:
         handle = layer.module.register_forward_hook(
             lambda module, args, output: output if layer.activated else output.clone()

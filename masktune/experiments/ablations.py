@@ -181,7 +181,7 @@ def ablate_seed(
     tests = {**splits, "swapped-val": shared.swapped(val)}  # one question for all variants
 
     def measure(model):
-        return {name: evaluate(model, data, progress=False, **first._machine()) for name, data in tests.items()}
+        return {name: evaluate(model, data, progress=False, **first.machine) for name, data in tests.items()}
 
     rows = [_measured("ERM", seed, measure(shared.erm_), 0.0)]
     for variant in AXES[look_up("ablation", axis, AXES)].variants(first, image[None]):

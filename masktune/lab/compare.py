@@ -65,7 +65,7 @@ class CompareExplorer(_Gallery):
         models = (check_classifier("before", before, dataset), check_classifier("after", after, dataset))
         machine = {name: value for name, value in options.items() if name not in _MAP_OPTIONS}
         if run is not None:
-            machine = run._machine() | machine
+            machine = run.machine | machine
         self.no_maps = ""  # why there are none
         with _ASKING, evaluating(*models):
             self.evaluations = tuple(score_predictions(predict(model, dataset, **machine), dataset) for model in models)

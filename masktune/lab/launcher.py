@@ -258,7 +258,7 @@ class Launcher(Panel):
         if self.run.on_device or not self.run.rounds_ or self.run.rounds_[0].maps is None:
             return False
         try:
-            self.run.rounds_[0].maps.check(self.train, self.run._explained(1))
+            self.run.rounds_[0].maps.check(self.train, self.run.explained_model(1))
         except ValueError:
             return False
         del self.run.rounds_[1:]

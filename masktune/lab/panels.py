@@ -152,7 +152,8 @@ def encode_small(
 _STILL = """<div class="masktune-still masktune-still-MARK"><style>
 :root:has(.masktune-live-MARK) .masktune-still-MARK { display: none; }
 .jp-OutputArea-child:has(.masktune-still-MARK):has(~ .jp-OutputArea-child .masktune-live-MARK) { display: none; }
-.jp-OutputArea-child:has(.masktune-still-MARK) + .jp-OutputArea-child > .jp-OutputArea-output:not([data-mime-type]):not(:has(*)) { display: none; }
+.jp-OutputArea-child:has(.masktune-still-MARK) + .jp-OutputArea-child
+  > .jp-OutputArea-output:not([data-mime-type]):not(:has(*)) { display: none; }
 </style><p style="margin:0 0 4px"><em>A still picture: run the cell to make it live.</em></p>
 <img style="max-width:100%" alt="WORDS" src="data:image/jpeg;base64,PICTURE"></div>"""
 

@@ -36,7 +36,7 @@ from masktune.lab.panels import (
     place_of,
     step_through,
 )
-from ..masking import _RULES, FILLS, Threshold, _quantile_height, hide, normalize
+from ..masking import FILLS, RULES, Threshold, hide, normalize, quantile_height
 from ..models import Classifier, evaluating
 from ..saliency import SaliencyMaps, compute_saliency
 
@@ -52,7 +52,7 @@ _STRENGTHS = {
 def _strength_slider(name: str, strength: float | None) -> W.FloatSlider:
     "A slider over a rule's usual range, or as far as `strength` where that is farther"
     low, high, step = _STRENGTHS[name]
-    _, parameter, usual = _RULES[name]
+    _, parameter, usual = RULES[name]
     value = strength if strength is not None else low if usual is None else usual
     low, high = min(low, value), max(high, value)
     step = step_through(value, low, step)
@@ -91,7 +91,7 @@ def _explained(
 ) -> tuple[Classifier | None, SaliencyMaps]:
     "The model to ask and the maps to show, checked against each other; both the run's where one is given"
     if run is not None and model is None and maps is None:
-        model, maps = run._explained(1), _maps_of(run, dataset)
+        model, maps = run.explained_model(1), _maps_of(run, dataset)
     if model is None and maps is None:
         raise ValueError("give a model, or maps that were made with one")
     found = None if model is None else check_classifier("model", model, dataset)
@@ -156,10 +156,10 @@ class ThresholdScrubber(_Gallery):
         self.model, self.maps = _explained(model, dataset, maps, run)
         super().__init__(dataset, page_size, tile)
         narrow = {"style": {"description_width": "initial"}, "layout": W.Layout(width="auto", max_width="250px")}
-        self.rule_name = W.Dropdown(options=list(_RULES), value=rule.name, description="rule", **narrow)
-        # A slider for every rule, whose ends never move: a front end that is told new ends, and a new value within them, may
-        # answer with the old value, and the rule would silently get another rule's strength.
-        self.strengths = {name: _strength_slider(name, rule.strength if name == rule.name else None) for name in _RULES}
+        self.rule_name = W.Dropdown(options=list(RULES), value=rule.name, description="rule", **narrow)
+        # A slider for every rule, whose ends never move: a front end that is told new ends, and a new value
+        # within them, may answer with the old value, and the rule would silently get another rule's strength.
+        self.strengths = {name: _strength_slider(name, rule.strength if name == rule.name else None) for name in RULES}
         self._slot = W.HBox([self.strength])
         self.fill_name = W.Dropdown(options=FILLS, value=fill, description="fill", **narrow)
         self.predicted_filter = W.Dropdown(
@@ -225,7 +225,7 @@ class ThresholdScrubber(_Gallery):
     def rule(self) -> Threshold:
         "The rule as the controls say"
         name = self.rule_name.value
-        return Threshold(name, None if _RULES[name][1] is None else round(self.strength.value, 6))
+        return Threshold(name, None if RULES[name][1] is None else round(self.strength.value, 6))
 
     @property
     def fill(self) -> str:
@@ -304,7 +304,7 @@ class ThresholdScrubber(_Gallery):
         self._version += 1
         self._answers = None
         count, side = len(self._images), self.tile.value
-        function, parameter, _ = _RULES[self.rule_name.value]
+        function, parameter, _ = RULES[self.rule_name.value]
         rule = self.rule
         strengths = () if parameter is None else (rule.strength,)
         self.areas = np.zeros(0)
@@ -331,7 +331,7 @@ class ThresholdScrubber(_Gallery):
             return function(self._saliency, *strengths)
         if self._ordered is None:
             self._ordered = self._saliency.flatten(1).sort(1).values
-        return self._saliency > _quantile_height(self._ordered, *strengths)[:, None, None]
+        return self._saliency > quantile_height(self._ordered, *strengths)[:, None, None]
 
     def _outlined(self, ring: Tensor) -> np.ndarray:
         outlined = (self._small * 0.75).byte().permute(0, 2, 3, 1).numpy()
