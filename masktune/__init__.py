@@ -3,8 +3,8 @@
 The names below are loaded when they are first used, so that `import masktune` costs next to nothing. Everything else
 lies in the modules, floor by floor (each imports from those before it alone):
 
-- images and models: `data`, `folders`, `cache`, `models`, `layers`, `devices`, `files`
-- measure and train: `evaluation`, `erm`
+- images and models: `errors`, `images`, `data`, `checks`, `folders`, `models`, `tracing`, `layers`, `devices`, `files`
+- measure and train: `evaluation`, `erm`, `cache`
 - see and hide: `xgradcam`, `sources`, `saliency`, `masking`, `figures`, `counterfactuals`, `faithfulness`
 - find and mend: `finetune`, `refit`, `features`, `selective`
 - experiments: `experiments.published`, `experiments.scenes`, `experiments.datasets`, `experiments.recipes`,

@@ -371,7 +371,7 @@ def _erm(
     keep_every: float = 30.0,
     **settings,
 ):
-    from masktune.data import look_up
+    from masktune.errors import look_up
     from masktune.experiments.datasets import DATASETS
     from masktune.experiments.recipes import get_recipe
 
@@ -650,7 +650,7 @@ def _recipes(name: str | None = None):
 def _datasets(name: str | None = None, made: str | None = None, **given: Any):
     import textwrap
 
-    from masktune.data import look_up
+    from masktune.errors import look_up
     from masktune.experiments.datasets import DATASETS, dataset_facts
 
     if name == "compose":
@@ -772,7 +772,7 @@ def _ablate(
     from dataclasses import asdict
     from pathlib import Path
 
-    from masktune.data import look_up
+    from masktune.errors import look_up
     from masktune.experiments.ablations import AXES, ablation_table, plot_ablation, run_ablation
     from masktune.files import atomic_path, write_json
 

@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from captum.attr import LayerAttribution
 from torch import Tensor, nn
 
-from .data import ArrayDataset, ImageDataset, Sample, look_up
+from .data import ArrayDataset, ImageDataset, Sample
+from .errors import look_up
 from .layers import TargetLayer, named_layer
 from .masking import MaskedDataset, Threshold, hide
 from .models import Classifier

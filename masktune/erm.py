@@ -26,8 +26,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from .data import ImageDataset, look_up
+from .data import ImageDataset
 from .devices import find_process, is_watched, place_model, progress_bar
+from .errors import look_up
 from .evaluation import evaluate
 from .models import Classifier, as_classifier, evaluating
 

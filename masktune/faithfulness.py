@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from .counterfactuals import moved_away
-from .data import ImageDataset, look_up
+from .data import ImageDataset
+from .errors import look_up
 from .layers import TargetLayer, grid_layers, named_layer
 from .masking import FILLS, Threshold, hide
 from .models import Classifier, as_classifier, evaluating

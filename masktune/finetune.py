@@ -21,11 +21,13 @@ from torch import Tensor, nn
 
 from .cache import cached
 from .counterfactuals import MovedMasks, RandomMask, SwappedDataset
-from .data import AUGMENTATIONS, ImageDataset, look_up, make_augmentation
+from .data import ImageDataset
 from .devices import parse_device
 from .erm import FitResult, check_number, fit
+from .errors import look_up
 from .evaluation import Evaluation, evaluate
 from .files import load_state, load_weights, read_json, save_state, save_weights, weights_classes, write_json
+from .images import AUGMENTATIONS, make_augmentation
 from .masking import FILLS, MaskBatch, MaskedDataset, Threshold
 from .models import Classifier, as_classifier
 from .saliency import SaliencyMaps, compute_saliency

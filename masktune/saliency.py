@@ -22,8 +22,9 @@ from captum.attr import LayerAttribution
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
-from .data import ImageDataset, look_up
+from .data import ImageDataset
 from .devices import batches, borrowed, find_process, progress_bar
+from .errors import look_up
 from .files import atomic_path, read_json, require_space, write_json
 from .layers import TargetLayer, named_layer
 from .models import as_classifier, model_fingerprint

@@ -18,9 +18,10 @@ import torch.nn.functional as F
 from captum.attr import DeepLift, GuidedBackprop, InputXGradient, LayerAttribution, LayerGradCam, Saliency
 from torch import Tensor
 
-from .data import look_up
-from .layers import TargetLayer, TokensToGrid, layer_gradients, only_tensor
+from .errors import look_up
+from .layers import TargetLayer, layer_gradients
 from .models import Classifier
+from .tracing import TokensToGrid, only_tensor
 from .xgradcam import LayerXGradCam
 
 # %% ../nbs/api/21_sources.ipynb #bb3d3488

@@ -12,18 +12,13 @@ from PIL import Image
 import masktune.cache
 import masktune.data
 import masktune.files
+import masktune.images
 from masktune.cache import cached
-from masktune.data import (
-    ArrayDataset,
-    DatasetError,
-    DatasetWarning,
-    FileDataset,
-    PairsDataset,
-    make_augmentation,
-    read_image,
-)
+from masktune.checks import check_images
+from masktune.data import ArrayDataset, FileDataset, PairsDataset
+from masktune.errors import DatasetError, DatasetWarning
 from masktune.experiments.datasets import dataset_splits, load_dataset
-from masktune.folders import check_images
+from masktune.images import make_augmentation, read_image
 
 
 @pytest.fixture
@@ -320,8 +315,8 @@ def test_a_change_of_decoding_raises_its_version(tmp_path):
         read_image(path, **WHOLE, **options.get(path.name, {})).numpy().tobytes() for path in sorted(tmp_path.iterdir())
     )
     known = {2: -4993267378069585025}
-    assert known.get(masktune.data.DECODING) == masktune.data._digest(pixels), (
-        "decoding has changed: raise masktune.data.DECODING and note its pixels here"
+    assert known.get(masktune.images.DECODING) == masktune.images.digest(pixels), (
+        "decoding has changed: raise masktune.images.DECODING and note its pixels here"
     )
 
 
@@ -356,17 +351,17 @@ def test_a_data_set_moved_elsewhere_stays_itself(pictures, tmp_path):
 
 def test_hashes_are_read_once_and_kept(pictures, tmp_path, monkeypatch):
     monkeypatch.setenv("MASKTUNE_CACHE", str(tmp_path / "cache"))
-    whole = masktune.data.file_digests(pictures)
-    monkeypatch.setattr(masktune.data.time, "time_ns", lambda: 2**62)  # much later: the files have settled
-    masktune.data.file_digests(pictures)
-    monkeypatch.setattr(masktune.data, "_read_digest", lambda path: pytest.fail(f"{path} was read again"))
-    assert torch.equal(masktune.data.file_digests(pictures), whole)
+    whole = masktune.images.file_digests(pictures)
+    monkeypatch.setattr(masktune.images.time, "time_ns", lambda: 2**62)  # much later: the files have settled
+    masktune.images.file_digests(pictures)
+    monkeypatch.setattr(masktune.images, "_read_digest", lambda path: pytest.fail(f"{path} was read again"))
+    assert torch.equal(masktune.images.file_digests(pictures), whole)
 
 
 def test_hashes_do_without_a_folder_to_keep_them(pictures, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("MASKTUNE_CACHE", str(tmp_path / "file"))
-    assert len(masktune.data.file_digests(pictures).unique()) == 6
+    assert len(masktune.images.file_digests(pictures).unique()) == 6
 
 
 @pytest.mark.parametrize("options", [{"window": (0, 1)}, {"background": "black"}, {"resize": 24}, {"crop": 16}])
@@ -378,7 +373,7 @@ def test_decoding_is_part_of_fingerprint_and_cache(pictures, tmp_path, monkeypat
     monkeypatch.setenv("MASKTUNE_CACHE", str(tmp_path / "cache"))
     first = cached(files(pictures))
     before = first.fingerprint
-    monkeypatch.setattr(masktune.data, "DECODING", masktune.data.DECODING + 1)
+    monkeypatch.setattr(masktune.data, "DECODING", masktune.images.DECODING + 1)
     second = cached(files(pictures))
     assert first.images.path != second.images.path and before != second.fingerprint
 

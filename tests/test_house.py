@@ -17,10 +17,6 @@ API = ROOT / "nbs" / "api"
 # What is still to be mended, emptied one by one: a line that no longer holds fails its test too.
 UPWARD = {("finetune", "report")}  # `MaskTune.report`, a shorter way to call `write_report`
 PRIVATE: dict[str, set[str]] = {
-    "folders": {"_ADVICE", "_DEEP", "_decoding_problem", "_depth_problem", "_opened"},
-    "cache": {"_part", "_positions"},
-    "layers": {"_log"},
-    "devices": {"_buffers"},
     "saliency": {"_source"},
     "masking": {"_source"},
     "lab.scrubber": {

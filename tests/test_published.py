@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from masktune.data import DatasetError
+from masktune.errors import DatasetError
 from masktune.experiments.datasets import DATASETS, dataset_splits, load_dataset
 from masktune.experiments.published import BACKGROUND_VARIANTS
 

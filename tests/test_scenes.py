@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 import masktune.experiments.scenes as scenes
 from masktune.cli import main
-from masktune.data import DatasetError
+from masktune.errors import DatasetError
 from masktune.experiments.datasets import load_dataset
 from masktune.experiments.scenes import (
     MARKS,

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..data import look_up
 from ..devices import seed_everything
+from ..errors import look_up
 from ..evaluation import Evaluation, align_columns, evaluate
 from .datasets import dataset_options, dataset_splits, load_dataset
 from .recipes import Recipe, get_recipe

@@ -20,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..data import ArrayDataset, DatasetError, ImageDataset, look_up, stratified_split
+from ..data import ArrayDataset, ImageDataset, stratified_split
+from ..errors import DatasetError, look_up
 from masktune.experiments.published import (
     BACKGROUND_VARIANTS,
     TREES,

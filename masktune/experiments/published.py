@@ -16,8 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data import ArrayDataset, DatasetError, FileDataset, Finding, image_suffixes, look_up, settle
-from ..folders import check_images, copies_between, show_tree
+from ..checks import check_images, copies_between, show_tree
+from ..data import ArrayDataset, FileDataset
+from ..errors import DatasetError, Finding, look_up, settle
+from ..images import image_suffixes
 
 # %% ../../nbs/api/experiments/40_published.ipynb #9b000006
 TREES: dict[str, str] = {  # below the root

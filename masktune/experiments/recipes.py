@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Union, get_args, get_origin
 
-from ..data import look_up
+from ..errors import look_up
 from .datasets import DATASETS, dataset_options
 from ..finetune import Settings
 

@@ -28,8 +28,10 @@ import torch
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, ImageOps
 from torch import Tensor
 
-from ..data import DatasetError, FileDataset, image_suffixes, look_up
+from ..data import FileDataset
+from ..errors import DatasetError, look_up
 from ..folders import open_csv
+from ..images import image_suffixes
 
 # %% ../../nbs/api/experiments/41_scenes.ipynb #5ce0a007
 class MarkKind(NamedTuple):

@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..data import ImageDataset, look_up
+from ..data import ImageDataset
+from ..errors import look_up
 from ..figures import ERM_COLOR, MASK_COLOR, overlay
 from ..finetune import MaskTune
 from masktune.lab.panels import (
