@@ -47,7 +47,7 @@ def _add_settings(parser: argparse.ArgumentParser, title: str, names: Sequence[s
     "An option for every setting; what is not given is left to the recipe or the run"
     from dataclasses import fields
 
-    from masktune.finetune import Settings
+    from masktune.settings import Settings
 
     group, help_of = parser.add_argument_group(title), _help_of(Settings)
     for f in fields(Settings):
@@ -505,12 +505,12 @@ def _tables(opened, tests) -> str:
 
 # %% ../nbs/api/53_cli.ipynb #5569284f
 def _evaluate(run: str, **changes):
-    from masktune.runs import open_run
+    from masktune.runs import open_run, save_metrics
 
     opened, splits = open_run(run, **changes)
     tests = _tests(opened, splits)
     opened.evaluate(tests)
-    opened.save_metrics(run)
+    save_metrics(opened, run)
     print(_tables(opened, tests) + f"\n\n{run}/metrics.json. Next: masktune report {run}")
 
 # %% ../nbs/api/53_cli.ipynb #f81904f1
@@ -615,10 +615,13 @@ def _write_report(opened, splits, folder) -> tuple[Any, dict[str, Any]]:
     "Measure a run and write its report: the page, and what was measured on"
     from pathlib import Path
 
+    from masktune.report import write_report
+    from masktune.runs import save_metrics
+
     tests = _tests(opened, splits)
     opened.evaluate(tests)
-    opened.save_metrics(folder)
-    return opened.report(Path(folder) / "report.html", splits["train"], tests), tests
+    save_metrics(opened, folder)
+    return write_report(opened, Path(folder) / "report.html", splits["train"], tests), tests
 
 # %% ../nbs/api/53_cli.ipynb #f81904f6
 def _report(run: str, **changes):
@@ -862,6 +865,8 @@ def _demo_run(out: str, seed: int, ours: bool, started: float):
     import time
 
     from masktune.experiments.recipes import get_recipe
+    from masktune.report import write_report
+    from masktune.runs import save_metrics
 
     recipe = get_recipe("biased-digits")
     recipe = replace(recipe, options={"seed": seed}, settings=dict(recipe.settings) | {"seed": seed, "device": "cpu"})
@@ -884,9 +889,9 @@ def _demo_run(out: str, seed: int, ours: bool, started: float):
     say(f"finetuned one epoch on masked images, rule {run.rule}")
     tests = _tests(run, splits)
     run.evaluate(tests, others={"random_mask": run.fit_control(splits["train"])})
-    run.save_metrics(out)
+    save_metrics(run, out)
     say("measured, with random masks as a control")
-    page = run.report(f"{out}/report.html", splits["train"], tests)
+    page = write_report(run, f"{out}/report.html", splits["train"], tests)
     say(f"report written\n\n{_tables(run, tests)}\n")
     biased = {name: metrics["biased-test"].average.accuracy for name, metrics in run.metrics_.items()}
     print(

@@ -26,8 +26,10 @@ from .data import ImageDataset
 from .devices import find_process, is_main_process, leave_processes
 from .erm import Step, TrainingDiverged, TrainingStopped
 from .files import atomic_path, load_state, load_weights, read_json, require_space, save_state
-from .finetune import MaskTune, Round, Settings
-from .runs import clear_run
+from .finetune import MaskTune
+from .rounds import Round
+from .runs import clear_run, load_run, save_config, save_erm, save_round
+from .settings import Settings
 
 # %% ../nbs/api/51_resume.ipynb #91f98017
 class StopSignals:
@@ -125,9 +127,9 @@ class Resumable:
 
     def __init__(
         self,
-        run: MaskTune,  # new, or as `MaskTune.load` read it
+        run: MaskTune,  # new, or as `load_run` read it
         folder: str | os.PathLike,  # the run's folder
-        about: Mapping[str, Any] | None = None,  # see `MaskTune.save`
+        about: Mapping[str, Any] | None = None,  # see `save_run`
         seconds: float = 30.0,  # how often a training's state is saved
     ):
         self.run, self.folder, self.seconds = run, Path(folder), seconds
@@ -144,7 +146,7 @@ class Resumable:
     ) -> "Resumable":
         "Take up a run; raises `ValueError` for what is missing, broken or does not fit"
         settings = {f.name: options.pop(f.name) for f in fields(Settings) if f.name in options}
-        return cls(MaskTune.load(folder, model, **settings), folder, **options)
+        return cls(load_run(folder, model, **settings), folder, **options)
 
     def _noted(self) -> dict[str, Any]:
         try:
@@ -183,7 +185,7 @@ class Resumable:
             self._write(self.save_config)
             self._train("erm", partial(self.run.fit_erm, train, val, self.log))
             self._write(self.save_config)
-            self._write(lambda: self.run.save_erm(self.folder))
+            self._write(lambda: save_erm(self.run, self.folder))
         self._finished("erm")
         return self
 
@@ -206,7 +208,7 @@ class Resumable:
             place = f"round-{number}"
             if run.rounds_[number - 1].model is None:
                 self._train(place, partial(run.finetune_round, train, number, self.log))
-                self._write(partial(run.save_round, self.folder, number, maps=False))
+                self._write(partial(save_round, run, self.folder, number, maps=False))
             self._finished(place)
         if run.rounds > 1 and val is not None and run.choose == "swapped" and run.round_ is None:
             run.choose_round(val)
@@ -239,7 +241,7 @@ class Resumable:
 
     def save_config(self) -> None:
         "Write `config.json`"
-        self.run.save_config(self.folder, self.about)
+        save_config(self.run, self.folder, self.about)
 
     def log(self, phase: str, row: Mapping[str, Any]) -> None:
         "Add an epoch's row to `log.jsonl`"
@@ -371,7 +373,7 @@ def _round_worker(
     try:
         run.finetune_round(train, number, on_step=watch, resume=state)
         if rank == 0:
-            run.save_round(folder, number)
+            save_round(run, folder, number)
     except TrainingStopped as stopped:
         save_state(Path(folder) / f"stopped-{rank}.pt", stopped.state)
         if rank == 0:

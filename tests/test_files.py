@@ -95,6 +95,7 @@ def test_a_run_refuses_data_with_its_classes_in_another_order(tmp_path):
     from masktune.data import ArrayDataset
     from masktune.finetune import MaskTune
     from masktune.models import SmallCNN
+    from masktune.runs import load_run, save_run
     from masktune.selective import SelectiveClassifier
 
     generator = torch.Generator().manual_seed(0)
@@ -102,7 +103,7 @@ def test_a_run_refuses_data_with_its_classes_in_another_order(tmp_path):
     labels = torch.arange(12) % 3
     data, turned = (ArrayDataset(images, labels, names) for names in (["0", "2", "10"], ["0", "10", "2"]))
     run = MaskTune(SmallCNN(3), epochs=1, batch_size=6, progress=False, cache=0).fit(data)
-    loaded = MaskTune.load(run.save(tmp_path / "run"), SmallCNN(3))
+    loaded = load_run(save_run(run, tmp_path / "run"), SmallCNN(3))
     assert loaded.classes_ == run.branch(rule="otsu").classes_ == ["0", "2", "10"]
     steps = (loaded.evaluate, loaded.compute_maps, loaded.swapped, loaded.finetune_round, loaded.fit_control)
     for step in steps:
