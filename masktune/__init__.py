@@ -6,7 +6,7 @@ lies in the modules, floor by floor (each imports from those before it alone):
 - images and models: `data`, `folders`, `cache`, `models`, `layers`, `devices`, `files`
 - measure and train: `evaluation`, `erm`
 - see and hide: `xgradcam`, `sources`, `saliency`, `masking`, `figures`, `counterfactuals`, `faithfulness`
-- find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `selective`
+- find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `selective`, `abstaining`
 - experiments: `experiments.published`, `experiments.scenes`, `experiments.datasets`, `experiments.recipes`,
   `experiments.ablations`
 - keep and tell: `runs`, `resume`, `report`, `cli`
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .settings import Settings
     from .finetune import MaskTune
     from .features import explored_features
-    from .selective import SelectiveClassifier
+    from .abstaining import SelectiveClassifier
     from .experiments.datasets import load_dataset
     from .experiments.recipes import Recipe, get_recipe, recipe_from_yaml
     from .experiments.ablations import run_ablation
@@ -58,7 +58,7 @@ _NAMES = {  # module: what of it is offered here
     "settings": ("Settings",),
     "finetune": ("MaskTune",),
     "features": ("explored_features",),
-    "selective": ("SelectiveClassifier",),
+    "abstaining": ("SelectiveClassifier",),
     "experiments.datasets": ("load_dataset",),
     "experiments.recipes": ("Recipe", "get_recipe", "recipe_from_yaml"),
     "experiments.ablations": ("run_ablation",),

@@ -203,6 +203,12 @@ MOVED: dict[str, dict[str, tuple[str, ...]]] = {
             "clear_run",
         ),
     },
+    "selective": {
+        "abstaining": (
+            "Decision",
+            "SelectiveClassifier",
+        ),
+    },
     "widgets": {
         "lab.compare": ("CompareExplorer",),
         "lab.evidence": (

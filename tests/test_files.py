@@ -92,11 +92,11 @@ def test_the_order_of_classes_is_part_of_weights(tmp_path):
 
 def test_a_run_refuses_data_with_its_classes_in_another_order(tmp_path):
     "Numbers 0, 1, 10, 11, 2 were once sorted as text: every class from 2 on was scored as another"
+    from masktune.abstaining import SelectiveClassifier
     from masktune.data import ArrayDataset
     from masktune.finetune import MaskTune
     from masktune.models import SmallCNN
     from masktune.runs import load_run, save_run
-    from masktune.selective import SelectiveClassifier
 
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (12, 3, 28, 28), dtype=torch.uint8, generator=generator)

@@ -79,7 +79,6 @@ LONG: dict[str, set[str]] = {
     "masking": {"Threshold"},
     "counterfactuals": {"TransplantedDataset"},
     "faithfulness": {"_Probe"},
-    "selective": {"SelectiveClassifier"},
     "experiments.published": {"cats_vs_dogs", "open_celeba"},
     "experiments.datasets": {"DATASETS"},
     "experiments.recipes": {"_DIGITS"},

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from masktune.abstaining import SelectiveClassifier
 from masktune.data import ArrayDataset
 from masktune.devices import OneProcess, borrowed, find_device, seed_everything
 from masktune.erm import fit, recalibrate_batchnorm
@@ -15,7 +16,6 @@ from masktune.evaluation import evaluate, predict
 from masktune.finetune import MaskTune
 from masktune.models import Classifier, build_model, model_fingerprint
 from masktune.runs import load_run, save_run
-from masktune.selective import SelectiveClassifier
 
 QUICK = dict(device="cpu", progress=False)
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from masktune.abstaining import SelectiveClassifier
 from masktune.counterfactuals import MovedMasks, RandomMask, SwappedDataset
 from masktune.data import ArrayDataset
 from masktune.evaluation import evaluate, predict
@@ -24,7 +25,6 @@ from masktune.models import as_classifier, evaluating, model_fingerprint
 from masktune.report import write_report
 from masktune.runs import load_run, save_run
 from masktune.saliency import compute_saliency
-from masktune.selective import SelectiveClassifier
 from masktune.sources import SOURCES
 from masktune.xgradcam import LayerXGradCam
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from masktune.abstaining import SelectiveClassifier
 from masktune.data import ArrayDataset, ImageDataset
 from masktune.devices import seed_everything
 from masktune.evaluation import evaluate
@@ -22,7 +23,6 @@ from masktune.masking import hide
 from masktune.models import as_classifier, build_model, model_fingerprint
 from masktune.runs import load_run
 from masktune.saliency import SaliencyMaps, compute_saliency
-from masktune.selective import SelectiveClassifier
 
 
 @pytest.fixture(scope="module")
