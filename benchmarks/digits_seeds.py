@@ -90,7 +90,7 @@ def unpack(text: str, count: int):
 
 def choice(row: dict, **options: float):
     "What `choose_round` says to this row: the same function, on the outcomes kept"
-    from masktune.finetune import choose_by_outcomes
+    from masktune.rounds import choose_by_outcomes
 
     outcomes = {n: [unpack(text, row["images"]) for text in sets] for n, sets in enumerate(row["swapped"], 1)}
     return choose_by_outcomes(outcomes, **options)

@@ -19,12 +19,13 @@ import over_seeds
 def run_seed(seed: int) -> dict:
     import torch
 
+    from masktune.abstaining import SelectiveClassifier
     from masktune.devices import seed_everything
     from masktune.experiments.datasets import BIASED_SPLITS, load_dataset
     from masktune.experiments.recipes import get_recipe
     from masktune.finetune import MaskTune
     from masktune.models import build_model
-    from masktune.selective import SelectiveClassifier, aurc, selective_table
+    from masktune.selective import aurc, selective_table
 
     torch.set_num_threads(1)
     train, val, test, biased_test = (load_dataset("biased-digits", split, seed=seed) for split in BIASED_SPLITS)

@@ -6,7 +6,7 @@ lies in the modules, floor by floor (each imports from those before it alone):
 - images and models: `errors`, `images`, `data`, `checks`, `folders`, `models`, `tracing`, `layers`, `devices`, `files`
 - measure and train: `evaluation`, `erm`, `cache`
 - see and hide: `xgradcam`, `sources`, `saliency`, `masking`, `figures`, `counterfactuals`, `faithfulness`
-- find and mend: `finetune`, `refit`, `features`, `selective`
+- find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `selective`, `abstaining`
 - experiments: `experiments.published`, `experiments.scenes`, `experiments.datasets`, `experiments.recipes`,
   `experiments.ablations`
 - keep and tell: `runs`, `resume`, `report`, `cli`
@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     from .saliency import SaliencyMaps, compute_saliency
     from .masking import MaskBatch, MaskedDataset, Threshold, fixed, hide, mean_std, otsu, quantile
     from .counterfactuals import RandomMask, SwappedDataset
-    from .finetune import MaskTune, Settings
+    from .settings import Settings
+    from .finetune import MaskTune
     from .features import explored_features
-    from .selective import SelectiveClassifier
+    from .abstaining import SelectiveClassifier
     from .experiments.datasets import load_dataset
     from .experiments.recipes import Recipe, get_recipe, recipe_from_yaml
     from .experiments.ablations import run_ablation
+    from .runs import load_run, save_run
     from .report import write_report
     from .lab.scrubber import ThresholdScrubber
     from .lab.evidence import ClassEvidence
@@ -53,12 +55,14 @@ _NAMES = {  # module: what of it is offered here
     "saliency": ("SaliencyMaps", "compute_saliency"),
     "masking": ("MaskBatch", "MaskedDataset", "Threshold", "fixed", "hide", "mean_std", "otsu", "quantile"),
     "counterfactuals": ("RandomMask", "SwappedDataset"),
-    "finetune": ("MaskTune", "Settings"),
+    "settings": ("Settings",),
+    "finetune": ("MaskTune",),
     "features": ("explored_features",),
-    "selective": ("SelectiveClassifier",),
+    "abstaining": ("SelectiveClassifier",),
     "experiments.datasets": ("load_dataset",),
     "experiments.recipes": ("Recipe", "get_recipe", "recipe_from_yaml"),
     "experiments.ablations": ("run_ablation",),
+    "runs": ("load_run", "save_run"),
     "report": ("write_report",),
     "lab.scrubber": ("ThresholdScrubber",),
     "lab.evidence": ("ClassEvidence",),

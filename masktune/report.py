@@ -35,8 +35,9 @@ from masktune.figures import (
     shorten,
 )
 from .files import atomic_path, read_json
-from .finetune import MaskTune, versions
+from .finetune import MaskTune
 from .masking import Threshold
+from .runs import package_versions
 from .selective import RiskCoverage, risk_coverage
 
 # %% ../nbs/api/52_report.ipynb #218115b1
@@ -349,7 +350,7 @@ def write_report(
         )
     settings = [
         *run.settings.items(),
-        *versions().items(),
+        *package_versions().items(),
         ("training images", str(train)),
         ("training images, fingerprint", train.fingerprint),
     ]

@@ -26,8 +26,10 @@ from .data import ImageDataset
 from .devices import find_process, is_main_process, leave_processes
 from .erm import Step, TrainingDiverged, TrainingStopped
 from .files import atomic_path, load_state, load_weights, read_json, require_space, save_state
-from .finetune import MaskTune, Round, Settings
-from .runs import clear_run
+from .finetune import MaskTune
+from .rounds import Round
+from .runs import clear_run, load_run, save_config, save_erm, save_round
+from .settings import Settings
 
 # %% ../nbs/api/51_resume.ipynb #91f98017
 class StopSignals:
@@ -115,6 +117,40 @@ class StepKeeper:
         each = state.pop("each")
         return state | each[rank]
 
+# %% ../nbs/api/51_resume.ipynb #4e5d0010
+def _noted(folder: Path) -> dict[str, Any]:
+    "What else a run's `config.json` says"
+    try:
+        config = read_json(folder / "config.json")
+    except ValueError:
+        return {}
+    own = ("settings", "finetuning", "versions", "chosen_round")
+    return {key: value for key, value in config.items() if key not in own}
+
+# %% ../nbs/api/51_resume.ipynb #4e5d0011
+def _bytes_needed(run: MaskTune) -> int:
+    """About what the files of a run need: weights and momentum, finished and begun, of the plain model and a round
+    at a time"""
+    weights = sum(value.numel() * value.element_size() for value in run.model.state_dict().values())
+    return weights * (8 + 4 * run.rounds) * (2 if run.optimizer == "adam" else 1)
+
+# %% ../nbs/api/51_resume.ipynb #4e5d0012
+def _trim_log(folder: Path, phase: str, epoch: int) -> None:
+    "Take out rows of epochs that are trained again, and a line that was cut short"
+    path = folder / "log.jsonl"
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if row["phase"] != phase or row["epoch"] < epoch:
+            kept.append(line)
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+
 # %% ../nbs/api/51_resume.ipynb #360b2375
 class Resumable:
     """The steps of a `MaskTune` in a folder: made where they are missing, gone on with where they were begun, left
@@ -125,15 +161,15 @@ class Resumable:
 
     def __init__(
         self,
-        run: MaskTune,  # new, or as `MaskTune.load` read it
+        run: MaskTune,  # new, or as `load_run` read it
         folder: str | os.PathLike,  # the run's folder
-        about: Mapping[str, Any] | None = None,  # see `MaskTune.save`
+        about: Mapping[str, Any] | None = None,  # see `save_run`
         seconds: float = 30.0,  # how often a training's state is saved
     ):
         self.run, self.folder, self.seconds = run, Path(folder), seconds
-        self.about = dict(about) if about is not None else self._noted()
+        self.about = dict(about) if about is not None else _noted(self.folder)
         self.process = find_process(run.device, run.mixed_precision)
-        require_space(self.folder, self._bytes())
+        require_space(self.folder, _bytes_needed(run))
 
     @classmethod
     def open(
@@ -144,24 +180,7 @@ class Resumable:
     ) -> "Resumable":
         "Take up a run; raises `ValueError` for what is missing, broken or does not fit"
         settings = {f.name: options.pop(f.name) for f in fields(Settings) if f.name in options}
-        return cls(MaskTune.load(folder, model, **settings), folder, **options)
-
-    def _noted(self) -> dict[str, Any]:
-        try:
-            config = read_json(self.folder / "config.json")
-        except ValueError:
-            return {}
-        return {
-            key: value
-            for key, value in config.items()
-            if key not in ("settings", "finetuning", "versions", "chosen_round")
-        }
-
-    def _bytes(self) -> int:
-        """About what the files of a run need: weights and momentum, finished and begun, of the plain model and a
-        round at a time"""
-        weights = sum(value.numel() * value.element_size() for value in self.run.model.state_dict().values())
-        return weights * (8 + 4 * self.run.rounds) * (2 if self.run.optimizer == "adam" else 1)
+        return cls(load_run(folder, model, **settings), folder, **options)
 
     def _write(self, save: Callable[[], Any]) -> None:
         "Let the first process write, the others wait for it"
@@ -183,7 +202,7 @@ class Resumable:
             self._write(self.save_config)
             self._train("erm", partial(self.run.fit_erm, train, val, self.log))
             self._write(self.save_config)
-            self._write(lambda: self.run.save_erm(self.folder))
+            self._write(lambda: save_erm(self.run, self.folder))
         self._finished("erm")
         return self
 
@@ -206,7 +225,7 @@ class Resumable:
             place = f"round-{number}"
             if run.rounds_[number - 1].model is None:
                 self._train(place, partial(run.finetune_round, train, number, self.log))
-                self._write(partial(run.save_round, self.folder, number, maps=False))
+                self._write(partial(save_round, run, self.folder, number, maps=False))
             self._finished(place)
         if run.rounds > 1 and val is not None and run.choose == "swapped" and run.round_ is None:
             run.choose_round(val)
@@ -218,11 +237,11 @@ class Resumable:
         with StopSignals() as stop:
             keeper = StepKeeper(self.folder / place / "step.pt", stop, self.seconds)
             state, stop.gently = keeper.load(), True
-            self._write(lambda: self._trim_log(place, 1 if state is None else state["epoch"]))
+            self._write(lambda: _trim_log(self.folder, place, 1 if state is None else state["epoch"]))
             try:
                 work(on_step=keeper, resume=state)
             except TrainingDiverged:  # nothing of it is worth going on with
-                self._write(lambda: (keeper.path.unlink(missing_ok=True), self._trim_log(place, 1)))
+                self._write(lambda: (keeper.path.unlink(missing_ok=True), _trim_log(self.folder, place, 1)))
                 raise
             except TrainingStopped as stopped:
                 raise KeyboardInterrupt(
@@ -239,7 +258,7 @@ class Resumable:
 
     def save_config(self) -> None:
         "Write `config.json`"
-        self.run.save_config(self.folder, self.about)
+        save_config(self.run, self.folder, self.about)
 
     def log(self, phase: str, row: Mapping[str, Any]) -> None:
         "Add an epoch's row to `log.jsonl`"
@@ -248,21 +267,70 @@ class Resumable:
         with open(self.folder / "log.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps({"time": round(time.time(), 3), "phase": phase, **row}) + "\n")
 
-    def _trim_log(self, phase: str, epoch: int) -> None:
-        "Take out rows of epochs that are trained again, and a line that was cut short"
-        path = self.folder / "log.jsonl"
-        if not path.exists():
-            return
-        kept = []
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue
-            if row["phase"] != phase or row["epoch"] < epoch:
-                kept.append(line)
-        with atomic_path(path) as temporary:
-            temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+# %% ../nbs/api/51_resume.ipynb #4e5d0001
+def _check_processes(run: MaskTune, processes: int) -> None:
+    "Refuse more processes than this machine has places for"
+    cuda = torch.cuda.device_count() if (run.device is None or str(run.device).startswith("cuda")) else 0
+    if not 1 <= processes <= (cuda or os.cpu_count() or 1):
+        raise ValueError(
+            f"processes must be from 1 to {cuda or os.cpu_count()} on this machine "
+            f"({f'{cuda} GPUs' if cuda else 'its processors'}), got {processes}"
+        )
+
+# %% ../nbs/api/51_resume.ipynb #4e5d0002
+def _sendable(run: MaskTune) -> MaskTune:
+    "A copy of a run that can be sent to other processes: models on the CPU, no metrics"
+    sent = copy.copy(run)
+    sent.model = sent.erm_ = copy.deepcopy(run.plain_model).cpu()
+    sent.rounds_ = [
+        Round(r.maps, None if r.model is None else copy.deepcopy(r.model).cpu(), r.history, r.optimizer_state)
+        for r in run.rounds_
+    ]
+    sent.metrics_ = {}
+    return sent
+
+# %% ../nbs/api/51_resume.ipynb #4e5d0003
+def _free_port() -> int:
+    "A port of this machine that nobody listens on"
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+# %% ../nbs/api/51_resume.ipynb #4e5d0005
+def _watch_workers(
+    workers: Any,  # what `start_processes` gave
+    halt: Any,  # an event: asks every process to stop
+    steps: Any,  # a queue of the first process's steps
+    on_step: Callable[[Step], bool | None] | None,  # see `finetune_round_in_processes`
+) -> tuple[int, int] | None:  # where the processes stopped, epoch and step; None: they finished
+    "Wait until the processes end, and tell of their steps; raises what a process raised"
+    import queue
+
+    stopped, ended = None, False
+    while not ended:
+        ended = workers.join(timeout=0)
+        try:
+            while True:  # waits for the next step itself, so that a wish to stop is passed on at once
+                epoch, epochs, step, of, loss, accuracy, stopped = steps.get(block=not ended, timeout=0.05)
+                told = on_step is not None and stopped is None
+                if told and on_step(Step(epoch, epochs, step, of, torch.tensor([loss, accuracy, 1.0]), dict)):
+                    halt.set()
+        except queue.Empty:
+            pass
+    return stopped
+
+# %% ../nbs/api/51_resume.ipynb #4e5d0006
+def _take_round(run: MaskTune, folder: Path, number: int) -> None:
+    "Put the round that the processes left in `folder` into `run`"
+    place = folder / f"round-{number}"
+    state, this = load_state(place / "state.pt"), run.rounds_[number - 1]
+    this.model = load_weights(place / "last.safetensors", copy.deepcopy(run.plain_model))
+    this.history, this.optimizer_state = state["history"], state["optimizer"]
+    run.history_[place.name] = this.history
+    for old in folder.glob("stopped-*.pt"):
+        old.unlink()
 
 # %% ../nbs/api/51_resume.ipynb #b946d7bc
 def finetune_round_in_processes(
@@ -276,61 +344,24 @@ def finetune_round_in_processes(
     resume: bool = False,  # go on with what was stopped into `folder`, with as many processes
 ) -> MaskTune:  # `run`, the round finished
     "Finetune one round in several processes of this machine; raises `TrainingStopped` when it was asked to stop"
-    import queue
-    import socket
-
     import torch.multiprocessing as mp
 
-    cuda = torch.cuda.device_count() if (run.device is None or str(run.device).startswith("cuda")) else 0
-    if not 1 <= processes <= (cuda or os.cpu_count() or 1):
-        raise ValueError(
-            f"processes must be from 1 to {cuda or os.cpu_count()} on this machine "
-            f"({f'{cuda} GPUs' if cuda else 'its processors'}), got {processes}"
-        )
+    _check_processes(run, processes)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    sent = copy.copy(run)
-    sent.model = sent.erm_ = copy.deepcopy(run.plain_model).cpu()
-    sent.rounds_ = [
-        Round(r.maps, None if r.model is None else copy.deepcopy(r.model).cpu(), r.history, r.optimizer_state)
-        for r in run.rounds_
-    ]
-    sent.metrics_ = {}
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     context = mp.get_context("spawn")
     halt, steps = context.Event(), context.Queue()
     workers = mp.start_processes(
         _round_worker,
-        (processes, port, str(folder), sent, train, number, halt, steps, resume),
+        (processes, _free_port(), str(folder), _sendable(run), train, number, halt, steps, resume),
         processes,
         join=False,
         start_method="spawn",
     )
-    stopped, ended = None, False
-    while not ended:
-        ended = workers.join(timeout=0)  # raises what a process raised
-        try:
-            while True:  # waits for the next step itself, so that a wish to stop is passed on at once
-                epoch, epochs, step, of, loss, accuracy, stopped = steps.get(block=not ended, timeout=0.05)
-                if (
-                    on_step is not None
-                    and stopped is None
-                    and on_step(Step(epoch, epochs, step, of, torch.tensor([loss, accuracy, 1.0]), dict))
-                ):
-                    halt.set()
-        except queue.Empty:
-            pass
+    stopped = _watch_workers(workers, halt, steps, on_step)
     if stopped is not None:
         raise TrainingStopped({"epoch": stopped[0], "step": stopped[1], "folder": str(folder), "processes": processes})
-    state = load_state(folder / f"round-{number}" / "state.pt")
-    this = run.rounds_[number - 1]
-    this.model = load_weights(folder / f"round-{number}" / "last.safetensors", copy.deepcopy(run.plain_model))
-    this.history, this.optimizer_state = state["history"], state["optimizer"]
-    run.history_[f"round-{number}"] = this.history
-    for old in folder.glob("stopped-*.pt"):
-        old.unlink()
+    _take_round(run, folder, number)
     return run
 
 # %% ../nbs/api/51_resume.ipynb #905c7c41
@@ -371,7 +402,7 @@ def _round_worker(
     try:
         run.finetune_round(train, number, on_step=watch, resume=state)
         if rank == 0:
-            run.save_round(folder, number)
+            save_round(run, folder, number)
     except TrainingStopped as stopped:
         save_state(Path(folder) / f"stopped-{rank}.pt", stopped.state)
         if rank == 0:

@@ -92,17 +92,18 @@ def test_the_order_of_classes_is_part_of_weights(tmp_path):
 
 def test_a_run_refuses_data_with_its_classes_in_another_order(tmp_path):
     "Numbers 0, 1, 10, 11, 2 were once sorted as text: every class from 2 on was scored as another"
+    from masktune.abstaining import SelectiveClassifier
     from masktune.data import ArrayDataset
     from masktune.finetune import MaskTune
     from masktune.models import SmallCNN
-    from masktune.selective import SelectiveClassifier
+    from masktune.runs import load_run, save_run
 
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (12, 3, 28, 28), dtype=torch.uint8, generator=generator)
     labels = torch.arange(12) % 3
     data, turned = (ArrayDataset(images, labels, names) for names in (["0", "2", "10"], ["0", "10", "2"]))
     run = MaskTune(SmallCNN(3), epochs=1, batch_size=6, progress=False, cache=0).fit(data)
-    loaded = MaskTune.load(run.save(tmp_path / "run"), SmallCNN(3))
+    loaded = load_run(save_run(run, tmp_path / "run"), SmallCNN(3))
     assert loaded.classes_ == run.branch(rule="otsu").classes_ == ["0", "2", "10"]
     steps = (loaded.evaluate, loaded.compute_maps, loaded.swapped, loaded.finetune_round, loaded.fit_control)
     for step in steps:

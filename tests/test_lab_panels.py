@@ -21,7 +21,7 @@ from masktune.experiments.datasets import load_dataset
 from masktune.finetune import MaskTune
 from masktune.lab.launcher import Launcher
 from masktune.models import build_model
-from masktune.selective import SelectiveClassifier
+from masktune.abstaining import SelectiveClassifier
 from masktune.lab.compare import CompareExplorer
 from masktune.lab.evidence import ClassEvidence
 from masktune.lab.scrubber import ThresholdScrubber

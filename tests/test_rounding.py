@@ -17,7 +17,7 @@ from conftest import trains
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from masktune.finetune import RoundChoice, choose_by_outcomes
+from masktune.rounds import RoundChoice, choose_by_outcomes
 
 ROOT = Path(__file__).parent.parent
 ROWS = over_seeds.read(ROOT / "benchmarks" / "digits_seeds.json")

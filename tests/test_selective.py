@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
+from masktune.abstaining import SelectiveClassifier
 from masktune.models import Classifier, build_model
 from masktune.selective import (
     SCORES,
-    SelectiveClassifier,
     aurc,
     coverage_threshold,
     error_auroc,

@@ -14,9 +14,11 @@ from masktune.counterfactuals import RandomMask
 from masktune.data import ArrayDataset
 from masktune.devices import seed_everything
 from masktune.erm import TrainingDiverged, TrainingStopped, fit
-from masktune.finetune import MaskTune, Settings, finetune
+from masktune.finetune import MaskTune, finetune
 from masktune.models import build_model, model_fingerprint
 from masktune.resume import Resumable
+from masktune.runs import load_run, save_config, save_erm, save_run
+from masktune.settings import Settings
 
 QUICK = dict(device="cpu", progress=False)
 
@@ -165,20 +167,20 @@ def test_a_run_with_a_function_for_augmentation_goes_on_with_it_or_not_at_all(fe
 
 def test_a_source_that_is_a_class_is_saved_and_given_again(few, tmp_path):
     run = MaskTune(network(), epochs=1, source=LayerGradCam, **QUICK).fit(few["train"])
-    folder = run.save(tmp_path / "run")
-    loaded = MaskTune.load(folder, network())
+    folder = save_run(run, tmp_path / "run")
+    loaded = load_run(folder, network())
     assert torch.equal(loaded.rounds_[0].maps.maps, run.rounds_[0].maps.maps) and model_fingerprint(
         loaded.model_
     ) == model_fingerprint(run.model_)
     with pytest.raises(ValueError, match=r"made with source=class captum.*LayerGradCam, which a file cannot hold"):
         loaded.compute_maps(few["train"])
-    again = MaskTune.load(folder, network(), source=LayerGradCam).compute_maps(few["train"])
+    again = load_run(folder, network(), source=LayerGradCam).compute_maps(few["train"])
     assert torch.equal(again.rounds_[0].maps.maps, run.rounds_[0].maps.maps)
 
 
 def test_a_device_is_kept_as_its_name(few, tmp_path):
     run = MaskTune(network(), epochs=1, device=torch.device("cpu"), progress=False).fit_erm(few["train"])
-    assert run.device == "cpu" and MaskTune.load(run.save(tmp_path / "run"), network()).device == "cpu"
+    assert run.device == "cpu" and load_run(save_run(run, tmp_path / "run"), network()).device == "cpu"
     assert Settings(device="cuda:1").device == "cuda:1"  # which the machine that runs it may have
     with pytest.raises(ValueError, match="device 'cuda:9' is not available here"):
         MaskTune(network(), epochs=1, device="cuda:9").fit_erm(few["train"])
@@ -186,19 +188,19 @@ def test_a_device_is_kept_as_its_name(few, tmp_path):
 
 def test_what_the_plain_model_was_trained_with_stands(few, tmp_path):
     run = MaskTune(network(), epochs=1, batch_size=16, seed=3, **QUICK).fit_erm(few["train"])
-    folder = run.save(tmp_path / "run")
+    folder = save_run(run, tmp_path / "run")
     own = dict(batch_size=8, seed=5, augment="flip", momentum=0.5)
-    tuned = MaskTune.load(folder, network(), **own).compute_maps(few["train"]).finetune_round(few["train"])
-    tuned.save(folder)
+    tuned = load_run(folder, network(), **own).compute_maps(few["train"]).finetune_round(few["train"])
+    save_run(tuned, folder)
     config = json.loads((folder / "config.json").read_text())
     assert [config["settings"][name] for name in own] == [16, 3, "none", 0.9] and config["finetuning"] == own
-    loaded = MaskTune.load(folder, network())
+    loaded = load_run(folder, network())
     assert {name: getattr(loaded, name) for name in own} == own
     assert [loaded.erm_settings_[name] for name in own] == [16, 3, "none", 0.9]
     for wrong in (dict(epochs=5), dict(lr=0.5), dict(schedule="cosine"), dict(milestones=(1,))):
         with pytest.raises(ValueError, match=rf"was trained with {next(iter(wrong))} .*its plain model is finished"):
-            MaskTune.load(folder, network(), **wrong)
-    assert MaskTune.load(folder, network(), epochs=1).epochs == 1  # what it is anyway
+            load_run(folder, network(), **wrong)
+    assert load_run(folder, network(), epochs=1).epochs == 1  # what it is anyway
 
 
 DIVERGING = dict(epochs=3, lr=1e4)
@@ -277,7 +279,7 @@ OUT_OF_ORDER = {
     "masked": lambda run, few: run.masked(few["train"], 1),
     "branch": lambda run, few: run.branch(fill="mean"),
     "model_": lambda run, few: run.model_,
-    "save_erm": lambda run, few: run.save_erm("nowhere"),
+    "save_erm": lambda run, few: save_erm(run, "nowhere"),
 }
 
 
@@ -349,7 +351,7 @@ def test_numbers_of_other_kinds_are_plain_numbers_in_a_file(few, tmp_path):
     import numpy as np
 
     run = MaskTune(network(), epochs=np.int64(1), lr=np.float32(0.01), milestones=np.array([1]), **QUICK)
-    config = json.loads(run.save_config(tmp_path).read_text())["settings"]
+    config = json.loads(save_config(run, tmp_path).read_text())["settings"]
     assert config["epochs"] == 1 and config["lr"] == pytest.approx(0.01) and config["milestones"] == [1]
 
 

@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import nn
 
+from masktune.abstaining import SelectiveClassifier
 from masktune.data import ArrayDataset
 from masktune.devices import OneProcess, borrowed, find_device, seed_everything
 from masktune.erm import fit, recalibrate_batchnorm
 from masktune.evaluation import evaluate, predict
 from masktune.finetune import MaskTune
 from masktune.models import Classifier, build_model, model_fingerprint
-from masktune.selective import SelectiveClassifier
+from masktune.runs import load_run, save_run
 
 QUICK = dict(device="cpu", progress=False)
 
@@ -56,7 +57,7 @@ def statistics(norm):
 
 
 def test_results_are_handed_over_in_eval_mode(run, few, tmp_path):
-    loaded = MaskTune.load(run.save(tmp_path / "run"), build_model("small-cnn", 2))
+    loaded = load_run(save_run(run, tmp_path / "run"), build_model("small-cnn", 2))
     for found in (run, loaded):
         assert all(in_eval(model) for model in (found.erm_, found.model_, *(r.model for r in found.rounds_)))
     assert in_eval(run.fit_control(few["train"]))
@@ -119,7 +120,7 @@ def test_what_is_frozen_stays_frozen_through_rounds_and_a_folder(few, tmp_path):
     network[4].requires_grad_(False)
     run = MaskTune(network, epochs=1, rounds=1, recalibrate=True, layer="6", **QUICK).fit(few["train"])
     weight, before = network[4].weight, statistics(network[1])
-    loaded = MaskTune.load(run.save(tmp_path / "run"), a_network())
+    loaded = load_run(save_run(run, tmp_path / "run"), a_network())
     loaded.finetune_round(few["train"])
     for model in (run.erm_, run.model_, loaded.model_):
         assert torch.equal(statistics(model.network[1]), before)

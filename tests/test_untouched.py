@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from masktune.abstaining import SelectiveClassifier
 from masktune.counterfactuals import MovedMasks, RandomMask, SwappedDataset
 from masktune.data import ArrayDataset
 from masktune.evaluation import evaluate, predict
@@ -22,8 +23,8 @@ from masktune.layers import find_target_layer, grid_layers, named_layer
 from masktune.masking import MaskBatch, MaskedDataset, Threshold
 from masktune.models import as_classifier, evaluating, model_fingerprint
 from masktune.report import write_report
+from masktune.runs import load_run, save_run
 from masktune.saliency import compute_saliency
-from masktune.selective import SelectiveClassifier
 from masktune.sources import SOURCES
 from masktune.xgradcam import LayerXGradCam
 
@@ -173,7 +174,7 @@ CALLS = {
         model, images, lambda run: (run.evaluate(images), write_report(run, tmp / "report.html", images, images))
     ),
     "run, saved and loaded": lambda model, images, tmp: look_at_run(
-        model, images, lambda run: MaskTune.load(run.save(tmp / "run"), copy.deepcopy(model))
+        model, images, lambda run: load_run(save_run(run, tmp / "run"), copy.deepcopy(model))
     ),
 }
 for source in SOURCES:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from masktune.abstaining import SelectiveClassifier
 from masktune.data import ArrayDataset, ImageDataset
 from masktune.devices import seed_everything
 from masktune.evaluation import evaluate
@@ -20,8 +21,8 @@ from masktune.lab.panels import step_through
 from masktune.lab.scrubber import ThresholdScrubber
 from masktune.masking import hide
 from masktune.models import as_classifier, build_model, model_fingerprint
+from masktune.runs import load_run
 from masktune.saliency import SaliencyMaps, compute_saliency
-from masktune.selective import SelectiveClassifier
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +171,7 @@ def test_a_stopped_launch_is_on_disk_and_ends_like_an_unbroken_one(run, digits, 
     launcher._step = lambda s: step(s) or s.step == 5
     launcher.launch().wait()
     assert load_state(tmp_path / "run" / "round-1" / "stopped.pt")["step"] == 5 and not launcher.resume.disabled
-    later = MaskTune.load(tmp_path / "run", build_model("small-cnn", 2))  # another session, from the folder alone
+    later = load_run(tmp_path / "run", build_model("small-cnn", 2))  # another session, from the folder alone
     resumed = Launcher(later, digits["train"], folder=tmp_path / "run")
     assert not resumed.resume.disabled and "after step 5" in repr(resumed)
     resumed.go_on().wait()
@@ -182,7 +183,7 @@ def test_a_stopped_launch_is_on_disk_and_ends_like_an_unbroken_one(run, digits, 
         not (tmp_path / "run" / "round-1" / "stopped.pt").exists()
         and (tmp_path / "run" / "round-1" / "last.safetensors").exists()
     )
-    again = MaskTune.load(tmp_path / "run", build_model("small-cnn", 2))
+    again = load_run(tmp_path / "run", build_model("small-cnn", 2))
     assert model_fingerprint(again.model_) == whole
     launcher.close()
 

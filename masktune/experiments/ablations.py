@@ -21,10 +21,11 @@ from ..evaluation import Evaluation, align_columns, evaluate
 from .datasets import dataset_options, dataset_splits, load_dataset
 from .recipes import Recipe, get_recipe
 from ..figures import CONTROL_COLOR, MASKTUNE_COLOR, ReportFigure, figure_style
-from ..finetune import CONTROLS, ERM_SETTINGS, MaskTune
+from ..finetune import CONTROLS, MaskTune
 from ..layers import grid_layers
 from ..masking import FILLS, Threshold
 from ..models import Classifier, build_model
+from ..settings import ERM_SETTINGS
 from ..sources import SOURCES
 
 # %% ../../nbs/api/experiments/44_ablations.ipynb #5a7074dc

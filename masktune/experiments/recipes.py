@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Union, get_args, get_origin
 
 from ..errors import look_up
 from .datasets import DATASETS, dataset_options
-from ..finetune import Settings
+from ..settings import Settings
 
 # %% ../../nbs/api/experiments/43_recipes.ipynb #cc23aff2
 class Choice(NamedTuple):

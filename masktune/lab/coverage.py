@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from ..abstaining import SelectiveClassifier
 from ..data import ImageDataset
 from ..figures import CURVE_COLORS, ERM_COLOR, MASKTUNE_COLOR
 from masktune.lab.panels import (
@@ -31,7 +32,7 @@ from masktune.lab.panels import (
     step_through,
 )
 from ..models import evaluating
-from ..selective import RiskCoverage, SelectiveClassifier, coverage_threshold, risk_coverage, selective_table
+from ..selective import RiskCoverage, coverage_threshold, risk_coverage, selective_table
 
 # %% ../../nbs/api/lab/66_coverage.ipynb #c1b9031d
 def draw_curves(

@@ -28,6 +28,7 @@ from .panels import Panel, W, _group_table, _rgb, _Sheet, check_images, encode, 
 from .scrubber import ThresholdScrubber, check_run
 from ..report import group_table
 from ..resume import finetune_round_in_processes
+from ..runs import save_run
 
 # %% ../../nbs/api/lab/65_launcher.ipynb #67715ae7
 def available_devices() -> list[str]:
@@ -235,7 +236,7 @@ class Launcher(Panel):
                 self.run.evaluate(self.tests)
                 self.result.value = self._results()
             if self.folder is not None:
-                self.run.save(self.folder)
+                save_run(self.run, self.folder)
                 for old in Path(self.folder).glob("round-*/stopped.pt"):
                     old.unlink()
             self.bar.value = 1.0
@@ -243,7 +244,7 @@ class Launcher(Panel):
         except TrainingStopped as stopped:
             self.state_ = stopped.state
             if self.folder is not None and "folder" not in self.state_:  # several processes have left theirs already
-                self.run.save(self.folder)
+                save_run(self.run, self.folder)
                 save_state(Path(self.folder) / f"round-{self._round}" / "stopped.pt", self.state_)
             self._say(f"stopped in round {self._round} after step {self.state_['step']}: resume goes on from there")
         except Exception as error:  # whatever it is, it is shown in the panel: nobody reads a thread's traceback
