@@ -51,14 +51,14 @@ def test_what_a_guide_says_runs(path, reader, digits):
 
 
 def test_every_command_in_the_guides_exists():
-    from masktune.cli import COMMANDS, _parser
+    from masktune.cli import COMMANDS, make_parser
 
     for path in [*GUIDES, ROOT / "nbs" / "faq.md", ROOT / "CONTRIBUTING.md"]:
         for command, rest in re.findall(r"masktune (\w+)([^\n`]*)", path.read_text(encoding="utf-8")):
             if command in COMMANDS:
                 known = (
-                    _parser(command).format_help()
-                    + _parser(None, everything=True)._subparsers._group_actions[0].choices[command].format_help()
+                    make_parser(command).format_help()
+                    + make_parser(everything=True)._subparsers._group_actions[0].choices[command].format_help()
                 )
                 for option in re.findall(r"(--[a-z-]+)", rest):
                     assert option in known, f"{path.name}: masktune {command} {option}"

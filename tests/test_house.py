@@ -77,7 +77,6 @@ LONG: dict[str, set[str]] = {
     "experiments.datasets": {"DATASETS"},
     "experiments.recipes": {"_DIGITS"},
     "report": {"_report_figures", "write_report"},
-    "cli": {"_add_composing", "_parser", "_selective", "main"},
     "lab.panels": {"Panel", "_Gallery"},
     "lab.scrubber": {"ThresholdScrubber"},
     "lab.evidence": {"ClassEvidence"},
@@ -112,7 +111,10 @@ def imports(module: str) -> list[tuple[str, str]]:
                 source = ".".join([*module.split(".")[: -node.level], source])
             elif source.split(".")[0] != "masktune":
                 continue
-            found += [(source.removeprefix("masktune."), a.name) for a in node.names]
+            if source.strip(".") in ("", "masktune"):  # from . import room
+                found += [(a.name, "") for a in node.names]
+            else:
+                found += [(source.removeprefix("masktune."), a.name) for a in node.names]
     return [(source, name) for source, name in found if not source.startswith("_")]
 
 
