@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,6 +22,7 @@ from over_seeds import CAPABILITIES, FIXED, ROUNDINGS  # noqa: E402
 QUICK = (("tests/test_command.py", "demo_shows"), ("tests/test_notebooks.py", "runs and 06_more"))
 
 
+@cache  # asking costs a process that loads PyTorch
 def capability(name: str) -> str:
     "What PyTorch says it computes with under a setting"
     asked = "import torch; print(torch.backends.cpu.get_cpu_capability())"

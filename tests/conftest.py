@@ -2,6 +2,7 @@ import json
 import os
 import re
 import tempfile
+from functools import cache
 
 # tests run side by side: a thread each is faster than two that wait for each other
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -21,6 +22,7 @@ TRAINS = re.compile(
 )
 
 
+@cache
 def trains(path):
     "Whether a test file, or the code of a notebook, trains a network"
     text = path.read_text(encoding="utf-8")
@@ -31,12 +33,16 @@ def trains(path):
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    "Mark what trains, so that `make test-rounding` finds it, in files that are yet to be written, too"
+def pytest_collection_modifyitems(config, items):
+    """Mark what trains, so that `make test-rounding` finds it, in files that are yet to be written, too; and what
+    runs in one process (`--dist loadgroup`): the tests of a file, which share what a fixture trained, or a notebook"""
     for item in items:
         notebook = getattr(item, "callspec", None) and item.callspec.params.get("notebook")
-        if trains(notebook) if notebook else trains(item.path):
+        path = notebook or item.path
+        if trains(path):
             item.add_marker("trains")
+        if config.pluginmanager.hasplugin("xdist"):
+            item.add_marker(pytest.mark.xdist_group(path.stem))
 
 
 def split_digits():

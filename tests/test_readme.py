@@ -112,3 +112,10 @@ def test_pictures_and_commands_exist():
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^    make (\w+)", README, re.MULTILINE):
         assert f"\n{target}:" in makefile, target
+
+
+def test_every_module_stands_in_the_table_of_its_floor():
+    "Made from the notebooks: a room that was added, split or renamed is named again by `make readme`"
+    notebooks = [path for path in (ROOT / "nbs" / "api").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts]
+    exported = {re.search(r"default_exp ([\w.]+)", path.read_text(encoding="utf-8"))[1] for path in notebooks}
+    assert set(re.findall(r"^\|[^|]*\| `masktune\.([\w.]+)` \|", README, re.MULTILINE)) == exported
