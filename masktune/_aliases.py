@@ -67,23 +67,35 @@ MOVED: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "datasets": {
         "experiments.datasets": (
-            "BIASED_SPLITS",
             "DATASETS",
             "DatasetInfo",
+            "dataset_facts",
+            "dataset_options",
+            "dataset_splits",
+            "load_dataset",
+        ),
+        "experiments.digits": (
+            "BIASED_SPLITS",
             "SHORTCUTS",
             "assign_shortcut",
             "biased_digits",
             "biased_mnist",
-            "dataset_facts",
-            "dataset_options",
-            "dataset_splits",
             "digit_scene_parts",
             "digit_scenes",
-            "load_dataset",
             "plant_shortcut",
         ),
     },
     "erm": {
+        "batchnorm": (
+            "recalibrate_batchnorm",
+            "still_modules",
+        ),
+        "divergence": ("TrainingDiverged",),
+        "optimizers": (
+            "check_number",
+            "make_optimizer",
+            "make_schedule",
+        ),
         "devices": (
             "OneProcess",
             "batches",
@@ -105,6 +117,21 @@ MOVED: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "files": {
         "devices": ("is_main_process",),
+    },
+    "finetune": {
+        "rounds": (
+            "Round",
+            "RoundChoice",
+            "choose_by_outcomes",
+        ),
+        "runs": ("versions",),
+        "settings": (
+            "ERM_SETTINGS",
+            "MAP_SETTINGS",
+            "NotStored",
+            "SHARED_SETTINGS",
+            "Settings",
+        ),
     },
     "launcher": {
         "lab.launcher": (
@@ -164,11 +191,13 @@ MOVED: dict[str, dict[str, tuple[str, ...]]] = {
             "BACKGROUND_VARIANTS",
             "TREES",
             "background_variants",
-            "cats_vs_dogs",
-            "cifar10",
             "open_background_challenge",
             "open_celeba",
             "open_waterbirds",
+        ),
+        "experiments.small_images": (
+            "cats_vs_dogs",
+            "cifar10",
             "svhn",
         ),
     },
@@ -212,6 +241,12 @@ MOVED: dict[str, dict[str, tuple[str, ...]]] = {
             "clear_run",
         ),
     },
+    "selective": {
+        "abstaining": (
+            "Decision",
+            "SelectiveClassifier",
+        ),
+    },
     "widgets": {
         "lab.compare": ("CompareExplorer",),
         "lab.evidence": (
@@ -234,6 +269,17 @@ MOVED: dict[str, dict[str, tuple[str, ...]]] = {
 FORMER = frozenset(
     {"ablations", "coverage", "datasets", "launcher", "panels", "processes", "published", "recipes", "widgets"}
 )
+RENAMED = {"versions": "package_versions"}  # what also has another name in its new place
+# Methods of `MaskTune` in 0.1, and the functions that do their work now.
+FORMER_METHODS = {
+    "load": ("runs", "load_run"),
+    "report": ("report", "write_report"),
+    "save": ("runs", "save_run"),
+    "save_config": ("runs", "save_config"),
+    "save_erm": ("runs", "save_erm"),
+    "save_metrics": ("runs", "save_metrics"),
+    "save_round": ("runs", "save_round"),
+}
 _HOMES = {(old, name): room for old, homes in MOVED.items() for room, names in homes.items() for name in names}
 
 
@@ -245,14 +291,36 @@ class _Answering(ModuleType):
         room = _HOMES.get((old.removeprefix("masktune."), name))
         if room is None:
             return super().__getattribute__(name)
-        words = f"{old}.{name} has moved: import it from masktune.{room}; the old place goes with 1.0"
+        now = RENAMED.get(name, name)
+        what = "it" if now == name else f"{now}, its new name,"
+        words = f"{old}.{name} has moved: import {what} from masktune.{room}; the old place goes with 1.0"
         warnings.warn(words, DeprecationWarning, stacklevel=2)
-        return getattr(import_module(f"masktune.{room}"), name)
+        return getattr(import_module(f"masktune.{room}"), now)
 
 
 def answer(module: str) -> None:
     "Let a module answer for what has moved from it"
     sys.modules[module].__class__ = _Answering
+
+
+def _former_method(owner: str, name: str, room: str, function: str) -> Any:
+    "A method that warns, and calls the function that does its work now"
+
+    def method(*args: Any, **options: Any) -> Any:
+        words = f"{owner}.{name} goes with 1.0: call masktune.{room}.{function}"
+        warnings.warn(words, DeprecationWarning, stacklevel=2)
+        return getattr(import_module(f"masktune.{room}"), function)(*args, **options)
+
+    method.__name__, method.__qualname__ = name, f"{owner}.{name}"
+    method.__doc__ = f"Call `masktune.{room}.{function}` instead: this goes with 1.0"
+    return method
+
+
+def lend_former_methods(owner: type) -> None:
+    "Give `MaskTune` the methods that it had, of functions in rooms above it"
+    for name, (room, function) in FORMER_METHODS.items():
+        method = _former_method(owner.__name__, name, room, function)
+        setattr(owner, name, staticmethod(method) if name == "load" else method)
 
 
 class _Former(MetaPathFinder, Loader):

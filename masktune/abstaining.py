@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .data import ImageDataset, look_up
+from .data import ImageDataset
+from .errors import look_up
 from .evaluation import predict
 from .files import atomic_path, load_weights, read_json, save_weights, weights_classes, write_json
 from .models import Classifier, evaluating

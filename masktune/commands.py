@@ -55,7 +55,7 @@ def datasets(
     "List the data sets, or compose one whose shortcut is known"
     import textwrap
 
-    from masktune.data import look_up
+    from masktune.errors import look_up
     from masktune.experiments.datasets import DATASETS, dataset_facts
 
     if name == "compose":
@@ -101,8 +101,7 @@ def compose(
     "Compose a set of images whose shortcut is known"
     import inspect
 
-    from masktune.experiments.scenes import compose_scenes
-    from masktune.experiments.waterbirds import compose_waterbirds
+    from masktune.experiments.scenes import compose_scenes, compose_waterbirds
 
     if made is None:
         raise ValueError("masktune datasets compose NEW: name the set to make (waterbirds, or a name of your own)")
@@ -177,7 +176,7 @@ def ablate(
     jobs: int = 1,  # processes
 ) -> None:
     "Vary one choice over seeds: one table, one plot a test set"
-    from masktune.data import look_up
+    from masktune.errors import look_up
     from masktune.experiments.ablations import AXES, run_ablation
 
     look_up("ablation", axis, AXES)
@@ -237,6 +236,9 @@ def _demo(out: str, seed: int, ours: bool, started: float) -> None:
     "The steps of the demo, each told with the seconds since its start"
     import time
 
+    from masktune.report import write_report
+    from masktune.runs import save_metrics
+
     def say(text: str) -> None:
         print(f"{time.perf_counter() - started:5.1f} s  {text}", flush=True)
 
@@ -253,9 +255,9 @@ def _demo(out: str, seed: int, ours: bool, started: float) -> None:
     say(f"finetuned one epoch on masked images, rule {run.rule}")
     tests = measured_on(run, splits)
     run.evaluate(tests, others={"random_mask": run.fit_control(train)})
-    run.save_metrics(out)
+    save_metrics(run, out)
     say("measured, with random masks as a control")
-    page = run.report(f"{out}/report.html", train, tests)
+    page = write_report(run, f"{out}/report.html", train, tests)
     say(f"report written\n\n{both_tables(run, tests)}\n")
     _demo_ending(run, seed, recipe.published, page, out)
 

@@ -26,8 +26,26 @@ from .saliency import SaliencyMaps
 from .sources import Explain, make_source
 from .xgradcam import LayerXGradCam
 
+# %% ../nbs/api/25_counterfactuals.ipynb #c0fa0001
+def _lenders_by_class(
+    dataset: ImageDataset,  # images that evidence is taken from
+) -> dict[int, Tensor]:  # by class: the positions of its images
+    "Sort images by class; raises `ValueError` where there is no other class to take evidence from"
+    members = {int(label): (dataset.labels == label).nonzero().flatten() for label in dataset.labels.unique()}
+    if len(members) < 2:
+        raise ValueError(f"{dataset} has one class only: there is no other to take evidence from")
+    return members
+
+# %% ../nbs/api/25_counterfactuals.ipynb #c0fa0002
+class _Exchanged(MaskedDataset):
+    "A masked data set whose images carry evidence of others, so that groups no longer describe them"
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.groups, self.group_names = torch.full_like(self.labels, -1), []
+
 # %% ../nbs/api/25_counterfactuals.ipynb #15c9547e
-class SwappedDataset(MaskedDataset):
+class SwappedDataset(_Exchanged):
     """A data set in which each image's own evidence is hidden and that of an image of another class, drawn by
     `seed`, is pasted in"""
 
@@ -40,14 +58,10 @@ class SwappedDataset(MaskedDataset):
         seed: int = 0,  # which image lends its evidence to which; of the noise too
     ):
         super().__init__(dataset, maps, rule, fill, seed)
-        # a group no longer describes these images
-        self.groups, self.group_names = torch.full_like(self.labels, -1), []
-        if len(self.labels.unique()) < 2:
-            raise ValueError(f"{dataset} has one class only: there is no other to swap evidence with")
         generator = torch.Generator().manual_seed(seed)
         self.partners = torch.empty(len(dataset), dtype=torch.int64)
-        for label in self.labels.unique():
-            mine, others = (self.labels == label).nonzero().flatten(), (self.labels != label).nonzero().flatten()
+        for label, mine in _lenders_by_class(self).items():
+            others = (self.labels != label).nonzero().flatten()
             self.partners[mine] = others[torch.randint(len(others), (len(mine),), generator=generator)]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Sample]:
@@ -237,8 +251,30 @@ def _check_shares(share: float | None, paste: float) -> None:
         if value is not None and not 0 <= value <= 1:
             raise ValueError(f"{name} must be a share in 0..1, got {value}")
 
+# %% ../nbs/api/25_counterfactuals.ipynb #c0fa0003
+def _draw(data: "TransplantedDataset", index: int) -> tuple[bool, int]:
+    "Whether an image's own evidence is hidden, and whose is pasted into it (-1: nobody's)"
+    code = (data.seed * 1_000_003 + torch.initial_seed()) * 1_000_003 + index
+    generator = torch.Generator().manual_seed(code % 2**63)
+    hidden, pasted = (torch.rand(2, generator=generator) < torch.tensor([data.share, data.paste])).tolist()
+    return hidden, draw_donor(int(data.labels[index]), data.members, generator) if pasted else -1
+
+# %% ../nbs/api/25_counterfactuals.ipynb #c0fa0004
+def _lent(
+    lenders: MaskedDataset,
+    donors: Tensor,  # (B,) positions in `lenders`, -1 for nobody
+    images: Tensor,  # (B, 3, H, W) uint8
+) -> tuple[Tensor, Tensor]:  # images (B, 3, H, W) to take evidence from, and masks (B, H, W) of what is taken
+    "Look up the donors' images and evidence; nothing where there is no donor"
+    size, given = tuple(images.shape[-2:]), donors >= 0
+    if not given.any():
+        return images, torch.zeros(len(images), *size, dtype=torch.bool)
+    pairs = zip(images, donors.tolist(), strict=True)
+    lent = torch.stack([image if d < 0 else lenders.dataset[d].image for image, d in pairs])
+    return lent, lenders.masks(donors.clamp(min=0).tolist(), size) & given[:, None, None]
+
 # %% ../nbs/api/25_counterfactuals.ipynb #59691622
-class TransplantedDataset(MaskedDataset):
+class TransplantedDataset(_Exchanged):
     """A data set in which evidence is hidden, and pasted between classes, so that no class owns it.
 
     Labels stay; groups no longer describe the images and are dropped. Raises `ValueError` for one class alone and for
@@ -259,35 +295,19 @@ class TransplantedDataset(MaskedDataset):
         super().__init__(dataset, maps, rule, fill)
         _check_shares(share, paste)
         look_up("edges", edges, EDGES)
-        self.groups, self.group_names = torch.full_like(self.labels, -1), []
         self.lenders = MaskedDataset(dataset, maps, rule, fill) if lenders is None else lenders
-        labels = self.lenders.labels
-        self.members = {int(label): (labels == label).nonzero().flatten() for label in labels.unique()}
-        if len(self.members) < 2:
-            raise ValueError(f"{self.lenders} has one class only: there is no other to take evidence from")
+        self.members = _lenders_by_class(self.lenders)
         self.share = balanced_share(len(self.members), paste) if share is None else share
         self.paste, self.edges, self.seed = paste, edges, seed
-
-    def _draw(self, index: int) -> tuple[bool, int]:
-        "Whether an image's own evidence is hidden, and whose is pasted into it (-1: nobody's)"
-        code = (self.seed * 1_000_003 + torch.initial_seed()) * 1_000_003 + index
-        generator = torch.Generator().manual_seed(code % 2**63)
-        hidden, pasted = (torch.rand(2, generator=generator) < torch.tensor([self.share, self.paste])).tolist()
-        return hidden, draw_donor(int(self.labels[index]), self.members, generator) if pasted else -1
 
     def __getitems__(self, indices: Sequence[int]) -> list[Sample]:
         samples = [self.dataset[i] for i in indices]
         images = torch.stack([sample.image for sample in samples])
         size = tuple(images.shape[-2:])
-        draws = [self._draw(sample.index) for sample in samples]
+        draws = [_draw(self, sample.index) for sample in samples]
         hidden, donors = torch.tensor([h for h, _ in draws]), torch.tensor([d for _, d in draws])
         own = self.masks([sample.index for sample in samples], size) & hidden[:, None, None]
-        lent, taken = images, torch.zeros_like(own)
-        if (donors >= 0).any():
-            pairs = zip(images, donors.tolist(), strict=True)
-            lent = torch.stack([image if d < 0 else self.lenders.dataset[d].image for image, d in pairs])
-            taken = self.lenders.masks(donors.clamp(min=0).tolist(), size) & (donors >= 0)[:, None, None]
-        changed = transplant(images, own, lent, taken, self.fill, self.edges)
+        changed = transplant(images, own, *_lent(self.lenders, donors, images), self.fill, self.edges)
         return [sample._replace(image=image, group=-1) for sample, image in zip(samples, changed, strict=True)]
 
     def _pixel_digest(self, sha):
@@ -297,17 +317,8 @@ class TransplantedDataset(MaskedDataset):
     def subset(self, index: Sequence[int] | Tensor) -> "TransplantedDataset":
         "Only the samples at `index`, renumbered from 0; evidence is still taken from all"
         part = self.dataset.subset(index)
-        return TransplantedDataset(
-            part,
-            self.maps.subset(index, part),
-            self.rule,
-            self.fill,
-            self.share,
-            self.paste,
-            self.edges,
-            self.seed,
-            self.lenders,
-        )
+        how = (self.rule, self.fill, self.share, self.paste, self.edges, self.seed, self.lenders)
+        return TransplantedDataset(part, self.maps.subset(index, part), *how)
 
 # %% ../nbs/api/25_counterfactuals.ipynb #a2577ab1
 def explain_with_scores(

@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .data import ImageDataset, look_up
+from .data import ImageDataset
 from .devices import batches, borrowed, find_process, progress_bar
+from .errors import look_up
 from .models import as_classifier
 
 # %% ../nbs/api/10_evaluation.ipynb #dcba7f0b

@@ -149,33 +149,34 @@ class _Probe:
             progress=False,
         )
 
-    def measure(self, maps: SaliencyMaps, rule: Threshold, fill: str, seed: int, alone: bool) -> Faithfulness:
-        "One candidate; two passes, and two more for the evidence alone"
-        mask = rule(maps.maps.float(), self.size)
-        away = moved_away(mask, seed)
-        p_hidden, flipped = self.answers(mask, fill)
-        p_away, flipped_away = self.answers(away, fill)
-        kept = None
-        if alone:
-            kept = bootstrap_interval(self.answers(~mask, fill)[0] - self.answers(~away, fill)[0], seed)
-        effects, areas = p_away - p_hidden, mask.float().mean((1, 2))
-        return Faithfulness(
-            maps.layer,
-            maps.source,
-            str(rule),
-            fill,
-            len(mask),
-            float(areas.mean()),
-            float(self.plain.mean()),
-            bootstrap_interval(self.plain - p_hidden, seed),
-            bootstrap_interval(self.plain - p_away, seed),
-            bootstrap_interval(effects, seed),
-            float(flipped.float().mean()),
-            float(flipped_away.float().mean()),
-            kept,
-            effects,
-            areas,
-        )
+# %% ../nbs/api/26_faithfulness.ipynb #fa170001
+def _measure(probe: _Probe, maps: SaliencyMaps, rule: Threshold, fill: str, seed: int, alone: bool) -> Faithfulness:
+    "Measure one candidate: two passes, and two more for the evidence alone"
+    mask = rule(maps.maps.float(), probe.size)
+    away = moved_away(mask, seed)
+    p_hidden, flipped = probe.answers(mask, fill)
+    p_away, flipped_away = probe.answers(away, fill)
+    kept = None
+    if alone:
+        kept = bootstrap_interval(probe.answers(~mask, fill)[0] - probe.answers(~away, fill)[0], seed)
+    effects, areas = p_away - p_hidden, mask.float().mean((1, 2))
+    return Faithfulness(
+        maps.layer,
+        maps.source,
+        str(rule),
+        fill,
+        len(mask),
+        float(areas.mean()),
+        float(probe.plain.mean()),
+        bootstrap_interval(probe.plain - p_hidden, seed),
+        bootstrap_interval(probe.plain - p_away, seed),
+        bootstrap_interval(effects, seed),
+        float(flipped.float().mean()),
+        float(flipped_away.float().mean()),
+        kept,
+        effects,
+        areas,
+    )
 
 # %% ../nbs/api/26_faithfulness.ipynb #f78ed04c
 def some_images(
@@ -215,7 +216,7 @@ def faithfulness(
     with evaluating(model), torch.random.fork_rng(devices=[]):  # starting a loader draws a number
         probe = _Probe(model, part, batch_size)
         found = named_layer(model, layer, probe.images[:1].to(model.mean.device))
-        return probe.measure(probe.maps(found, source), rule, fill, seed, alone)
+        return _measure(probe, probe.maps(found, source), rule, fill, seed, alone)
 
 # %% ../nbs/api/26_faithfulness.ipynb #bcb5e98b
 def evidence_score(
@@ -349,5 +350,5 @@ def _measure_all(
         key = (layer, str(source))
         if key not in maps:
             maps[key] = probe.maps(layer, source)
-        measured.append(probe.measure(maps[key], rule, fill, seed, False))
+        measured.append(_measure(probe, maps[key], rule, fill, seed, False))
     return measured

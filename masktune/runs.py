@@ -18,8 +18,9 @@ from typing import Any
 
 from torch import nn
 
-from .data import ImageDataset, look_up
+from .data import ImageDataset
 from .devices import find_process, is_main_process, seed_everything
+from .errors import look_up
 from .experiments.datasets import dataset_splits, load_dataset
 from .experiments.recipes import Recipe
 from .files import load_state, load_weights, read_json, save_state, save_weights, weights_classes, write_json

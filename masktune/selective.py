@@ -5,25 +5,19 @@
 # %% auto #0
 __all__ = ['SCORES', 'selective_score', 'RiskCoverage', 'risk_coverage', 'aurc', 'excess_aurc', 'error_auroc',
            'coverage_threshold', 'risk_bound', 'risk_threshold', 'SelectiveRow', 'selective_table', 'CoverageRow',
-           'coverage_table', 'Decision', 'SelectiveClassifier']
+           'coverage_table']
 
 # %% ../nbs/api/35_selective.ipynb #f14777af
-import copy
 import math
-import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .data import ImageDataset
 from .errors import look_up
-from .evaluation import predict
-from .files import atomic_path, load_weights, read_json, save_weights, weights_classes, write_json
-from .models import Classifier, evaluating
 
 # %% ../nbs/api/35_selective.ipynb #77beb138
 def _top(probabilities: Tensor) -> tuple[Tensor, Tensor]:
@@ -183,9 +177,11 @@ def risk_bound(
     confidence: float,  # of the bound
 ) -> float:  # at most this, with that confidence
     "Bound a risk from above by the exact binomial bound (Clopper & Pearson, 1934)"
-    from scipy.stats import beta
+    from scipy.stats import binomtest  # takes a second to import: only where a bound is asked for
 
-    return 1.0 if wrong >= count else float(beta.ppf(confidence, wrong + 1, count - wrong))
+    if count == 0:
+        return 1.0  # nothing seen, nothing known
+    return float(binomtest(wrong, count, alternative="less").proportion_ci(confidence, "exact").high)
 
 # %% ../nbs/api/35_selective.ipynb #08122208
 def risk_threshold(
@@ -285,176 +281,7 @@ def coverage_table(
         )
     return rows
 
-# %% ../nbs/api/35_selective.ipynb #be42d01d
-class Decision(NamedTuple):
-    "What a selective classifier says of a batch"
+# %% ../nbs/api/35_selective.ipynb #5e1e0003
+from ._aliases import answer
 
-    label: Tensor  # (B,) int64
-    score: Tensor  # (B,) float
-    accepted: Tensor  # (B,) bool: whether the label is to be trusted
-
-# %% ../nbs/api/35_selective.ipynb #39b74202
-class _AsTuple(nn.Module):
-    "The same with a plain tuple for a `Decision`, which an exported program cannot name"
-
-    def __init__(self, selective: nn.Module):
-        super().__init__()
-        self.selective = selective
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return tuple(self.selective(images))
-
-# %% ../nbs/api/35_selective.ipynb #2c000001
-def _on(tensor: Tensor, device: torch.device) -> Tensor:
-    "Move a tensor where it is elsewhere: an exported program then holds no step that does nothing"
-    return tensor if tensor.device == device else tensor.to(device)
-
-# %% ../nbs/api/35_selective.ipynb #9bb9ec82
-class SelectiveClassifier(nn.Module):
-    """One model or several that answer together or abstain (MaskTune, section 4.3).
-
-    Models are copied as they are now: training yours on would leave the threshold without a meaning. The copies are
-    in eval mode and may lie on several devices. `calibrate` chooses the threshold; `forward` and `predict` give a
-    `Decision`, where the images are."""
-
-    threshold: Tensor
-
-    def __init__(
-        self,
-        models: Sequence[Classifier],  # with their input step: `run.erm_`, `run.model_`, a round's ...
-        score: str = "product",  # one of `SCORES`
-    ):
-        super().__init__()
-        look_up("score", score, SCORES)
-        if not len(models):
-            raise ValueError("models must name at least one classifier")
-        for model in models:
-            if not isinstance(model, Classifier):
-                raise ValueError(f"models must be Classifiers (as_classifier makes one), got {type(model).__name__}")
-        self.models, self.score = nn.ModuleList(copy.deepcopy(model) for model in models), score
-        # single precision, as scores are: some devices have no double
-        self.register_buffer("threshold", torch.tensor(-math.inf))
-        self.calibration_: dict[str, Any] = {}
-        self.classes_: list[str] = []  # the names of the answers, in order; empty before it was calibrated
-        self.eval()
-
-    def scores(
-        self,
-        dataset: ImageDataset,  # N images
-        **options: Any,  # see `masktune.evaluation.predict`
-    ) -> tuple[Tensor, Tensor]:  # (N,) answers, (N,) scores
-        "Answer every image of a data set and say how sure; raises `ValueError` for one with other classes"
-        if self.classes_ and list(dataset.classes) != self.classes_:
-            raise ValueError(
-                f"{dataset} has classes {list(dataset.classes)}, this classifier was calibrated for {self.classes_}: "
-                f"open the data with classes={self.classes_}"
-            )
-        return selective_score(
-            torch.stack([predict(model, dataset, **options).softmax(-1) for model in self.models]), self.score
-        )
-
-    def calibrate(
-        self,
-        val: ImageDataset,  # images that were not trained on; groups are never read
-        coverage: float | None = None,  # answer this share of them
-        max_risk: float | None = None,  # or: be wrong on at most this share of the answers ...
-        confidence: float = 0.95,  # ... with this probability
-        **options: Any,  # see `masktune.evaluation.predict`
-    ) -> "SelectiveClassifier":
-        """Choose the threshold on validation images, for a coverage or a guaranteed risk; raises `ValueError` when
-        it cannot be had"""
-        if (coverage is None) == (max_risk is None):
-            raise ValueError("give coverage or max_risk, one of them")
-        self.classes_ = []
-        answer, score = self.scores(val, **options)
-        correct = answer == val.labels
-        bound: float | None = None
-        if max_risk is not None:
-            threshold, bound = risk_threshold(score, correct, max_risk, confidence)
-        elif coverage is not None:
-            threshold = coverage_threshold(score, coverage)
-        accepted = score >= threshold
-        self.threshold.fill_(threshold)
-        self.classes_ = list(val.classes)
-        self.calibration_ = {
-            "coverage": coverage,
-            "max_risk": max_risk,
-            "confidence": confidence if bound is not None else None,
-            "bound": bound,
-            "images": len(val),
-            "val_coverage": float(accepted.double().mean()),
-            "val_risk": float((~correct[accepted]).double().mean()),
-        }
-        return self
-
-    def forward(self, images: Tensor) -> Decision:  # (B, 3, H, W) uint8, or float in 0..1
-        answers = [model(_on(images, model.mean.device)).float().softmax(-1) for model in self.models]
-        label, score = selective_score(torch.stack([_on(answer, images.device) for answer in answers]), self.score)
-        return Decision(label, score, score >= _on(self.threshold, images.device))
-
-    @torch.no_grad()
-    def predict(
-        self,
-        images: Tensor,  # (B, 3, H, W) uint8, or float in 0..1
-    ) -> Decision:
-        "Answer a batch, in eval mode, on whatever device it is"
-        with evaluating(self):
-            return self(images)
-
-    def save(
-        self,
-        folder: str | os.PathLike,  # weights of every model, score and threshold
-    ) -> Path:
-        "Write the classifier, atomically"
-        folder = Path(folder)
-        members: list[Any] = list(self.models)
-        for number, model in enumerate(members):
-            save_weights(folder / f"model-{number}.safetensors", model, self.classes_ or None)
-        threshold = float(self.threshold)
-        write_json(
-            folder / "selective.json",
-            {
-                "score": self.score,
-                "models": len(self.models),
-                "threshold": None if threshold == -math.inf else threshold,
-                "calibration": self.calibration_,
-                "normalisation": [
-                    {"mean": m.mean.flatten().tolist(), "std": m.std.flatten().tolist()} for m in members
-                ],
-            },
-        )
-        return folder
-
-    @classmethod
-    def load(
-        cls,
-        folder: str | os.PathLike,  # written by `save`
-        network: Callable[[], nn.Module],  # builds one network of the same architecture
-    ) -> "SelectiveClassifier":
-        "Read a classifier back; raises `ValueError` for what is missing, broken or does not fit"
-        folder = Path(folder)
-        about = read_json(folder / "selective.json")
-        models = [
-            load_weights(
-                folder / f"model-{number}.safetensors", Classifier(network(), **about["normalisation"][number])
-            )
-            for number in range(about["models"])
-        ]
-        found = cls(models, about["score"])
-        found.threshold.fill_(-math.inf if about["threshold"] is None else about["threshold"])
-        found.calibration_ = about["calibration"]
-        found.classes_ = weights_classes(folder / "model-0.safetensors") or []
-        return found
-
-    def export(
-        self,
-        path: str | os.PathLike,  # ends in .pt2
-        example: Tensor,  # (B, 3, H, W) uint8, B at least 2: the batch size stays free
-    ) -> Path:
-        "Write models, score and threshold as one program of `torch.export`, which runs without this package"
-        free = ({0: torch.export.Dim("batch", min=1)},)
-        with evaluating(self):
-            program = torch.export.export(_AsTuple(self).eval(), (example,), dynamic_shapes=free)
-        with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            torch.export.save(program, file)
-        return Path(path)
+answer(__name__)  # for what has moved from here

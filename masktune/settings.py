@@ -13,9 +13,10 @@ from typing import Any
 
 from torch import Tensor
 
-from .data import AUGMENTATIONS, look_up
 from .devices import parse_device
 from .erm import check_number
+from .errors import look_up
+from .images import AUGMENTATIONS
 from .masking import FILLS, Threshold
 from .sources import SOURCES
 

@@ -120,7 +120,7 @@ def _recipe_for(
     data: str, option: Sequence[str], model: str | None, pretrained: bool | None, weights: str | None, settings: dict
 ) -> "Recipe":
     "The recipe of a data set, changed by what was given"
-    from masktune.data import look_up
+    from masktune.errors import look_up
     from masktune.experiments.datasets import DATASETS
     from masktune.experiments.recipes import get_recipe
 
@@ -259,21 +259,24 @@ def evaluate(
     **changes: Any,  # fields of `Settings` that only say how to compute
 ) -> None:
     "Measure both models: average, per group, worst group"
-    from masktune.runs import open_run
+    from masktune.runs import open_run, save_metrics
 
     opened, splits = open_run(run, **changes)
     tests = measured_on(opened, splits)
     opened.evaluate(tests)
-    opened.save_metrics(run)
+    save_metrics(opened, run)
     print(both_tables(opened, tests) + f"\n\n{run}/metrics.json. Next: masktune report {run}")
 
 # %% ../nbs/api/54_steps.ipynb #f81904f5
 def measure_and_report(opened: "MaskTune", splits: Mapping[str, Any], folder: str) -> tuple[Any, dict[str, Any]]:
     "Measure a run and write its report: the page, and what was measured on"
+    from masktune.report import write_report
+    from masktune.runs import save_metrics
+
     tests = measured_on(opened, splits)
     opened.evaluate(tests)
-    opened.save_metrics(folder)
-    return opened.report(Path(folder) / "report.html", splits["train"], tests), tests
+    save_metrics(opened, folder)
+    return write_report(opened, Path(folder) / "report.html", splits["train"], tests), tests
 
 # %% ../nbs/api/54_steps.ipynb #f81904f6
 def report(
