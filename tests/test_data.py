@@ -2,6 +2,7 @@
 wrong with them."""
 
 import os
+import pickle
 import warnings
 
 import numpy as np
@@ -448,8 +449,6 @@ def test_groups_below_unknown_are_refused():
 
 
 def test_a_part_knows_where_it_was_taken_from(pictures, tmp_path, monkeypatch):
-    import pickle
-
     monkeypatch.setenv("MASKTUNE_CACHE", str(tmp_path / "cache"))
     array = ArrayDataset(
         torch.arange(6, dtype=torch.uint8)[:, None, None, None].expand(6, 3, 8, 8).contiguous(), [0, 1] * 3, ["a", "b"]
@@ -516,6 +515,41 @@ def test_files_of_others_go_only_when_idle_and_old_and_over_the_largest_limit(pi
     aged(path)
     assert masktune.cache._make_room(cache, int(2.5e9 * GIGABYTES), GIGABYTES) and not path.exists()
     assert cached(mine, limit=1.5 * GIGABYTES) is not mine
+
+
+def test_a_kept_data_set_is_the_one_it_keeps(pictures, cache):
+    plain = files(pictures)
+    kept = cached(plain)
+    assert cached(kept) is kept and str(kept) == str(plain) and kept.fingerprint == plain.fingerprint
+    assert all(torch.equal(sample.image, plain[sample.index].image) for sample in kept)
+    part = kept.subset([5, 3])
+    assert torch.equal(part[1].image, plain[3].image) and [sample.index for sample in part] == [0, 1]
+    assert part.images.filled() == 6 and part.origin(plain.fingerprint).tolist() == [5, 3]
+    assert torch.equal(pickle.loads(pickle.dumps(kept))[3].image, plain[3].image)  # as worker processes get it
+
+
+def test_a_hash_folder_and_a_cache_lie_where_the_user_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("MASKTUNE_CACHE", str(tmp_path / "here"))
+    assert masktune.images.cache_folder() == tmp_path / "here"
+    monkeypatch.delenv("MASKTUNE_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert masktune.images.cache_folder() == tmp_path / "masktune"
+
+
+def test_images_in_memory_are_bytes_of_three_channels():
+    for images in (torch.zeros(2, 3, 8, 8), torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.zeros(3, 8, 8).byte()):
+        with pytest.raises(ValueError, match=r"\(N, 3, H, W\) uint8"):
+            ArrayDataset(images, [0, 1], ["a", "b"])
+    for name in masktune.images.AUGMENTATIONS[1:]:
+        changed = make_augmentation(name, (8, 8))(torch.zeros(3, 8, 8, dtype=torch.uint8))
+        assert changed.shape == (3, 8, 8) and changed.dtype == torch.uint8, name
+
+
+def test_a_transparent_image_of_one_channel_is_told(tmp_path):
+    Image.new("LA", (20, 20), (90, 0)).save(tmp_path / "clear.png")
+    Image.new("LA", (20, 20), (90, 255)).save(tmp_path / "opaque.png")
+    assert [finding.refuses for finding in check_images([tmp_path / "clear.png"])] == [False]
+    assert check_images([tmp_path / "opaque.png"]) == []
 
 
 # Folders as people have them

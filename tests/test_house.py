@@ -67,7 +67,6 @@ PRIVATE: dict[str, set[str]] = {
     },
 }
 LONG: dict[str, set[str]] = {
-    "data": {"AnyDataset"},
     "evaluation": {"Evaluation"},
     "erm": {"_Training"},
     "xgradcam": {"LayerXGradCam"},
