@@ -62,6 +62,16 @@ MOVED: dict[str, dict[str, tuple[str, ...]]] = {
         ),
     },
     "erm": {
+        "batchnorm": (
+            "recalibrate_batchnorm",
+            "still_modules",
+        ),
+        "divergence": ("TrainingDiverged",),
+        "optimizers": (
+            "check_number",
+            "make_optimizer",
+            "make_schedule",
+        ),
         "devices": (
             "OneProcess",
             "batches",

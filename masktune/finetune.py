@@ -23,11 +23,12 @@ from .cache import cached
 from .counterfactuals import MovedMasks, RandomMask, SwappedDataset
 from .data import AUGMENTATIONS, ImageDataset, look_up, make_augmentation
 from .devices import parse_device
-from .erm import FitResult, check_number, fit
+from .erm import FitResult, fit
 from .evaluation import Evaluation, evaluate
 from .files import load_state, load_weights, read_json, save_state, save_weights, weights_classes, write_json
 from .masking import FILLS, MaskBatch, MaskedDataset, Threshold
 from .models import Classifier, as_classifier
+from .optimizers import check_number
 from .saliency import SaliencyMaps, compute_saliency
 from .sources import SOURCES
 

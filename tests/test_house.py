@@ -72,8 +72,6 @@ PRIVATE: dict[str, set[str]] = {
 }
 LONG: dict[str, set[str]] = {
     "data": {"AnyDataset"},
-    "evaluation": {"Evaluation"},
-    "erm": {"_Training"},
     "xgradcam": {"LayerXGradCam"},
     "saliency": {"SaliencyMaps", "_Store"},
     "masking": {"Threshold"},
