@@ -21,8 +21,7 @@ PRIVATE: dict[str, set[str]] = {
     "cache": {"_part", "_positions"},
     "layers": {"_log"},
     "devices": {"_buffers"},
-    "saliency": {"_source"},
-    "masking": {"_source"},
+    "masking": {"_part", "_positions"},
     "lab.scrubber": {
         "_Gallery",
         "_Sheet",
@@ -72,9 +71,6 @@ PRIVATE: dict[str, set[str]] = {
 }
 LONG: dict[str, set[str]] = {
     "data": {"AnyDataset"},
-    "xgradcam": {"LayerXGradCam"},
-    "saliency": {"SaliencyMaps", "_Store"},
-    "masking": {"Threshold"},
     "counterfactuals": {"TransplantedDataset"},
     "faithfulness": {"_Probe"},
     "finetune": {"MaskTune", "Settings"},
