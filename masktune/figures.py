@@ -279,7 +279,7 @@ def shorten(text: str, longest: int) -> str:
 def plot_examples(
     dataset: ImageDataset,  # the images
     maps: SaliencyMaps,  # theirs
-    rule: Threshold = Threshold("mean_std", 2.0),  # from map to mask
+    rule: Threshold | str = Threshold("mean_std", 2.0),  # from map to mask
     fill: str = "zero",  # what hidden pixels become
     index: Sequence[int] | None = None,  # which images; None picks some of each class at random
 ) -> ReportFigure:
@@ -290,7 +290,7 @@ def plot_examples(
     images = torch.stack([s.image for s in samples])
     size = tuple(images.shape[-2:])
     found = maps[torch.as_tensor(index)]
-    mask = rule(found, size)
+    mask = Threshold.parse(rule)(found, size)
     faint = 0.25 + 0.5 * images.float().mean(1) / 255
     veil = torch.stack([faint] * 3, -1)
     veil[mask] = 0.35 * veil[mask] + 0.65 * torch.tensor(matplotlib.colors.to_rgb(MASK_COLOR))

@@ -6,9 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from masktune.counterfactuals import MovedMasks, SwappedDataset, random_square_mask
+from masktune.counterfactuals import MovedMasks, SwappedDataset, TransplantBatch, random_square_mask
 from masktune.data import ArrayDataset, ImageDataset
 from masktune.erm import fit
+from masktune.faithfulness import faithfulness
+from masktune.figures import plot_examples
 from masktune.layers import find_target_layer
 from masktune.masking import (
     FILLS,
@@ -300,3 +302,48 @@ def test_a_layer_found_in_the_bare_network_serves_the_classifier_around_it():
     expected = MaskBatch(Classifier(network))(images)
     for layer in (found, found.spelled, found.module):
         assert torch.equal(MaskBatch(Classifier(network), layer)(images), expected)
+
+
+def striped(count=8):
+    "Images of two classes and maps that are hot in one corner"
+    images = torch.randint(0, 256, (count, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    data = ArrayDataset(images, [i % 2 for i in range(count)], ["a", "b"])
+    hot = torch.zeros(count, 4, 4, dtype=torch.float16)
+    hot[:, 0, 0], hot[:, 1, 1] = 1, 0.25
+    ones = torch.ones(count)
+    return data, SaliencyMaps(hot, ones, ones.long(), ones, data=data.fingerprint)
+
+
+@pytest.mark.parametrize("kind", [MaskedDataset, SwappedDataset, MovedMasks])
+def test_a_rule_given_as_text_is_the_rule(kind):
+    data, maps = striped()
+    text, rule = kind(data, maps, "quantile(q=0.8)"), kind(data, maps, quantile(0.8))
+    assert text.rule == quantile(0.8) and text.fingerprint == rule.fingerprint
+    assert all(torch.equal(text[i].image, rule[i].image) for i in range(len(data)))
+
+
+def test_a_rule_that_cannot_be_read_is_refused_at_every_door():
+    data, maps = striped()
+    model = Classifier(build_model("small-cnn", 2), mean=(0.0,) * 3, std=(1.0,) * 3)
+    doors = (
+        lambda rule: MaskedDataset(data, maps, rule),
+        lambda rule: SwappedDataset(data, maps, rule),
+        lambda rule: MovedMasks(data, maps, rule),
+        lambda rule: MaskBatch(model, rule=rule),
+        lambda rule: TransplantBatch(model, rule=rule),
+        lambda rule: plot_examples(data, maps, rule),
+        lambda rule: faithfulness(model, data, rule=rule),
+    )
+    for door in doors:
+        with pytest.raises(ValueError, match="did you mean 'quantile'"):
+            door("quantil(0.8)")
+        with pytest.raises(ValueError, match="must be a Threshold or its text"):
+            door(0.8)
+
+
+def test_a_part_of_masked_images_knows_which_they_are():
+    data, maps = striped()
+    masked = MaskedDataset(data, maps, fixed(0.5), "noise")
+    part = masked.subset([6, -1, 2]).subset([1, 0])
+    assert part.origin(masked.fingerprint).tolist() == [7, 6] and part.origin("another") is None
+    assert all(torch.equal(part[i].image, masked[j].image) for i, j in enumerate((7, 6)))

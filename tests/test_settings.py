@@ -13,7 +13,8 @@ from torch import nn
 from masktune.counterfactuals import RandomMask
 from masktune.data import ArrayDataset
 from masktune.devices import seed_everything
-from masktune.erm import TrainingDiverged, TrainingStopped, fit
+from masktune.divergence import TrainingDiverged
+from masktune.erm import TrainingStopped, fit
 from masktune.finetune import MaskTune, finetune
 from masktune.models import build_model, model_fingerprint
 from masktune.resume import Resumable

@@ -12,10 +12,12 @@ from torchvision.models import VisionTransformer
 
 from masktune.data import ArrayDataset
 from masktune.finetune import MaskTune
+from masktune.layers import find_target_layer
 from masktune.masking import MaskBatch, MaskedDataset, Threshold
 from masktune.models import CifarResNet, Classifier, build_model
 from masktune.saliency import SaliencyMaps, compute_saliency
-from masktune.sources import SOURCES, _recorded_attention, attention_rollout
+from masktune.sources import SOURCES, _recorded_attention, attention_rollout, make_source
+from masktune.xgradcam import LayerXGradCam
 
 
 def made(count=12, size=32):
@@ -194,3 +196,17 @@ def test_attributions_without_places_are_refused():
     for form in ("first", "last", "tokens"):
         with pytest.raises(ValueError, match=r"source Lossy gives .* at layer 'network.form', which is no grid"):
             explained(form, Lossy)
+
+
+def test_every_source_is_made_by_its_name():
+    "xgradcam too: who needs maps batch by batch asks one door"
+    data, vit = made(), small_vit()
+    layer = find_target_layer(vit, data.images[:1])
+    for name in SOURCES:
+        if name in ("deeplift", "guided-backprop"):  # hook into ReLUs, of which a ViT has none
+            continue
+        explain, called = make_source(name, vit, layer)
+        maps, scores = explain(data.images, None)
+        assert called == name and len(maps) == len(data) and (maps >= 0).all() and scores.shape == (len(data), 2)
+    maps, _ = make_source("xgradcam", vit, layer)[0](data.images, None)
+    torch.testing.assert_close(maps, LayerXGradCam(vit, layer).attribute(data.images)[:, 0])

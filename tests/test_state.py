@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from masktune.abstaining import SelectiveClassifier
+from masktune.batchnorm import recalibrate_batchnorm
 from masktune.data import ArrayDataset
 from masktune.devices import OneProcess, borrowed, find_device, seed_everything
-from masktune.erm import fit, recalibrate_batchnorm
+from masktune.erm import fit
 from masktune.evaluation import evaluate, predict
 from masktune.finetune import MaskTune
 from masktune.models import Classifier, build_model, model_fingerprint
