@@ -1192,6 +1192,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'masktune.resume.StopSignals._handle': ('api/resume.html#stopsignals._handle', 'masktune/resume.py'),
                                  'masktune.resume._bytes_needed': ('api/resume.html#_bytes_needed', 'masktune/resume.py'),
                                  'masktune.resume._check_processes': ('api/resume.html#_check_processes', 'masktune/resume.py'),
+                                 'masktune.resume._forget': ('api/resume.html#_forget', 'masktune/resume.py'),
                                  'masktune.resume._free_port': ('api/resume.html#_free_port', 'masktune/resume.py'),
                                  'masktune.resume._noted': ('api/resume.html#_noted', 'masktune/resume.py'),
                                  'masktune.resume._round_worker': ('api/resume.html#_round_worker', 'masktune/resume.py'),

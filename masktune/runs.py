@@ -324,7 +324,7 @@ def check_same(
     had = config.get("settings", {}) | config.get("finetuning", {})
     # these may be functions
     kept = {name: value for name, value in had.items() if name not in (*settings, "augment", "source")}
-    known = MaskTune(nn.Identity(), **kept | settings).settings  # as the run would spell them
+    known = MaskTune(nn.Identity(), **kept | dict(settings)).settings  # as the run would spell them
     other = [
         f"{name} {had.get(name)!r}, not {known[name]!r}"
         for name in settings
