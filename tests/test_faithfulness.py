@@ -154,8 +154,8 @@ def digits_and_model(seed):
 
 @pytest.mark.parametrize("seed", [700, 701])
 def test_on_biased_digits_the_square_is_what_is_found(seed):
-    """Of seeds 700 to 703 the least effect was 0.33, the least coverage of the square 0.95, the largest fall elsewhere
-    0.001"""
+    """Of seeds 700 to 703, each under two kinds of rounding, the least effect was 0.31 (interval from 0.26), the least
+    coverage of the square 0.94, the largest fall elsewhere 0.001 (interval to 0.003), the largest area 2.6 %"""
     val, model = digits_and_model(seed)
     found = faithfulness(model, val)
     assert found.effect.low > 0.2
