@@ -38,7 +38,7 @@ def _is_linear(module: nn.Module) -> bool:
     if isinstance(module, nn.Linear):
         return True
     plain = isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.stride == (1, 1)
-    return plain and module.groups == 1 and module.padding in ((0, 0), "valid", "same")
+    return bool(plain and module.groups == 1 and module.padding in ((0, 0), "valid", "same"))
 
 # %% ../nbs/api/32_refit.ipynb #40015754
 @contextmanager

@@ -151,6 +151,12 @@ def _trim_log(folder: Path, phase: str, epoch: int) -> None:
     with atomic_path(path) as temporary:
         temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
 
+# %% ../nbs/api/51_resume.ipynb #4e5d0014
+def _forget(folder: Path, phase: str) -> None:
+    "Take out what was begun of a training that nothing can be made of"
+    (folder / phase / "step.pt").unlink(missing_ok=True)
+    _trim_log(folder, phase, 1)
+
 # %% ../nbs/api/51_resume.ipynb #360b2375
 class Resumable:
     """The steps of a `MaskTune` in a folder: made where they are missing, gone on with where they were begun, left
@@ -241,7 +247,7 @@ class Resumable:
             try:
                 work(on_step=keeper, resume=state)
             except TrainingDiverged:  # nothing of it is worth going on with
-                self._write(lambda: (keeper.path.unlink(missing_ok=True), _trim_log(self.folder, place, 1)))
+                self._write(partial(_forget, self.folder, place))
                 raise
             except TrainingStopped as stopped:
                 raise KeyboardInterrupt(
@@ -249,7 +255,7 @@ class Resumable:
                 ) from None
 
     def _finished(self, place: str) -> None:
-        self._write(lambda: (self.folder / place / "step.pt").unlink(missing_ok=True))
+        self._write(partial((self.folder / place / "step.pt").unlink, missing_ok=True))
 
     def restart(self, *parts: str) -> None:
         "Take results out of the folder (patterns), and write the settings as they are now"

@@ -32,7 +32,7 @@ GROUPS = {
     "Images and models": ["data", "folders", "cache", "models", "layers", "devices", "files"],
     "Measure and train": ["evaluation", "erm"],
     "See and hide": ["xgradcam", "sources", "saliency", "masking", "figures", "counterfactuals", "faithfulness"],
-    "Find and mend": ["finetune", "refit", "features", "selective"],
+    "Find and mend": ["settings", "rounds", "refit", "finetune", "features", "selective", "abstaining"],
     "Experiments": [
         "experiments.published",
         "experiments.scenes",

@@ -7,9 +7,13 @@ import torch
 from torch import nn
 
 from masktune.data import ArrayDataset
+from masktune.devices import seed_everything
+from masktune.erm import fit
+from masktune.experiments.datasets import load_dataset
 from masktune.faithfulness import bootstrap_interval, choose_evidence, evidence_score, faithfulness, some_images
 from masktune.masking import mean_std, quantile
-from masktune.models import Classifier, model_fingerprint
+from masktune.models import Classifier, build_model, model_fingerprint
+from masktune.saliency import compute_saliency
 
 
 class Corner(nn.Module):
@@ -87,8 +91,6 @@ def test_nothing_of_the_callers_is_changed(model):
 
 
 def test_the_choice_finds_the_corner(model):
-    from masktune.saliency import compute_saliency
-
     bright = corners().subset(range(1, 64, 2))
     chosen = choose_evidence(model, bright)
     maps = compute_saliency(model, bright, chosen.layer, chosen.source, device="cpu", progress=False)
@@ -139,3 +141,31 @@ def test_bad_input_is_refused(model):
         some_images(data, 1)
     with pytest.raises(ValueError, match="unknown layer"):
         faithfulness(model, data, "nowhere")
+
+
+def digits_and_model(seed):
+    "Digits with a red square on one class, and a network that has learnt the square"
+    train, val = (load_dataset("biased-digits", split, seed=seed) for split in ("train", "val"))
+    seed_everything(seed)
+    model = Classifier(build_model("small-cnn", 2), train.mean, train.std)
+    fit(model, train, epochs=6, lr=0.01, schedule="cosine", seed=seed, device="cpu", progress=False)
+    return val, model
+
+
+@pytest.mark.parametrize("seed", [700, 701])
+def test_on_biased_digits_the_square_is_what_is_found(seed):
+    """Of seeds 700 to 703, each under two kinds of rounding, the least effect was 0.31 (interval from 0.26), the least
+    coverage of the square 0.94, the largest fall elsewhere 0.001 (interval to 0.003), the largest area 2.6 %"""
+    val, model = digits_and_model(seed)
+    found = faithfulness(model, val)
+    assert found.effect.low > 0.2
+    assert found.elsewhere.high < 0.05
+    chosen = choose_evidence(model, val, limit=96, sources=("xgradcam",), fills=("zero",))
+    red = torch.tensor([255, 0, 0], dtype=torch.uint8)[:, None, None]
+    marked = torch.stack([(sample.image[:, :4, :4] == red).all() for sample in val]).nonzero().flatten()
+    assert len(marked) > 100
+    part = val.subset(marked)
+    maps = compute_saliency(model, part, chosen.layer, chosen.source, device="cpu", progress=False)
+    masks = chosen.rule(maps.maps.float(), (28, 28))
+    assert masks[:, :4, :4].float().mean() >= 0.8
+    assert masks.float().mean() < 0.1

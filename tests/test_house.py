@@ -213,6 +213,13 @@ def test_importing_the_package_loads_nothing_heavy():
     assert fresh(f"import sys, masktune\nprint(sorted({heavy} & set(sys.modules)))").strip() == "[]"
 
 
+def test_no_name_offered_at_the_top_is_a_modules_name():
+    "Importing `masktune.refit` would put the module in the place of a function of that name"
+    import masktune
+
+    assert not set(masktune.__all__) & {module.split(".")[0] for module in rooms()}
+
+
 def former() -> list[tuple[str, str, str]]:
     from masktune._aliases import MOVED
 

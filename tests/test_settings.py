@@ -18,7 +18,7 @@ from masktune.erm import TrainingStopped, fit
 from masktune.finetune import MaskTune, finetune
 from masktune.models import build_model, model_fingerprint
 from masktune.resume import Resumable
-from masktune.runs import load_run, save_config, save_erm, save_run
+from masktune.runs import load_run, save_config, save_erm, save_round, save_run
 from masktune.settings import Settings
 
 QUICK = dict(device="cpu", progress=False)
@@ -383,3 +383,17 @@ def test_a_plain_finetuning_takes_no_more_at_once_than_it_may(few):
     Counting.seen[False].clear()
     finetune(Counting(), few["train"], lr=0.01, eval_batch_size=10, **QUICK)
     assert max(Counting.seen[False]) == 10
+
+
+def test_what_cannot_be_saved_or_read_back_is_said(few, tmp_path):
+    "Round 0 was once the last one, and a config without its normalisation a KeyError"
+    run = MaskTune(network(), epochs=1, **QUICK).fit_erm(few["train"]).compute_maps(few["train"])
+    for number in (0, 2):
+        with pytest.raises(ValueError, match=f"this run has 1 rounds: there is no round {number} to save"):
+            save_round(run, tmp_path, number)
+    folder = save_run(run, tmp_path / "run")
+    config = json.loads((folder / "config.json").read_text())
+    del config["normalisation"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="does not say how the plain model's images are normalised"):
+        load_run(folder, network())
