@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..data import ImageDataset, look_up
-from .digits import biased_digits, biased_mnist, digit_scenes, option_names
+from .digits import BIASED_SPLITS, biased_digits, biased_mnist, digit_scenes, option_names
 from masktune.experiments.published import (
     BACKGROUND_VARIANTS,
     TREES,
@@ -46,7 +46,7 @@ DATASETS: dict[str, DatasetInfo] = {
         "no download, 1,797 images",
         "CC BY 4.0 (UCI, Optical Recognition of Handwritten Digits)",
         "(nothing on disk)",
-        ("test", "biased-test"),
+        BIASED_SPLITS[2:],
     ),
     "digit-scenes": DatasetInfo(
         digit_scenes,
@@ -64,7 +64,7 @@ DATASETS: dict[str, DatasetInfo] = {
         "CC BY-SA 3.0",
         "MNIST/\n  raw/\n    train-images-idx3-ubyte\n    train-labels-idx1-ubyte\n    t10k-images-idx3-ubyte\n    "
         "t10k-labels-idx1-ubyte",
-        ("test", "biased-test"),
+        BIASED_SPLITS[2:],
     ),
     "waterbirds": DatasetInfo(
         open_waterbirds,
