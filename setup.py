@@ -15,7 +15,10 @@ def lines(key):
     return [line.strip() for line in settings[key].splitlines() if line.strip()]
 
 
-lab, docs = lines("lab_requirements"), lines("docs_requirements")
+PARTS = ("report", "experiments", "command", "lab")
+extras = {name: lines(f"{name}_requirements") for name in (*PARTS, "docs")}
+extras["all"] = sorted({line for name in PARTS for line in extras[name]})
+extras["dev"] = [*extras["all"], *extras["docs"], *lines("dev_requirements")]
 setup(
     version=settings["version"],
     description=settings["description"],
@@ -40,6 +43,6 @@ setup(
     },  # `masktune lab` gives an installed package's reader copies of them
     package_data={"masktune": ["py.typed", "templates/*.html"], "masktune.tutorials": ["*.ipynb"]},
     install_requires=lines("requirements"),
-    extras_require={"lab": lab, "docs": docs, "dev": lab + docs + lines("dev_requirements")},
+    extras_require=extras,
     entry_points={"console_scripts": lines("console_scripts"), "nbdev": ["masktune=masktune._modidx:d"]},
 )

@@ -48,7 +48,8 @@ def run_seed(job: tuple[str, dict, str, int]) -> dict:
     from masktune.data import ArrayDataset
     from masktune.devices import seed_everything
     from masktune.evaluation import evaluate
-    from masktune.experiments.datasets import digit_scene_parts, load_dataset
+    from masktune.experiments.datasets import load_dataset
+    from masktune.experiments.digits import digit_scene_parts
     from masktune.experiments.recipes import get_recipe
     from masktune.finetune import MaskTune
     from masktune.masking import Threshold, hide

@@ -130,7 +130,8 @@ def scenes(seed: int) -> dict:
     """Chapter 5: the worst group before and after, what is hidden, and what the plain models lose to hiding and to
     swapping"""
     from masktune.evaluation import evaluate
-    from masktune.experiments.datasets import digit_scene_parts, load_dataset
+    from masktune.experiments.datasets import load_dataset
+    from masktune.experiments.digits import digit_scene_parts
     from masktune.masking import MaskedDataset, mean_std
 
     run, train, val = plain_digits(seed, "digit-scenes", image_size=32)

@@ -7,9 +7,10 @@ lies in the modules, floor by floor (each imports from those before it alone):
 - measure and train: `evaluation`, `optimizers`, `loading`, `batchnorm`, `divergence`, `training_state`, `erm`, `cache`
 - see and hide: `xgradcam`, `sources`, `saliency`, `masking`, `figures`, `counterfactuals`, `faithfulness`
 - find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `selective`, `abstaining`
-- experiments: `experiments.published`, `experiments.scenes`, `experiments.datasets`, `experiments.recipes`,
+- experiments: `experiments.published`, `experiments.small_images`, `experiments.marks`, `experiments.cutouts`,
+  `experiments.scenes`, `experiments.waterbirds`, `experiments.digits`, `experiments.datasets`, `experiments.recipes`,
   `experiments.ablations`
-- keep and tell: `runs`, `resume`, `report`, `cli`
+- keep and tell: `runs`, `resume`, `report`, `selective_report`, `steps`, `commands`, `cli`
 - in the notebook: `lab.panels`, `lab.scrubber`, `lab.evidence`, `lab.compare`, `lab.launcher`, `lab.coverage`
 """
 

@@ -35,12 +35,17 @@ GROUPS = {
     "Find and mend": ["settings", "rounds", "refit", "finetune", "features", "selective", "abstaining"],
     "Experiments": [
         "experiments.published",
+        "experiments.small_images",
+        "experiments.marks",
+        "experiments.cutouts",
         "experiments.scenes",
+        "experiments.waterbirds",
+        "experiments.digits",
         "experiments.datasets",
         "experiments.recipes",
         "experiments.ablations",
     ],
-    "Keep and tell": ["runs", "resume", "report", "cli"],
+    "Keep and tell": ["runs", "resume", "report", "selective_report", "steps", "commands", "cli"],
     "In the notebook": ["lab.panels", "lab.scrubber", "lab.evidence", "lab.compare", "lab.launcher", "lab.coverage"],
 }
 
@@ -353,7 +358,7 @@ def stage_data_sets() -> None:
     parts = [
         "# Data sets",
         "",
-        "What each is, where it is had from, and how it must lie on disk. `masktune datasets` prints the same; "
+        "What each is, where to download it, and how it must lie on disk. `masktune datasets` prints the same; "
         "`load_dataset` opens them.",
         "",
     ]

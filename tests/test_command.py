@@ -285,3 +285,44 @@ def test_a_device_that_is_none_is_said_in_a_line_and_nothing_is_written(tmp_path
     assert main(["erm", "--data", "biased-digits", "--out", str(tmp_path / "run"), "--device", device]) == 2
     said = capsys.readouterr().err
     assert sentence in said and said.count("\n") == 1 and not (tmp_path / "run").exists()
+
+
+def test_what_is_odd_about_data_is_one_line_without_a_place_in_the_source(tmp_path, capsys):
+    import numpy as np
+    from PIL import Image
+
+    from masktune.cli import main
+
+    noise = np.random.default_rng(0)
+    for split in ("train", "val"):  # and no test/
+        for name in ("cat", "dog"):
+            (tmp_path / "pets" / split / name).mkdir(parents=True)
+            for i in range(4):
+                pixels = noise.integers(0, 256, (32, 32, 3), np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "pets" / split / name / f"{i}.png")
+    line = f"erm --data folder --root {tmp_path}/pets --option size=32 --model small-cnn --no-pretrained --epochs 1"
+    assert main([*line.split(), "--out", str(tmp_path / "run"), "--device", "cpu"]) == 0
+    said = [text for text in capsys.readouterr().err.splitlines() if "test" in text]
+    assert len(said) == 1 and said[0].startswith("masktune: "), said
+    assert "Warning" not in said[0] and ".py" not in said[0]
+
+
+def test_a_warning_of_anothers_stays_as_it_is(capsys):
+    import warnings
+
+    from masktune.cli import _notes_in_a_line
+
+    with _notes_in_a_line():
+        warnings.warn("not ours", RuntimeWarning, stacklevel=1)
+    assert "RuntimeWarning: not ours" in capsys.readouterr().err
+
+
+def test_every_command_has_a_help_of_its_own_and_a_step():
+    from masktune.cli import COMMANDS, make_parser
+
+    words = make_parser(everything=True)._subparsers._group_actions[0].choices
+    assert list(words) == list(COMMANDS)
+    for name, command in COMMANDS.items():
+        assert callable(command.step) and command.help[0].islower() and f"masktune {name}" in words[name].format_help()
+    assert "images per pass to explain" in words["evaluate"].format_help()  # a comment above its field
+    assert "the machine" not in words["evaluate"].format_help().lower().replace("settings", "")

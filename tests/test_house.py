@@ -65,9 +65,6 @@ PRIVATE: dict[str, set[str]] = {
     },
 }
 LONG: dict[str, set[str]] = {
-    "experiments.published": {"cats_vs_dogs", "open_celeba"},
-    "experiments.datasets": {"DATASETS"},
-    "experiments.recipes": {"_DIGITS"},
     "report": {"_report_figures", "write_report"},
     "lab.panels": {"Panel", "_Gallery"},
     "lab.scrubber": {"ThresholdScrubber"},
@@ -285,3 +282,20 @@ def test_a_name_that_never_was_is_an_error_that_says_so():
             _ = importlib.import_module(f"masktune.{module}").evaluates
     with pytest.raises(ImportError):
         importlib.import_module("masktune.nowhere")
+
+
+def test_the_drawing_in_contributing_is_true():
+    "Every room it names stands on the floor it is drawn on, and every floor is drawn"
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    drawing = text.split("## The house")[1].split("What may be changed")[0]
+    drawn: dict[str, list[str]] = {}
+    floor = ""
+    for line in re.findall(r"^    (.*)$", drawing, re.MULTILINE)[2:]:
+        floor = line[0] if re.match(r"\dx", line) else floor
+        drawn.setdefault(floor, []).extend(re.findall(r"[a-z_.]*[a-z_]{2,}", line[31:78]))
+    assert sorted(drawn) == sorted({path.name[0] for path in rooms().values()})
+    for floor, named in drawn.items():
+        assert named
+        for module in named:
+            assert rooms()[module].name[0] == floor, f"{module} is drawn on floor {floor}x"
+        assert f"**{floor}x, " in text  # what may be changed there

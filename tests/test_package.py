@@ -1,6 +1,8 @@
 "The package as pip users get it: built, checked, installed away from the repository."
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +13,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+
+
+def listed(key: str) -> list[str]:
+    "The lines of one entry of settings.ini"
+    import configparser
+
+    settings = configparser.ConfigParser(delimiters=["="], interpolation=None)
+    settings.read(ROOT / "settings.ini", encoding="utf-8")
+    return settings["DEFAULT"][key].split()
 
 
 @pytest.fixture(scope="module")
@@ -41,18 +52,16 @@ def test_distributions_pass_twine(built):
 
 
 def test_metadata_come_from_settings(built):
-    import configparser
     from zipfile import ZipFile
 
-    settings = configparser.ConfigParser(delimiters=["="], interpolation=None)
-    settings.read(ROOT / "settings.ini")
     with ZipFile(next(built.glob("*.whl"))) as wheel:
         names = wheel.namelist()
         metadata = wheel.read(next(n for n in names if n.endswith("/METADATA"))).decode()
-    assert f"Version: {settings['DEFAULT']['version']}\n" in metadata
-    for requirement in settings["DEFAULT"]["requirements"].split():
+    assert f"Version: {listed('version')[0]}\n" in metadata
+    for requirement in listed("requirements"):
         assert f"Requires-Dist: {requirement}\n" in metadata
-    assert all(extra in metadata for extra in ("Provides-Extra: lab", "Provides-Extra: dev", "Provides-Extra: docs"))
+    for extra in ("report", "experiments", "command", "lab", "docs", "dev", "all"):
+        assert f"Provides-Extra: {extra}\n" in metadata
     assert "masktune/py.typed" in names and not any(n.startswith(("tests/", "nbs/", "benchmarks/")) for n in names)
 
 
@@ -138,3 +147,87 @@ def test_import_is_light():
         for _ in range(5)
     ]
     assert min(taken) < 0.3, taken
+
+
+def imported_as(requirement: str) -> str:
+    "The name a requirement is imported by"
+    name = re.split("[<>=]", requirement)[0]
+    return {"scikit-learn": "sklearn", "pyyaml": "yaml", "pillow": "PIL"}.get(name, name)
+
+
+def test_the_extras_bring_what_the_errors_say():
+    from masktune._extras import EXTRAS
+
+    for extra, names in EXTRAS.items():
+        brought = {imported_as(line) for line in listed(f"{extra}_requirements")}
+        assert set(names) - {"IPython"} <= brought, extra  # IPython comes with ipywidgets
+
+
+WITHOUT = """
+import importlib, json, sys
+from pathlib import Path
+
+root, missing = Path(sys.argv[1]), sys.argv[2]
+names = sorted(".".join(p.relative_to(root).with_suffix("").parts) for p in (root / "masktune").rglob("[a-z]*.py"))
+for name in names:
+    importlib.import_module(name)  # so that what others need of the package is loaded: captum needs matplotlib itself
+for name in list(sys.modules):
+    if name.split(".")[0] in ("masktune", missing):
+        del sys.modules[name]
+sys.modules[missing] = None  # what Python itself takes for a package that cannot be imported
+said = {}
+for name in names:
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        said[name] = f"{type(error).__name__}: {error}"
+print(json.dumps(said))
+"""
+
+
+@pytest.mark.parametrize(
+    "missing", ["matplotlib", "jinja2", "sklearn", "scipy", "yaml", "fastcore", "shtab", "ipywidgets"]
+)
+def test_a_module_without_an_optional_package_loads_or_names_the_extra(missing):
+    from masktune._extras import EXTRAS
+
+    run = subprocess.run([sys.executable, "-c", WITHOUT, ROOT, missing], capture_output=True, text=True, cwd=ROOT)
+    assert run.returncode == 0, run.stderr
+    said = json.loads(run.stdout.splitlines()[-1])
+    of_use_without = (
+        "finetune",
+        "faithfulness",
+        "selective",
+        "resume",
+        "runs",
+        "commands",
+        "cli",
+        "experiments.scenes",
+    )
+    assert not {f"masktune.{name}" for name in of_use_without} & said.keys(), said
+    extras = [extra for extra, names in EXTRAS.items() if missing in names]
+    for name, line in said.items():
+        assert "\n" not in line and any(f"pip install 'masktune[{extra}]'" in line for extra in extras), (name, line)
+
+
+def test_a_missing_package_is_said_in_one_line_by_the_command(tmp_path):
+    code = (
+        "import sys; sys.modules['shtab'] = None; from masktune.cli import main; sys.exit(main(['completion', 'bash']))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert run.returncode == 2
+    assert run.stderr == "masktune: this needs shtab, which is not installed: pip install 'masktune[command]'\n"
+
+
+def test_the_demo_runs_with_the_default_requirements_alone(tmp_path):
+    from masktune._extras import EXTRAS
+
+    default = {imported_as(line) for line in listed("requirements")} | {"scipy"}  # scikit-learn brings SciPy
+    missing = sorted({name for names in EXTRAS.values() for name in names} - default)
+    assert {"shtab", "ipywidgets", "jupyterlab"} <= set(missing)
+    blocked = f"sys.modules.update(dict.fromkeys({missing}))"
+    code = f"import sys; {blocked}; from masktune.cli import main; sys.exit(main(['demo']))"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "runs" / "demo" / "report.html").stat().st_size > 100_000

@@ -12,20 +12,15 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+import masktune.experiments.marks as marks
 import masktune.experiments.scenes as scenes
 from masktune.cli import main
-from masktune.errors import DatasetError
+from masktune.data import DatasetError
+from masktune.experiments.cutouts import split_sources
 from masktune.experiments.datasets import load_dataset
-from masktune.experiments.scenes import (
-    MARKS,
-    compose_scenes,
-    compose_waterbirds,
-    draw_mark,
-    find_font,
-    open_scenes,
-    scene_masks,
-    split_sources,
-)
+from masktune.experiments.marks import MARKS, draw_mark, find_font
+from masktune.experiments.scenes import compose_scenes, open_scenes, scene_masks
+from masktune.experiments.waterbirds import compose_waterbirds
 
 SMALL = dict(counts=(40, 20, 24), size=32, progress=False)
 
@@ -227,9 +222,9 @@ def test_a_stronger_mark_changes_more(kind):
         assert all((mask == drawn[0][1]).all() for _, mask in drawn) and 0 < drawn[0][1].mean() < 0.6
 
 
-@pytest.mark.parametrize("place", scenes.PLACES)
+@pytest.mark.parametrize("place", marks.PLACES)
 def test_a_mark_lies_in_its_place_and_inside_the_centre_crop(place):
-    x, y = scenes.PLACES[place]
+    x, y = marks.PLACES[place]
     rows, columns = np.nonzero(draw_mark(Image.new("RGB", (112, 112)), "sticker", place=place)[1])
     assert abs(rows.mean() - (20 + 72 * y)) < 2.5 and abs(columns.mean() - (20 + 72 * x)) < 2.5
     assert (
@@ -248,8 +243,8 @@ def test_the_watermark_is_where_imagenet_w_has_it():
 
 def test_no_font_for_the_watermark_is_said_and_written(sources, tmp_path, monkeypatch):
     objects, backgrounds = sources
-    monkeypatch.setattr(scenes, "_cjk_fonts", lambda: [])
-    scenes._find_font.cache_clear()
+    monkeypatch.setattr(marks, "_cjk_fonts", lambda: [])
+    marks._find_font.cache_clear()
     with pytest.warns(
         UserWarning, match=r"watermark drawn with strokes: no font found here has these characters.*font="
     ):
@@ -259,7 +254,7 @@ def test_no_font_for_the_watermark_is_said_and_written(sources, tmp_path, monkey
     with pytest.raises(ValueError, match="no font found here has the letters of '犬': name one with font"):
         compose_scenes(objects, tmp_path / "b", backgrounds=backgrounds, mark="text", text="犬", **SMALL)
     assert not (tmp_path / "b").exists()
-    scenes._find_font.cache_clear()
+    marks._find_font.cache_clear()
 
 
 def test_a_given_font_is_used_or_refused(tmp_path):
