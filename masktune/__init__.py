@@ -10,7 +10,8 @@ lies in the modules, floor by floor (each imports from those before it alone):
 - experiments: `experiments.published`, `experiments.scenes`, `experiments.datasets`, `experiments.recipes`,
   `experiments.ablations`
 - keep and tell: `runs`, `resume`, `report`, `cli`
-- in the notebook: `lab.panels`, `lab.scrubber`, `lab.evidence`, `lab.compare`, `lab.launcher`, `lab.coverage`
+- in the notebook: `lab.scrubber`, `lab.evidence`, `lab.compare`, `lab.launcher`, `lab.coverage`, made of `lab.sketch`,
+  `lab.panels` and `lab.gallery`
 """
 
 from importlib import import_module
