@@ -42,7 +42,8 @@ def run_seed(job: tuple[int, str], accumulate: bool = True) -> dict:
 
     from masktune.devices import seed_everything
     from masktune.evaluation import evaluate
-    from masktune.experiments.datasets import BIASED_SPLITS, load_dataset
+    from masktune.experiments.datasets import load_dataset
+    from masktune.experiments.digits import BIASED_SPLITS
     from masktune.experiments.recipes import get_recipe
     from masktune.finetune import MaskTune
     from masktune.models import build_model

@@ -21,7 +21,8 @@ def run_seed(seed: int) -> dict:
 
     from masktune.abstaining import SelectiveClassifier
     from masktune.devices import seed_everything
-    from masktune.experiments.datasets import BIASED_SPLITS, load_dataset
+    from masktune.experiments.datasets import load_dataset
+    from masktune.experiments.digits import BIASED_SPLITS
     from masktune.experiments.recipes import get_recipe
     from masktune.finetune import MaskTune
     from masktune.models import build_model

@@ -11,7 +11,8 @@ lies in the modules, floor by floor (each imports from those before it alone):
   `experiments.scenes`, `experiments.waterbirds`, `experiments.digits`, `experiments.datasets`, `experiments.recipes`,
   `experiments.ablations`
 - keep and tell: `runs`, `resume`, `report`, `selective_report`, `steps`, `commands`, `cli`
-- in the notebook: `lab.panels`, `lab.scrubber`, `lab.evidence`, `lab.compare`, `lab.launcher`, `lab.coverage`
+- in the notebook: `lab.scrubber`, `lab.evidence`, `lab.compare`, `lab.launcher`, `lab.coverage`, made of `lab.sketch`,
+  `lab.panels` and `lab.gallery`
 """
 
 from importlib import import_module

@@ -175,12 +175,14 @@ MOVED: dict[str, dict[str, tuple[str, ...]]] = {
             "check_images",
             "check_whole",
             "decimals_of",
-            "draw_histogram",
-            "encode",
-            "encode_small",
             "place_of",
             "step_through",
             "still_html",
+        ),
+        "lab.scrubber": ("draw_histogram",),
+        "lab.sketch": (
+            "encode",
+            "encode_small",
         ),
     },
     "processes": {
@@ -253,11 +255,11 @@ MOVED: dict[str, dict[str, tuple[str, ...]]] = {
             "ClassEvidence",
             "evidence_patches",
         ),
-        "lab.scrubber": (
-            "ThresholdScrubber",
+        "lab.panels": (
             "check_maps",
             "check_run",
         ),
+        "lab.scrubber": ("ThresholdScrubber",),
     },
     "xgradcam": {
         "saliency": (

@@ -46,7 +46,16 @@ GROUPS = {
         "experiments.ablations",
     ],
     "Keep and tell": ["runs", "resume", "report", "selective_report", "steps", "commands", "cli"],
-    "In the notebook": ["lab.panels", "lab.scrubber", "lab.evidence", "lab.compare", "lab.launcher", "lab.coverage"],
+    "In the notebook": [
+        "lab.sketch",
+        "lab.panels",
+        "lab.gallery",
+        "lab.scrubber",
+        "lab.evidence",
+        "lab.compare",
+        "lab.launcher",
+        "lab.coverage",
+    ],
 }
 
 

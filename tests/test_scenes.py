@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 import masktune.experiments.marks as marks
 import masktune.experiments.scenes as scenes
 from masktune.cli import main
-from masktune.data import DatasetError
+from masktune.errors import DatasetError
 from masktune.experiments.cutouts import split_sources
 from masktune.experiments.datasets import load_dataset
 from masktune.experiments.marks import MARKS, draw_mark, find_font

@@ -40,9 +40,9 @@ def scrubber(run, digits):
 
 
 def tile(scrubber, card, place):
-    y, x = scrubber._sheet.place(card)
+    y, x = scrubber.sheet.place(card)
     side = scrubber.tile.value
-    x += place * (side + scrubber._sheet.gap)
+    x += place * (side + scrubber.sheet.gap)
     return scrubber.still()[y : y + side, x : x + side]
 
 
@@ -67,11 +67,11 @@ def test_the_masked_tile_is_the_masked_image(scrubber, digits, rule, strengths, 
 
 def test_outline_surrounds_the_mask(scrubber):
     from masktune.figures import MASK_COLOR
-    from masktune.lab.panels import _rgb
+    from masktune.lab.sketch import rgb
 
     scrubber.tile.value = 224
     for card in range(len(scrubber.shown)):
-        ring = (tile(scrubber, card, 2) == _rgb(MASK_COLOR)).all(-1)
+        ring = (tile(scrubber, card, 2) == rgb(MASK_COLOR)).all(-1)
         inside = np.kron(scrubber.mask[card].numpy(), np.ones((8, 8), bool))
         assert ring.any() == inside.any() and not (ring & inside).any()
     assert scrubber.mask.any()
@@ -86,8 +86,8 @@ def test_the_model_is_asked_about_the_page_after_the_slider_rests(scrubber, run,
     with torch.no_grad():
         expected = run.erm_.eval()(masked).softmax(1)
     said = scrubber.maps.predicted[index]
-    torch.testing.assert_close(scrubber._answers[1], expected.gather(1, said[:, None])[:, 0])
-    assert torch.equal(scrubber._answers[0], expected.argmax(1))
+    torch.testing.assert_close(scrubber.answers[1], expected.gather(1, said[:, None])[:, 0])
+    assert torch.equal(scrubber.answers[0], expected.argmax(1))
 
 
 def test_filters_combine_and_an_empty_page_is_no_error(scrubber, digits):
@@ -131,9 +131,9 @@ def test_ten_thousand_images_open_at_once_and_only_the_page_is_held():
     started = time.process_time()
     scrubber = ThresholdScrubber(None, data, maps, page_size=24)
     assert time.process_time() - started < 2  # of the processor's time: a promise of seconds, not a benchmark
-    assert data.asked == 24 and len(scrubber._images) == 24
+    assert data.asked == 24 and len(scrubber.images) == 24
     scrubber.next.click()
-    assert data.asked == 48 and len(scrubber._images) == 24
+    assert data.asked == 48 and len(scrubber.images) == 24
     tracemalloc.stop()
     scrubber.close()
 
@@ -167,8 +167,8 @@ def test_a_stopped_launch_is_on_disk_and_ends_like_an_unbroken_one(run, digits, 
     launcher = Launcher(run, digits["train"], {"test": digits["test"]}, folder=tmp_path / "run")
     launcher.launch().wait()
     whole = model_fingerprint(run.model_)
-    step = launcher._step
-    launcher._step = lambda s: step(s) or s.step == 5
+    step = launcher.job.step
+    launcher.job.step = lambda s: step(s) or s.step == 5
     launcher.launch().wait()
     assert load_state(tmp_path / "run" / "round-1" / "stopped.pt")["step"] == 5 and not launcher.resume.disabled
     later = load_run(tmp_path / "run", build_model("small-cnn", 2))  # another session, from the folder alone
@@ -176,7 +176,7 @@ def test_a_stopped_launch_is_on_disk_and_ends_like_an_unbroken_one(run, digits, 
     assert not resumed.resume.disabled and "after step 5" in repr(resumed)
     resumed.go_on().wait()
     assert model_fingerprint(later.model_) == whole
-    launcher._step = step
+    launcher.job.step = step
     launcher.go_on().wait()
     assert model_fingerprint(run.model_) == whole
     assert (
@@ -208,7 +208,7 @@ def test_every_rule_has_its_own_strength_and_keeps_it(scrubber):
     scrubber.strength.value = 0.7
     scrubber.rule_name.value = "fixed"
     scrubber.rule_name.value = "quantile"
-    assert scrubber.rule.strength == 0.7 and scrubber._slot.children == (scrubber.strength,)
+    assert scrubber.rule.strength == 0.7 and scrubber.picker.slot.children == (scrubber.strength,)
 
 
 def test_no_slider_ever_gets_other_ends(scrubber):
