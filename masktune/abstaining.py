@@ -138,7 +138,8 @@ class SelectiveClassifier(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> Decision:  # (B, 3, H, W) uint8, or float in 0..1
-        answers = [model(_on(images, model.mean.device)).float().softmax(-1) for model in self.models]
+        members: list[Any] = list(self.models)
+        answers = [model(_on(images, model.mean.device)).float().softmax(-1) for model in members]
         label, score = selective_score(torch.stack([_on(answer, images.device) for answer in answers]), self.score)
         return Decision(label, score, score >= _on(self.threshold, images.device))
 

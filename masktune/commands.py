@@ -101,7 +101,8 @@ def compose(
     "Compose a set of images whose shortcut is known"
     import inspect
 
-    from masktune.experiments.scenes import compose_scenes, compose_waterbirds
+    from masktune.experiments.scenes import compose_scenes
+    from masktune.experiments.waterbirds import compose_waterbirds
 
     if made is None:
         raise ValueError("masktune datasets compose NEW: name the set to make (waterbirds, or a name of your own)")

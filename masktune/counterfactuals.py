@@ -53,7 +53,7 @@ class SwappedDataset(_Exchanged):
         self,
         dataset: ImageDataset,  # N images
         maps: SaliencyMaps,  # theirs
-        rule: Threshold = Threshold("mean_std", 2.0),  # from map to mask
+        rule: Threshold | str = Threshold("mean_std", 2.0),  # from map to mask
         fill: str = "zero",  # what hidden pixels become: zero, mean, blur or noise
         seed: int = 0,  # which image lends its evidence to which; of the noise too
     ):
@@ -128,7 +128,7 @@ class MovedMasks(MaskedDataset):
         self,
         dataset: ImageDataset,  # N images
         maps: SaliencyMaps,  # theirs
-        rule: Threshold = Threshold("mean_std", 2.0),  # from map to mask
+        rule: Threshold | str = Threshold("mean_std", 2.0),  # from map to mask
         fill: str = "zero",  # what hidden pixels become: zero, mean, blur or noise
         seed: int = 0,  # where each mask goes; of the noise too
     ):
@@ -284,7 +284,7 @@ class TransplantedDataset(_Exchanged):
         self,
         dataset: ImageDataset,  # N images
         maps: SaliencyMaps,  # theirs
-        rule: Threshold = Threshold("mean_std", 2.0),  # from map to mask
+        rule: Threshold | str = Threshold("mean_std", 2.0),  # from map to mask
         fill: str = "blur",  # what hidden pixels become: zero, mean, blur or noise
         share: float | None = None,  # of images whose own evidence is hidden; None: `balanced_share`
         paste: float = 0.5,  # of images that another class's evidence is pasted into
@@ -352,7 +352,7 @@ class TransplantBatch:
         model: Classifier,  # copied as it is now; its later training changes nothing here
         # target layer, or its name; None finds it at the first batch
         layer: str | nn.Module | TargetLayer | None = None,
-        rule: Threshold = Threshold("mean_std", 2.0),  # from map to mask
+        rule: Threshold | str = Threshold("mean_std", 2.0),  # from map to mask
         fill: str = "blur",  # what hidden pixels become: zero, mean, blur or noise
         source: str | type[LayerAttribution] = "xgradcam",  # where maps come from, see `compute_saliency`
         share: float | None = None,  # of images whose own evidence is hidden; None: `balanced_share`
@@ -370,7 +370,7 @@ class TransplantBatch:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         if isinstance(layer, TargetLayer):
             layer = layer._replace(module=self.model.get_submodule(layer.name))
-        self.layer, self.rule, self.fill, self.source = layer, rule, fill, source
+        self.layer, self.rule, self.fill, self.source = layer, Threshold.parse(rule), fill, source
         self.share, self.paste, self.edges = share, paste, edges
         self._explain: Explain | None = None
 

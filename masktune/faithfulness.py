@@ -201,7 +201,7 @@ def faithfulness(
     # target layer, or its name; None: as `find_target_layer` finds it
     layer: str | nn.Module | TargetLayer | None = None,
     source: Any = "xgradcam",  # see `compute_saliency`
-    rule: Threshold = Threshold("mean_std", 2.0),  # from map to mask
+    rule: Threshold | str = Threshold("mean_std", 2.0),  # from map to mask
     fill: str = "zero",  # what hidden pixels become: zero, mean, blur or noise
     *,
     limit: int = 256,  # images that are measured, at random
@@ -211,6 +211,7 @@ def faithfulness(
 ) -> Faithfulness:
     "Measure how far the answers fall when what the maps point at is hidden, against as much hidden elsewhere"
     look_up("fill", fill, FILLS)
+    rule = Threshold.parse(rule)
     part = some_images(dataset, limit, seed)
     model = as_classifier(model, part)
     with evaluating(model), torch.random.fork_rng(devices=[]):  # starting a loader draws a number
@@ -286,7 +287,7 @@ def _score(candidate: Faithfulness) -> float:
     return float(evidence_score(candidate.effects, candidate.areas))
 
 # %% ../nbs/api/26_faithfulness.ipynb #733e1147
-def _check_candidates(sources: Sequence, rules: Sequence[Threshold], fills: Sequence[str]) -> None:
+def _check_candidates(sources: Sequence, rules: Sequence[Threshold | str], fills: Sequence[str]) -> None:
     "Refuse an empty list and an unknown fill before any pass"
     for name, values in (("sources", sources), ("rules", rules), ("fills", fills)):
         if isinstance(values, str) or not len(values):
@@ -301,7 +302,7 @@ def choose_evidence(
     *,
     layers: Sequence[str | TargetLayer] | None = None,  # candidates, the reference first; None: see `grid_layers`
     sources: Sequence[Any] = ("xgradcam", "grad-cam"),  # see `compute_saliency`
-    rules: Sequence[Threshold] = RULES,  # from map to mask
+    rules: Sequence[Threshold | str] = RULES,  # from map to mask
     fills: Sequence[str] = ("zero", "blur"),  # what hidden pixels become
     limit: int = 256,  # images that are measured, at random
     seed: int = 0,  # which images, where masks are moved, bootstrap
@@ -309,6 +310,7 @@ def choose_evidence(
 ) -> Evidence:
     "Choose where to look and how to hide: the largest fall of the answers per masked area, measured without labels"
     _check_candidates(sources, rules, fills)
+    rules = [Threshold.parse(rule) for rule in rules]
     part = some_images(dataset, limit, seed)
     model = as_classifier(model, part)
     with evaluating(model), torch.random.fork_rng(devices=[]):  # starting a loader draws a number

@@ -13,15 +13,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import matplotlib
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
+from ._extras import needs
 from .data import ImageDataset
 from .evaluation import Evaluation, Share
 from .masking import Threshold, hide, normalize
 from .saliency import SaliencyMaps
+
+with needs("report"):
+    import matplotlib
+    from matplotlib.figure import Figure
 
 # %% ../nbs/api/24_figures.ipynb #6f172d68
 ERM_COLOR, MASKTUNE_COLOR, CONTROL_COLOR, MASK_COLOR = "#D55E00", "#0072B2", "#6E6E6E", "#56B4E9"

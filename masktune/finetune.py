@@ -18,12 +18,13 @@ from torch import Tensor, nn
 from .cache import cached
 from .counterfactuals import MovedMasks, RandomMask, SwappedDataset
 from .data import ImageDataset
-from .erm import FitResult, check_number, fit
+from .erm import FitResult, fit
 from .errors import look_up
 from .evaluation import Evaluation, evaluate
 from .images import make_augmentation
 from .masking import MaskBatch, MaskedDataset, Threshold
 from .models import Classifier, as_classifier
+from .optimizers import check_number
 from .rounds import Round, RoundChoice, choose_by_outcomes
 from .saliency import SaliencyMaps, compute_saliency
 from .settings import ERM_SETTINGS, MAP_SETTINGS, Settings, given, spell

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['RULES', 'FILLS', 'normalize', 'mean_std_threshold', 'quantile_height', 'quantile_threshold', 'fixed_threshold',
-           'otsu_threshold', 'Threshold', 'mean_std', 'quantile', 'fixed', 'otsu', 'hide', 'MaskedDataset', 'MaskBatch']
+           'otsu_threshold', 'Threshold', 'Rule', 'mean_std', 'quantile', 'fixed', 'otsu', 'hide', 'MaskedDataset',
+           'MaskBatch']
 
 # %% ../nbs/api/23_masking.ipynb #7d8ab320
 import ast
@@ -12,7 +13,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +25,7 @@ from .errors import look_up
 from .layers import TargetLayer, named_layer
 from .models import Classifier
 from .saliency import SaliencyMaps
-from .sources import Explain, _source
+from .sources import Explain, make_source
 
 # %% ../nbs/api/23_masking.ipynb #b8396a1b
 def normalize(
@@ -112,18 +113,7 @@ class Threshold:
     strength: float | None = None  # the rule's one parameter; otsu has none
 
     def __post_init__(self):
-        look_up("threshold", self.name, RULES)
-        function, parameter, *_ = RULES[self.name]
-        if parameter is None and self.strength is not None:
-            raise ValueError(f"threshold {self.name!r} takes no parameter, got {self.strength}")
-        if parameter is not None:
-            try:
-                object.__setattr__(self, "strength", float(self.strength))
-            except (TypeError, ValueError):
-                raise ValueError(f"threshold {self.name!r} needs a number {parameter}, got {self.strength!r}") from None
-            if self.strength != self.strength or abs(self.strength) == float("inf"):
-                raise ValueError(f"threshold {self.name!r} needs a finite {parameter}, got {self.strength}")
-            function(torch.zeros(1, 2, 2), self.strength)  # says what is allowed
+        object.__setattr__(self, "strength", _check_strength(self.name, self.strength))
 
     def __call__(
         self,
@@ -131,55 +121,90 @@ class Threshold:
         size: Sequence[int],  # (H, W) of the images
     ) -> Tensor:  # (B, H, W) bool, True where the image is hidden
         "Upsample, normalise and threshold a batch of maps, on their device"
-        function, parameter, *_ = RULES[self.name]
-        bad = ~torch.isfinite(maps).flatten(1).all(1)
-        if bad.any():
-            raise ValueError(
-                f"the saliency of {int(bad.sum())} of {len(maps)} images is not finite "
-                f"(first at {int(bad.nonzero()[0])}): the model's weights or scores hold NaN or infinity, train it "
-                "again at a smaller rate"
-            )
-        saliency = normalize(maps, size)
-        return function(saliency) if parameter is None else function(saliency, self.strength)
+        _check_maps(maps)
+        rule, saliency = RULES[self.name], normalize(maps, size)
+        return rule.function(saliency) if rule.parameter is None else rule.function(saliency, self.strength)
 
     def __repr__(self) -> str:
-        parameter = RULES[self.name][1]
+        parameter = RULES[self.name].parameter
         return f"{self.name}()" if parameter is None else f"{self.name}({parameter}={self.strength:g})"
 
     @classmethod
     def parse(
         cls,
-        text: str,  # such as "mean_std(k=2)", "quantile(0.95)" or "otsu"
+        rule: "str | Threshold",  # such as "mean_std(k=2)", "quantile(0.95)" or "otsu"; a `Threshold` is one already
     ) -> "Threshold":
         "Read a rule from text; raises `ValueError` that shows how to write one"
-        refusal = ValueError(
-            f"cannot read the threshold {text!r}: write {', '.join(str(cls(n, r[2])) for n, r in RULES.items())}"
-        )
-        try:
-            node = ast.parse(text.strip(), mode="eval").body
-        except SyntaxError:
-            raise refusal from None
-        call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
-        if not isinstance(call.func, ast.Name):
-            raise refusal
-        name = look_up("threshold", call.func.id, RULES)
-        _, parameter, default = RULES[name]
-        keywords = {keyword.arg: keyword.value for keyword in call.keywords}
-        if len(call.args) + len(keywords) > 1 or not set(keywords) <= {parameter}:
-            raise refusal
-        given = [*call.args, *keywords.values()]
-        try:
-            return cls(name, ast.literal_eval(given[0]) if given else default)
-        except (SyntaxError, TypeError):
-            raise refusal from None
+        if isinstance(rule, cls):
+            return rule
+        if not isinstance(rule, str):
+            raise ValueError(f"a rule must be a Threshold or its text, such as 'mean_std(k=2)', got {rule!r}")
+        return cls(*_read_rule(rule))
 
 # %% ../nbs/api/23_masking.ipynb #5dc0c871
-RULES: dict[str, tuple[Callable, str | None, float | None]] = {  # function, its parameter, the default
-    "mean_std": (mean_std_threshold, "k", 2.0),
-    "quantile": (quantile_threshold, "q", 0.9),
-    "fixed": (fixed_threshold, "t", 0.5),
-    "otsu": (otsu_threshold, None, None),
+class Rule(NamedTuple):
+    "How a rule's masks are computed"
+
+    function: Callable[..., Tensor]  # (B, H, W) maps normalised to 0..1, and the strength -> masks
+    parameter: str | None = None  # what its strength is called; None: it has none
+    default: float | None = None  # of the strength
+
+
+RULES: dict[str, Rule] = {
+    "mean_std": Rule(mean_std_threshold, "k", 2.0),
+    "quantile": Rule(quantile_threshold, "q", 0.9),
+    "fixed": Rule(fixed_threshold, "t", 0.5),
+    "otsu": Rule(otsu_threshold),
 }
+
+# %% ../nbs/api/23_masking.ipynb #5ee20010
+def _check_strength(name: str, strength: Any) -> float | None:
+    "A rule's strength as a plain number; refuses what the rule does not take"
+    function, parameter, _ = RULES[look_up("threshold", name, RULES)]
+    if parameter is None:
+        if strength is not None:
+            raise ValueError(f"threshold {name!r} takes no parameter, got {strength}")
+        return None
+    try:
+        number = float(strength)
+    except (TypeError, ValueError):
+        raise ValueError(f"threshold {name!r} needs a number {parameter}, got {strength!r}") from None
+    if not math.isfinite(number):
+        raise ValueError(f"threshold {name!r} needs a finite {parameter}, got {strength}")
+    function(torch.zeros(1, 2, 2), number)  # says what is allowed
+    return number
+
+# %% ../nbs/api/23_masking.ipynb #5ee20011
+def _read_rule(text: str) -> tuple[str, Any]:
+    "Name and strength of a rule from text; raises `ValueError` that shows how to write one"
+    usual = [f"{name}({f'{r.parameter}={r.default:g}' if r.parameter else ''})" for name, r in RULES.items()]
+    refusal = ValueError(f"cannot read the threshold {text!r}: write {', '.join(usual)}")
+    try:
+        node = ast.parse(text.strip(), mode="eval").body
+    except SyntaxError:
+        raise refusal from None
+    call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
+    if not isinstance(call.func, ast.Name):
+        raise refusal
+    name = look_up("threshold", call.func.id, RULES)
+    keywords = {keyword.arg: keyword.value for keyword in call.keywords}
+    given = [*call.args, *keywords.values()]
+    if len(given) > 1 or not set(keywords) <= {RULES[name].parameter}:
+        raise refusal
+    try:
+        return name, ast.literal_eval(given[0]) if given else RULES[name].default
+    except (SyntaxError, TypeError, ValueError):
+        raise refusal from None
+
+# %% ../nbs/api/23_masking.ipynb #5ee20012
+def _check_maps(maps: Tensor) -> None:
+    "Refuse maps that are not finite: they would mask nothing, without a word"
+    bad = ~torch.isfinite(maps).flatten(1).all(1)
+    if bad.any():
+        raise ValueError(
+            f"the saliency of {int(bad.sum())} of {len(maps)} images is not finite (first at {int(bad.nonzero()[0])}): "
+            "the model's weights or scores hold NaN or infinity, train it again at a smaller rate"
+        )
 
 # %% ../nbs/api/23_masking.ipynb #16424c0d
 def mean_std(
@@ -324,11 +349,12 @@ class MaskedDataset(ImageDataset):
         self,
         dataset: ImageDataset,  # N images
         maps: SaliencyMaps,  # theirs
-        rule: Threshold = Threshold("mean_std", 2.0),  # from map to mask
+        rule: Threshold | str = Threshold("mean_std", 2.0),  # from map to mask, or its text
         fill: str = "zero",  # what hidden pixels become: zero, mean, blur or noise
         seed: int = 0,  # of the noise: each image has its own, the same whenever it is asked for
     ):
         look_up("fill", fill, FILLS)
+        rule = Threshold.parse(rule)
         everything = torch.arange(len(dataset))
         super().__init__(
             dataset.labels, dataset.classes, **{k: v for k, v in dataset.meta(everything).items() if k != "classes"}
@@ -371,10 +397,12 @@ class MaskedDataset(ImageDataset):
 
     def subset(self, index: Sequence[int] | Tensor) -> "MaskedDataset|ArrayDataset":
         "Only the samples at `index`, renumbered from 0"
-        maps = self.maps.subset(index, self.dataset)
-        part = MaskedDataset(self.dataset.subset(index), maps, self.rule, self.fill, self.seed)
-        part.noise_index = self.noise_index[torch.as_tensor(index, dtype=torch.int64)]
-        return part
+        index = self._positions(index)
+        part = MaskedDataset(
+            self.dataset.subset(index), self.maps.subset(index, self.dataset), self.rule, self.fill, self.seed
+        )
+        part.noise_index = self.noise_index[index]
+        return self._part(part, index)
 
 # %% ../nbs/api/23_masking.ipynb #1eea4f19
 class MaskBatch:
@@ -385,7 +413,7 @@ class MaskBatch:
         model: Classifier,  # copied as it is now; its later training changes nothing here
         # target layer, or its name; None finds it at the first batch
         layer: str | nn.Module | TargetLayer | None = None,
-        rule: Threshold = Threshold("mean_std", 2.0),  # from map to mask
+        rule: Threshold | str = Threshold("mean_std", 2.0),  # from map to mask, or its text
         fill: str = "zero",  # what hidden pixels become: zero, mean, blur or noise
         source: str | type[LayerAttribution] = "xgradcam",  # where maps come from, see `compute_saliency`
         seed: int = 0,  # of the noise: an image is known by its visible pixels (`hide`)
@@ -399,7 +427,7 @@ class MaskBatch:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         if isinstance(layer, TargetLayer):  # found in the classifier, or in the network inside it
             layer = layer._replace(module=self.model.get_submodule(names.get(layer.module, layer.name)))
-        self.layer, self.rule, self.fill, self.source, self.seed = layer, rule, fill, source, seed
+        self.layer, self.rule, self.fill, self.source, self.seed = layer, Threshold.parse(rule), fill, source, seed
         self._explain: Explain | None = None
 
     def __call__(
@@ -409,7 +437,8 @@ class MaskBatch:
         "Hide what the model looks at"
         if self._explain is None or self.model.mean.device != images.device:
             self.model.to(images.device)
-            self._explain = _source(self.source, self.model, named_layer(self.model, self.layer, images))[0]
+            found = named_layer(self.model, self.layer, images)
+            self._explain = make_source(self.source, self.model, found)[0]
         maps = self._explain(images, None)[0].float()
         return hide(images, self.rule(maps, tuple(images.shape[-2:])), self.fill, seed=self.seed)
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .data import look_up
+from .errors import look_up
 
 # %% ../nbs/api/11_optimizers.ipynb #2a000010
 def check_number(

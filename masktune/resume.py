@@ -24,7 +24,8 @@ from torch import nn
 
 from .data import ImageDataset
 from .devices import find_process, is_main_process, leave_processes
-from .erm import Step, TrainingDiverged, TrainingStopped
+from .divergence import TrainingDiverged
+from .erm import Step, TrainingStopped
 from .files import atomic_path, load_state, load_weights, read_json, require_space, save_state
 from .finetune import MaskTune
 from .rounds import Round

@@ -86,6 +86,8 @@ def save_round(
     maps: bool = True,  # its maps too, unless they are there already
 ) -> None:
     "Write one round: its maps and, where it is finetuned, its weights and its optimiser's state"
+    if not 1 <= number <= len(run.rounds_):
+        raise ValueError(f"this run has {len(run.rounds_)} rounds: there is no round {number} to save")
     this, place = run.rounds_[number - 1], Path(folder) / f"round-{number}"
     if maps and this.maps is not None:
         this.maps.save(place / "maps.safetensors")
@@ -147,6 +149,11 @@ def _check_frozen(folder: Path, settings: Mapping[str, Any], changes: Mapping[st
 # %% ../nbs/api/50_runs.ipynb #504e000a
 def _load_erm(run: MaskTune, folder: Path, config: Mapping[str, Any], model: nn.Module) -> None:
     "Put the stored plain model into `run`"
+    if not {"mean", "std"} <= set(config.get("normalisation", ())):
+        raise ValueError(
+            f"{folder / 'config.json'} does not say how the plain model's images are normalised: it was written "
+            "before that model was trained, restore the later one"
+        )
     mean, std = (config["normalisation"][name] for name in ("mean", "std"))
     network = Classifier(copy.deepcopy(model.network if isinstance(model, Classifier) else model), mean, std)
     place, state = folder / "erm", load_state(folder / "erm" / "state.pt")
@@ -325,7 +332,7 @@ def check_same(
     had = config.get("settings", {}) | config.get("finetuning", {})
     # these may be functions
     kept = {name: value for name, value in had.items() if name not in (*settings, "augment", "source")}
-    known = MaskTune(nn.Identity(), **kept | settings).settings  # as the run would spell them
+    known = MaskTune(nn.Identity(), **kept | dict(settings)).settings  # as the run would spell them
     other = [
         f"{name} {had.get(name)!r}, not {known[name]!r}"
         for name in settings

@@ -6,19 +6,20 @@
 __all__ = ['SaliencyMaps', 'compute_saliency']
 
 # %% ../nbs/api/22_saliency.ipynb #483bea08
-import json
 import logging
 import math
 import os
+import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from captum.attr import LayerAttribution
+from numpy.lib.format import open_memmap
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
@@ -28,7 +29,48 @@ from .errors import look_up
 from .files import atomic_path, read_json, require_space, write_json
 from .layers import TargetLayer, named_layer
 from .models import as_classifier, model_fingerprint
-from .sources import _source
+from .sources import Explain, make_source
+
+# %% ../nbs/api/22_saliency.ipynb #5ee22001
+def _foreign(made: str, given: str) -> ValueError:
+    "The refusal of maps that are used with what they were not made from"
+    return ValueError(f"these saliency maps were made {made}, not {given}: compute them again with compute_saliency")
+
+# %% ../nbs/api/22_saliency.ipynb #5ee22002
+def _own_part(maps: "SaliencyMaps", index: Tensor, part: ImageDataset) -> ImageDataset:
+    "`part`, if these positions of the maps' own data set are what it holds"
+    origin = part.origin(maps.data)
+    if origin is None:
+        raise ValueError(
+            f"{part} (fingerprint {part.fingerprint}) is neither {maps.dataset or 'the data set'} (fingerprint "
+            f"{maps.data or 'unknown'}), "
+            "which these maps were made from, nor a part that its `subset` took: pass the whole data set"
+        )
+    if not torch.equal(origin, index % max(len(maps), 1)):
+        raise ValueError(
+            f"these positions of the maps, {index[:5].tolist()} ..., are not those of {part}, "
+            f"{origin[:5].tolist()} ...: give both the same, or pass the whole data set"
+        )
+    return part
+
+# %% ../nbs/api/22_saliency.ipynb #5ee22003
+def _read(path: str | os.PathLike) -> dict[str, Any]:
+    "The fields of stored maps, mapped into memory; raises `ValueError` for a missing, broken or foreign file"
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise ValueError(f"no saliency maps at {path}: compute them first")
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
+            facts = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} is no intact safetensors file ({error}): compute the maps again") from None
+    forms = {name: (value.dtype, value.ndim) for name, value in tensors.items()}
+    wanted = {name: (torch.from_numpy(np.zeros(0, k)).dtype, 3 if name == "maps" else 1) for name, k in _KINDS.items()}
+    if forms != wanted or set(facts) != set(_FACTS):
+        raise ValueError(f"{path} holds no saliency maps: it has {list(tensors)}")
+    return {**facts, **tensors}
 
 # %% ../nbs/api/22_saliency.ipynb #40ffc4f9
 @dataclass(frozen=True)
@@ -64,7 +106,7 @@ class SaliencyMaps:
         Raises `ValueError` for another data set, and for a part that holds other images than those at `index`."""
         index = torch.as_tensor(index, dtype=torch.int64)
         whole = len(dataset) == len(self) and dataset.fingerprint == self.data
-        part = dataset.subset(index) if whole else self._own_part(index, dataset)
+        part = dataset.subset(index) if whole else _own_part(self, index, dataset)
         return replace(
             self,
             maps=self.maps[index],
@@ -75,22 +117,6 @@ class SaliencyMaps:
             dataset=str(part),
         )
 
-    def _own_part(self, index: Tensor, part: ImageDataset) -> ImageDataset:
-        "`part`, if these positions of the maps' own data set are what it holds"
-        origin = part.origin(self.data)
-        if origin is None:
-            raise ValueError(
-                f"{part} (fingerprint {part.fingerprint}) is neither {self.dataset or 'the data set'} (fingerprint "
-                f"{self.data or 'unknown'}), "
-                "which these maps were made from, nor a part that its `subset` took: pass the whole data set"
-            )
-        if not torch.equal(origin, index % max(len(self), 1)):
-            raise ValueError(
-                f"these positions of the maps, {index[:5].tolist()} ..., are not those of {part}, "
-                f"{origin[:5].tolist()} ...: give both the same, or pass the whole data set"
-            )
-        return part
-
     def check(
         self,
         dataset: ImageDataset | None = None,  # must be the one the maps were made from
@@ -98,16 +124,11 @@ class SaliencyMaps:
     ) -> "SaliencyMaps":
         "Return the maps if they belong to `dataset` and `model`; raises `ValueError` that names both sides"
         if dataset is not None and (len(dataset) != len(self) or dataset.fingerprint != self.data):
-            raise ValueError(
-                f"these saliency maps were made from {self.dataset or 'another data set'} (fingerprint "
-                f"{self.data or 'unknown'}), "
-                f"not from {dataset} (fingerprint {dataset.fingerprint}): compute them again with compute_saliency"
-            )
+            there, here = f"{self.dataset or 'another data set'} (fingerprint {self.data or 'unknown'})", str(dataset)
+            raise _foreign(f"from {there}", f"from {here} (fingerprint {dataset.fingerprint})")
         if model is not None and model_fingerprint(model) != self.model:
-            raise ValueError(
-                f"these saliency maps were made with model {self.model or 'unknown'} at layer {self.layer}, "
-                f"not with {type(model).__name__} {model_fingerprint(model)}: compute them again with compute_saliency"
-            )
+            there = f"model {self.model or 'unknown'} at layer {self.layer}"
+            raise _foreign(f"with {there}", f"with {type(model).__name__} {model_fingerprint(model)}")
         return self
 
     def save(
@@ -117,7 +138,7 @@ class SaliencyMaps:
         "Write the maps, atomically"
         from safetensors.torch import save_file
 
-        tensors = {name: getattr(self, name).contiguous() for name in _TENSORS}
+        tensors = {name: getattr(self, name).contiguous() for name in _KINDS}
         with atomic_path(path) as temporary:
             save_file(tensors, temporary, {name: getattr(self, name) for name in _FACTS})
         return Path(path)
@@ -129,24 +150,7 @@ class SaliencyMaps:
     ) -> "SaliencyMaps":
         """Open stored maps without reading them: rows are read when they are asked for; raises `ValueError` for a
         missing, broken or foreign file"""
-        from safetensors import SafetensorError, safe_open
-
-        if not Path(path).is_file():
-            raise ValueError(f"no saliency maps at {path}: compute them first")
-        try:
-            with safe_open(path, framework="pt") as file:
-                names, facts = sorted(file.keys()), file.metadata() or {}
-                kinds = {
-                    name: (file.get_slice(name).get_dtype(), len(file.get_slice(name).get_shape())) for name in names
-                }
-        except (SafetensorError, OSError) as error:
-            raise ValueError(f"{path} is no intact safetensors file ({error}): compute the maps again") from None
-        if kinds != {name: (kind, 3 if name == "maps" else 1) for name, (kind, _) in _KINDS.items()} or set(
-            facts
-        ) != set(_FACTS):
-            raise ValueError(f"{path} holds no saliency maps: it has {names}")
-        stored: dict[str, Any] = {**facts, **_mapped(path)}
-        return cls(**stored)
+        return cls(**_read(path))
 
     def __repr__(self) -> str:
         height, width = self.maps.shape[1:]
@@ -156,118 +160,65 @@ class SaliencyMaps:
         )
 
 # %% ../nbs/api/22_saliency.ipynb #768c2e36
-_TENSORS = ("maps", "scale", "predicted", "confidence")
+# what is kept of each image, and in which form; what is kept of all
+_KINDS = {"maps": np.float16, "scale": np.float32, "predicted": np.int64, "confidence": np.float32}
 _FACTS = ("model", "data", "dataset", "layer", "source", "target")
-# widest first: each begins aligned
-_KINDS = {
-    "predicted": ("I64", np.int64),
-    "scale": ("F32", np.float32),
-    "confidence": ("F32", np.float32),
-    "maps": ("F16", np.float16),
-}
 
 # %% ../nbs/api/22_saliency.ipynb #768c2e01
 _log = logging.getLogger("masktune")
 
-# %% ../nbs/api/22_saliency.ipynb #5707e001
-def _head(count: int, height: int, width: int, facts: Mapping[str, str]) -> tuple[bytes, int]:
-    "The head of a safetensors file for this many maps, and the size of what follows"
-    about: dict[str, Any] = {"__metadata__": dict(facts)}
-    end = 0
-    for name, (kind, dtype) in _KINDS.items():
-        shape = [count, height, width] if name == "maps" else [count]
-        start, end = end, end + math.prod(shape) * np.dtype(dtype).itemsize
-        about[name] = {"dtype": kind, "shape": shape, "data_offsets": [start, end]}
-    text = json.dumps(about).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text, end
-
-# %% ../nbs/api/22_saliency.ipynb #5707e002
-def _mapped(path: str | os.PathLike, mode: Literal["c", "r+"] = "c") -> dict[str, Tensor]:
-    """The tensors of a store that is known to be intact, mapped into memory; writing to them reaches the file in
-    mode r+ alone"""
-    with open(path, "rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        about = json.loads(file.read(size))
-    return {
-        name: torch.from_numpy(
-            np.memmap(
-                path, np.dtype(dtype), mode, 8 + size + about[name]["data_offsets"][0], tuple(about[name]["shape"])
-            )
-        )
-        for name, (_, dtype) in _KINDS.items()
-    }
-
 # %% ../nbs/api/22_saliency.ipynb #5707e003
 class _Store:
-    "The rows of a pass as they come, in memory, or in a file beside `path` that a killed pass goes on with"
+    "The rows of a pass as they come, in memory, or in a folder beside `path` that a killed pass goes on with"
 
     def __init__(self, path: str | os.PathLike | None, count: int, facts: Mapping[str, str]):
         self.count, self.facts, self.done = count, dict(facts), 0
         self.rows: dict[str, Tensor] = {}
-        self.path = None if path is None else Path(path)
-        if self.path is None:
-            return
-        self.part, self.progress = (
-            self.path.with_name(f".{self.path.name}.part"),
-            self.path.with_name(f".{self.path.name}.part.json"),
-        )
+        self.path = self.folder = self.progress = None
+        self.noted = time.monotonic()
+        if path is not None:
+            self.path = Path(path)
+            self.folder = self.path.with_name(f".{self.path.name}.part")
+            self.progress = self.folder / "progress.json"
+            self._find()
+
+    def _find(self) -> None:
+        "Take up the rows of a killed pass, if they are of this one"
         try:
             noted = read_json(self.progress)
-        except ValueError:
-            noted = {}
-        if noted.get("facts") == self.facts and noted.get("count") == count and self.part.is_file():
-            self.rows, self.done = _mapped(self.part, "r+"), noted["done"]
-        self.noted = time.monotonic()
+            if noted["facts"] == self.facts and noted["count"] == self.count:
+                found = {name: torch.from_numpy(open_memmap(self.folder / f"{name}.npy", "r+")) for name in _KINDS}
+                self.rows, self.done = found, noted["done"]
+        except (ValueError, KeyError, OSError):  # none there, or half of it
+            pass
 
     def put(self, index: Tensor, values: Mapping[str, Tensor]) -> None:
         "Take the rows of a batch, the next after those that are there"
         if not self.rows:
-            self._begin(values["maps"].shape[1:])
+            self.discard()  # of another pass
+            self.rows = _empty_rows(self.count, values["maps"].shape[1:], self.folder)
         for name, value in values.items():
             self.rows[name][index] = value.cpu()
         self.done = min(self.done + len(index), self.count)
-        if self.path is not None and time.monotonic() - self.noted > 10:
+        if time.monotonic() - self.noted > 10:
             self.note()
-
-    def _begin(self, size):
-        if self.path is None:
-            self.rows = {
-                name: torch.from_numpy(np.zeros((self.count, *size) if name == "maps" else self.count, dtype))
-                for name, (_, dtype) in _KINDS.items()
-            }
-            return
-        head, rest = _head(self.count, *size, self.facts)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        require_space(self.path.parent, rest)
-        self.progress.unlink(missing_ok=True)
-        with open(self.part, "wb") as file:
-            file.write(head)
-            file.truncate(len(head) + rest)
-        self.rows = _mapped(self.part, "r+")
 
     def note(self) -> None:
         "Say on disk how far the rows have come: what a resumed pass skips"
-        if self.path is None or not self.rows:
-            return
-        write_json(self.progress, {"facts": self.facts, "count": self.count, "done": self.done})
-        self.noted = time.monotonic()
+        if self.path is not None and self.rows:
+            write_json(self.progress, {"facts": self.facts, "count": self.count, "done": self.done})
+            self.noted = time.monotonic()
 
     def finish(self) -> None:
-        "The file takes its name"
-        if self.path is None:
-            return
-        self.rows = {}
-        with open(self.part, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(self.part, self.path)
-        self.progress.unlink(missing_ok=True)
+        "Write the file from the rows"
+        SaliencyMaps(**self.rows, **self.facts).save(self.path)
+        self.discard()
 
     def discard(self) -> None:
-        "Nothing stays of rows that are no use"
-        if self.path is not None:
-            for file in (self.part, self.progress):
-                file.unlink(missing_ok=True)
+        "Nothing stays of rows that are no use, or no more"
+        self.rows = {}
+        if self.folder is not None:
+            self.folder.unlink() if self.folder.is_file() else shutil.rmtree(self.folder, ignore_errors=True)
 
 # %% ../nbs/api/22_saliency.ipynb #5707e031
 def _check_rows(store: _Store, dataset: ImageDataset, found: TargetLayer) -> None:
@@ -289,16 +240,44 @@ def _check_rows(store: _Store, dataset: ImageDataset, found: TargetLayer) -> Non
             "and masks made from them hide nothing. Choose another layer, or train the model"
         )
 
+# %% ../nbs/api/22_saliency.ipynb #5ee22005
+def _empty_rows(count: int, size: Sequence[int], folder: Path | None) -> dict[str, Tensor]:
+    "Rows to be filled: in memory, or mapped from .npy files of a folder"
+    shapes = {name: (count, *size) if name == "maps" else (count,) for name in _KINDS}
+    if folder is None:
+        return {name: torch.from_numpy(np.zeros(shapes[name], kind)) for name, kind in _KINDS.items()}
+    needed = sum(math.prod(shapes[name]) * np.dtype(kind).itemsize for name, kind in _KINDS.items())
+    require_space(folder, 2 * needed)  # the rows, and the file that is written from them
+    folder.mkdir(parents=True, exist_ok=True)
+    return {
+        name: torch.from_numpy(open_memmap(folder / f"{name}.npy", "w+", kind, shapes[name]))
+        for name, kind in _KINDS.items()
+    }
+
 # %% ../nbs/api/22_saliency.ipynb #919c8c9a
 def _rows(
     saliency: Tensor,  # (B, h, w) float, nowhere negative
     scores: Tensor,  # (B, C) float
 ) -> tuple[Tensor, ...]:
-    "What is stored of a batch, in the order of `_TENSORS`: maps, scale, predicted, confidence"
+    "What is stored of a batch, in the order of `_KINDS`: maps, scale, predicted, confidence"
     scale = saliency.amax((1, 2))
     maps = (saliency / scale.clamp(min=torch.finfo(torch.float32).tiny)[:, None, None]).half()
     confidence, predicted = scores.softmax(1).max(1)
     return maps, scale, predicted, confidence
+
+# %% ../nbs/api/22_saliency.ipynb #5ee22007
+def _fill(store: _Store, loader: Iterable, explain: Explain, process: Any, by_label: bool) -> None:
+    "Explain batch after batch; how far it has come is noted whatever happens"
+    try:
+        for batch in loader:
+            with process.autocast():
+                saliency, scores = explain(batch.image, batch.label if by_label else None)
+            index, *values = process.gather_for_metrics((batch.index, *_rows(saliency.float(), scores.float())))
+            if process.is_main_process or store.path is None:
+                store.put(index.cpu(), dict(zip(_KINDS, values, strict=True)))
+    finally:
+        if process.is_main_process:
+            store.note()
 
 # %% ../nbs/api/22_saliency.ipynb #919c8c9b
 def compute_saliency(
@@ -326,7 +305,7 @@ def compute_saliency(
     process = find_process(device, mixed_precision, accelerator)
     with borrowed(as_classifier(model, dataset), process.device) as classifier:
         found = named_layer(classifier, layer, dataset[0].image[None].to(process.device))
-        attribute, name = _source(source, classifier, found)
+        explain, name = make_source(source, classifier, found)
         facts = dict(
             model=model_fingerprint(classifier),
             data=dataset.fingerprint,
@@ -337,21 +316,11 @@ def compute_saliency(
         )
         store = _Store(path, len(dataset), facts)
         left = dataset if not store.done else Subset(dataset, range(store.done, len(dataset)))
-        try:
-            for batch in progress_bar(process.prepare(batches(left, batch_size, num_workers)), "saliency", progress):
-                labels = batch.label if target == "label" else None
-                with process.autocast():
-                    saliency, scores = attribute(batch.image, labels)
-                index, *values = process.gather_for_metrics((batch.index, *_rows(saliency.float(), scores.float())))
-                if process.is_main_process or path is None:
-                    store.put(index.cpu(), dict(zip(_TENSORS, values, strict=True)))
-        finally:
-            if process.is_main_process:
-                store.note()
+        loader = process.prepare(batches(left, batch_size, num_workers))
+        _fill(store, progress_bar(loader, "saliency", progress), explain, process, by_label=target == "label")
     _check_rows(store, dataset, found)
-    whole: dict[str, Any] = {**facts, **store.rows}
     if path is None:
-        return SaliencyMaps(**whole)
+        return SaliencyMaps(**store.rows, **facts)
     if process.is_main_process:
         store.finish()
     process.wait_for_everyone()

@@ -14,10 +14,10 @@ from typing import Any
 from torch import Tensor
 
 from .devices import parse_device
-from .erm import check_number
 from .errors import look_up
 from .images import AUGMENTATIONS
 from .masking import FILLS, Threshold
+from .optimizers import check_number
 from .sources import SOURCES
 
 # %% ../nbs/api/30_settings.ipynb #2b000001

@@ -218,12 +218,24 @@ def _attention_source(name: str, model: Classifier, found: TargetLayer) -> Expla
 
     return explain
 
+# %% ../nbs/api/21_sources.ipynb #5ee20001
+def _xgradcam(model: Classifier, found: TargetLayer) -> Explain:
+    "The paper's map, from the same forward pass as the scores"
+    cam = LayerXGradCam(model, found)
+
+    def explain(images, labels):
+        saliency, scores = cam.maps_and_scores(images, labels)
+        return F.relu(saliency[:, 0]), scores
+
+    return explain
+
 # %% ../nbs/api/21_sources.ipynb #24979cef
-SOURCES = ("xgradcam", "grad-cam", *_PIXEL_SOURCES, "attention-rollout", "attention-gradient")
+_LAYER_SOURCES = {"xgradcam": _xgradcam, "grad-cam": _grad_cam}
+SOURCES = (*_LAYER_SOURCES, *_PIXEL_SOURCES, "attention-rollout", "attention-gradient")
 
 # %% ../nbs/api/21_sources.ipynb #0d0cc081
 def make_source(
-    source: str | type[LayerAttribution],  # one of `SOURCES` but xgradcam, or a Captum layer attribution class
+    source: str | type[LayerAttribution],  # one of `SOURCES`, or a Captum layer attribution class
     model: Classifier,  # the model to explain, in eval mode
     found: TargetLayer,  # its target layer
 ) -> tuple[Explain, str]:  # the function, and the source's name
@@ -237,21 +249,8 @@ def make_source(
             f"source must be one of {', '.join(SOURCES)} or a Captum layer attribution class, got {source!r}"
         )
     look_up("source", source, SOURCES)
-    if source == "grad-cam":
-        return _grad_cam(model, found), source
+    if source in _LAYER_SOURCES:
+        return _LAYER_SOURCES[source](model, found), source
     if source in _PIXEL_SOURCES:
         return _pixel_source(source, model), source
     return _attention_source(source, model, found), source
-
-# %% ../nbs/api/21_sources.ipynb #80de31dc
-def _source(source, model: Classifier, found: TargetLayer) -> tuple[Explain, str]:
-    "A function from images and labels to maps (B, h, w), nowhere negative, and scores (B, C); and the source's name"
-    if source != "xgradcam":
-        return make_source(source, model, found)
-    cam = LayerXGradCam(model, found)
-
-    def explain(images, labels):
-        saliency, scores = cam.maps_and_scores(images, labels)
-        return F.relu(saliency[:, 0]), scores
-
-    return explain, source

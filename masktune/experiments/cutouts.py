@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..data import DatasetError, image_suffixes
+from ..errors import DatasetError
+from ..images import image_suffixes
 
 # %% ../../nbs/api/experiments/43_cutouts.ipynb #5ce0a041
 def _images_below(folder: str | os.PathLike) -> list[Path]:

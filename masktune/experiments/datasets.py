@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..data import ImageDataset, look_up
+from ..data import ImageDataset
+from ..errors import look_up
 from .digits import BIASED_SPLITS, biased_digits, biased_mnist, digit_scenes, option_names
 from masktune.experiments.published import (
     BACKGROUND_VARIANTS,

@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .._extras import needs
-from ..data import ArrayDataset, DatasetError, look_up, stratified_split
+from ..data import ArrayDataset, stratified_split
+from ..errors import DatasetError, look_up
 
 # %% ../../nbs/api/experiments/46_digits.ipynb #1f58084e
 SHORTCUTS = ("square", "background", "foreground", "two-squares")

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from ..data import DatasetWarning, look_up
+from ..errors import DatasetWarning, look_up
 
 # %% ../../nbs/api/experiments/42_marks.ipynb #5ce0a007
 class MarkKind(NamedTuple):

@@ -13,8 +13,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data import DatasetError, FileDataset, Finding, image_suffixes, look_up, settle
-from ..folders import check_images, copies_between, show_tree
+from ..checks import check_images, copies_between, show_tree
+from ..data import FileDataset
+from ..errors import DatasetError, Finding, look_up, settle
+from ..images import image_suffixes
 
 # %% ../../nbs/api/experiments/40_published.ipynb #9b000006
 TREES: dict[str, str] = {  # below the root

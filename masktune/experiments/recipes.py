@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, Union, get_args, get_origin
 
 from .._extras import needs
-from ..data import look_up
+from ..errors import look_up
 from .datasets import DATASETS, dataset_options
-from ..finetune import Settings
+from ..settings import Settings
 
 # %% ../../nbs/api/experiments/48_recipes.ipynb #cc23aff2
 class Choice(NamedTuple):

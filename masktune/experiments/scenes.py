@@ -23,8 +23,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..data import DatasetError, FileDataset, look_up
+from ..data import FileDataset
 from ..devices import progress_bar
+from ..errors import DatasetError, look_up
 from masktune.experiments.cutouts import (
     Parts,
     Source,

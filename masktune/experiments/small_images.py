@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from .._extras import needs
-from ..data import ArrayDataset, DatasetError, FileDataset, look_up
+from ..data import ArrayDataset, FileDataset
+from ..errors import DatasetError, look_up
 from .published import find_root, open_split, wrong_tree
 
 # %% ../../nbs/api/experiments/41_small_images.ipynb #cd91a573

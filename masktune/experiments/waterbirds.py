@@ -17,8 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..data import DatasetError
 from ..devices import progress_bar
+from ..errors import DatasetError
 from .cutouts import upright
 from .scenes import SPLITS, check_seed, may_write, whole_folder, write_about
 
