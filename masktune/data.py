@@ -63,9 +63,8 @@ def _indices(
         raise ValueError(f"{where}: {what} {int(found[first])} of image {first} is below {lowest}: {known}")
     if len(found) and int(found.max()) >= len(names):
         first = int((found >= len(names)).nonzero()[0])
-        raise ValueError(
-            f"{where}: {what} {int(found[first])} has no name (image {first}): only {len(names)} are given"
-        )
+        number = int(found[first])
+        raise ValueError(f"{where}: {what} {number} has no name (image {first}): only {len(names)} are given")
     return found
 
 # %% ../nbs/api/02_data.ipynb #63927b5e
@@ -367,14 +366,9 @@ class PairsDataset(ImageDataset):
     def subset(self, index: Sequence[int] | Tensor) -> "PairsDataset":
         "Only the samples at `index`, renumbered from 0"
         index = self.positions(index)
-        part = PairsDataset(
-            Subset(self.pairs, index.tolist()),
-            labels=self.labels[index],
-            transform=self.transform,
-            window=self.window,
-            background=self.background,
-            **self.meta(index),
-        )
+        reading = dict(transform=self.transform, window=self.window, background=self.background)
+        chosen = Subset(self.pairs, index.tolist())
+        part = PairsDataset(chosen, labels=self.labels[index], **reading, **self.meta(index))
         return self.note_origin(part, index)
 
 # %% ../nbs/api/02_data.ipynb #2d1bae2e

@@ -4,7 +4,6 @@ is one."""
 import pytest
 import torch
 
-import masktune.xgradcam
 from masktune.counterfactuals import MovedMasks, RandomMask, random_square_mask
 from masktune.data import ArrayDataset
 from masktune.layers import find_target_layer, grid_layers
@@ -107,7 +106,7 @@ def test_sources_and_layers_stay_on_the_models_device(source, second_device):
 class OnSecondDevice:
     "One process whose device is the pretended one"
 
-    device, is_main_process, num_processes = torch.device("mps"), True, 1
+    device, mixed_precision, is_main_process, num_processes = torch.device("mps"), "no", True, 1
 
     def prepare(self, loader):
         for batch in loader:
@@ -125,15 +124,14 @@ class OnSecondDevice:
 
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("target", ["predicted", "label"])
-def test_a_pass_over_a_data_set_ends_on_the_host(source, target, second_device, monkeypatch):
-    monkeypatch.setattr(masktune.xgradcam, "_accelerator", lambda *args, **options: OnSecondDevice())
-    data, model = made(), classifier()
-    maps = compute_saliency(model, data, source=source, target=target, progress=False)
+def test_a_pass_over_a_data_set_ends_on_the_host(source, target, second_device):
+    data, model, process = made(), classifier(), OnSecondDevice()
+    maps = compute_saliency(model, data, source=source, target=target, accelerator=process, progress=False)
+    assert second_device.operations
     assert maps.maps.device.type == "cpu" and maps.scale.device.type == "cpu"
     for masked in (MaskedDataset(data, maps, fill="noise"), MovedMasks(data, maps, fill="blur")):
         assert masked[0].image.device.type == "cpu"
-    monkeypatch.undo()
-    here = compute_saliency(model.cpu(), data, source=source, target=target, device="cpu", progress=False)
+    here = compute_saliency(model, data, source=source, target=target, device="cpu", progress=False)
     torch.testing.assert_close(maps.maps.float(), here.maps.float(), atol=2e-3, rtol=0)
 
 
