@@ -341,8 +341,7 @@ def _blur(shown: Tensor, visible: Tensor, mean: Tensor) -> Tensor:
 
 # %% ../nbs/api/23_masking.ipynb #26d1972e
 class MaskedDataset(ImageDataset):
-    """A data set with each image's mask applied, whenever an image is asked for; raises `ValueError` for maps that
-    are not its own"""
+    "A data set with each image's mask applied when it is asked for; raises `ValueError` for maps of other images"
 
     def __init__(
         self,
@@ -397,9 +396,8 @@ class MaskedDataset(ImageDataset):
     def subset(self, index: Sequence[int] | Tensor) -> "MaskedDataset|ArrayDataset":
         "Only the samples at `index`, renumbered from 0"
         index = self._positions(index)
-        part = MaskedDataset(
-            self.dataset.subset(index), self.maps.subset(index, self.dataset), self.rule, self.fill, self.seed
-        )
+        maps = self.maps.subset(index, self.dataset)
+        part = MaskedDataset(self.dataset.subset(index), maps, self.rule, self.fill, self.seed)
         part.noise_index = self.noise_index[index]
         return self._part(part, index)
 
