@@ -10,7 +10,7 @@ from masktune.evaluation import evaluate
 from masktune.figures import measured_models, plot_groups
 from masktune.finetune import MaskTune
 from masktune.models import build_model
-from masktune.report import group_table, plot_risk_coverage
+from masktune.report import group_table, plot_risk_coverage, write_report
 from masktune.selective import risk_coverage
 
 
@@ -37,7 +37,7 @@ def texts(pattern, page):
 
 
 def test_the_report_shows_every_model_measured(run, digits, tmp_path):
-    page = run.report(tmp_path / "report.html", digits["train"], {"test": digits["test"]}).read_text()
+    page = write_report(run, tmp_path / "report.html", digits["train"], {"test": digits["test"]}).read_text()
     heads = [texts('<th scope="col">(.*?)</th>', table) for table in re.findall("<thead>.*?</thead>", page)]
     assert ["group", "images", *SHOWN, "change"] in heads
     row = re.search(r'<tr class="average">.*?</tr>', page).group()
@@ -47,7 +47,7 @@ def test_the_report_shows_every_model_measured(run, digits, tmp_path):
 
 
 def test_the_report_shows_every_test_set_measured(run, digits, tmp_path):
-    page = run.report(tmp_path / "report.html", digits["train"], {"test": digits["test"]}).read_text()
+    page = write_report(run, tmp_path / "report.html", digits["train"], {"test": digits["test"]}).read_text()
     tables = re.findall("<h3>(.*?)</h3>", page)
     assert tables == ["test", "val"]  # val was measured, and not given to the report
     val = page.split("<h3>val</h3>")[1].split("</table>")[0]
@@ -60,7 +60,7 @@ def test_the_report_shows_every_test_set_measured(run, digits, tmp_path):
 def test_the_report_shows_a_model_measured_on_one_test_set_alone(run, digits, tmp_path):
     run.metrics_["late"] = {"val": evaluate(run.erm_, digits["val"], device="cpu")}
     try:
-        page = run.report(tmp_path / "report.html", digits["train"], {"test": digits["test"]}).read_text()
+        page = write_report(run, tmp_path / "report.html", digits["train"], {"test": digits["test"]}).read_text()
     finally:
         del run.metrics_["late"]
     assert (
@@ -92,5 +92,5 @@ def test_the_report_shows_what_selective_found(run, digits, tmp_path):
     (tmp_path / "selective.json").write_text(
         json.dumps({"test": {"ERM x MaskTune": {"aurc": 0.1, "coverages": coverages}}})
     )
-    page = run.report(tmp_path / "report.html", digits["train"], {"test": digits["test"]}).read_text()
+    page = write_report(run, tmp_path / "report.html", digits["train"], {"test": digits["test"]}).read_text()
     assert "When not to answer" in page and "<td>ERM x MaskTune</td><td>12.5 (75.0)</td><td>-</td>" in page
