@@ -119,3 +119,10 @@ def test_every_module_stands_in_the_table_of_its_floor():
     notebooks = [path for path in (ROOT / "nbs" / "api").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts]
     exported = {re.search(r"default_exp ([\w.]+)", path.read_text(encoding="utf-8"))[1] for path in notebooks}
     assert set(re.findall(r"^\|[^|]*\| `masktune\.([\w.]+)` \|", README, re.MULTILINE)) == exported
+
+
+def test_figures_on_abstaining_are_of_ten_seeds_under_both_settings():
+    rows = over_seeds.read(ROOT / "benchmarks" / "selective.json")
+    ran = sorted((row["rounding"], row["seed"]) for row in rows)
+    assert ran == sorted((name, seed) for name in over_seeds.FIXED for seed in range(50, 60))
+    assert "Means over 10 seeds, each under both rounding settings." in README
