@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RULES', 'FILLS', 'normalize', 'mean_std_threshold', 'quantile_height', 'quantile_threshold', 'fixed_threshold',
-           'otsu_threshold', 'Threshold', 'Rule', 'mean_std', 'quantile', 'fixed', 'otsu', 'hide', 'MaskedDataset',
+           'otsu_threshold', 'Rule', 'Threshold', 'mean_std', 'quantile', 'fixed', 'otsu', 'hide', 'MaskedDataset',
            'MaskBatch']
 
 # %% ../nbs/api/23_masking.ipynb #7d8ab320
@@ -100,47 +100,6 @@ def otsu_threshold(
     best = (below * above * gap.square()).argmax(1)  # the largest variance between the two
     return (place > best[:, None]).view_as(saliency) & (saliency > 0)
 
-# %% ../nbs/api/23_masking.ipynb #abde570d
-@dataclass(frozen=True, repr=False)
-class Threshold:
-    """A rule from map to mask. Make one with `mean_std`, `quantile`, `fixed` or `otsu`, or read one with
-    `Threshold.parse`.
-
-    A map without positive values masks nothing, and no mask covers a whole image: a normalised map has a zero
-    somewhere."""
-
-    name: str  # mean_std, quantile, fixed or otsu
-    strength: float | None = None  # the rule's one parameter; otsu has none
-
-    def __post_init__(self):
-        object.__setattr__(self, "strength", _check_strength(self.name, self.strength))
-
-    def __call__(
-        self,
-        maps: Tensor,  # (B, h, w) float, as `SaliencyMaps` holds them
-        size: Sequence[int],  # (H, W) of the images
-    ) -> Tensor:  # (B, H, W) bool, True where the image is hidden
-        "Upsample, normalise and threshold a batch of maps, on their device"
-        _check_maps(maps)
-        rule, saliency = RULES[self.name], normalize(maps, size)
-        return rule.function(saliency) if rule.parameter is None else rule.function(saliency, self.strength)
-
-    def __repr__(self) -> str:
-        parameter = RULES[self.name].parameter
-        return f"{self.name}()" if parameter is None else f"{self.name}({parameter}={self.strength:g})"
-
-    @classmethod
-    def parse(
-        cls,
-        rule: "str | Threshold",  # such as "mean_std(k=2)", "quantile(0.95)" or "otsu"; a `Threshold` is one already
-    ) -> "Threshold":
-        "Read a rule from text; raises `ValueError` that shows how to write one"
-        if isinstance(rule, cls):
-            return rule
-        if not isinstance(rule, str):
-            raise ValueError(f"a rule must be a Threshold or its text, such as 'mean_std(k=2)', got {rule!r}")
-        return cls(*_read_rule(rule))
-
 # %% ../nbs/api/23_masking.ipynb #5dc0c871
 class Rule(NamedTuple):
     "How a rule's masks are computed"
@@ -205,6 +164,47 @@ def _check_maps(maps: Tensor) -> None:
             f"the saliency of {int(bad.sum())} of {len(maps)} images is not finite (first at {int(bad.nonzero()[0])}): "
             "the model's weights or scores hold NaN or infinity, train it again at a smaller rate"
         )
+
+# %% ../nbs/api/23_masking.ipynb #abde570d
+@dataclass(frozen=True, repr=False)
+class Threshold:
+    """A rule from map to mask. Make one with `mean_std`, `quantile`, `fixed` or `otsu`, or read one with
+    `Threshold.parse`.
+
+    A map without positive values masks nothing, and no mask covers a whole image: a normalised map has a zero
+    somewhere."""
+
+    name: str  # mean_std, quantile, fixed or otsu
+    strength: float | None = None  # the rule's one parameter; otsu has none
+
+    def __post_init__(self):
+        object.__setattr__(self, "strength", _check_strength(self.name, self.strength))
+
+    def __call__(
+        self,
+        maps: Tensor,  # (B, h, w) float, as `SaliencyMaps` holds them
+        size: Sequence[int],  # (H, W) of the images
+    ) -> Tensor:  # (B, H, W) bool, True where the image is hidden
+        "Upsample, normalise and threshold a batch of maps, on their device"
+        _check_maps(maps)
+        rule, saliency = RULES[self.name], normalize(maps, size)
+        return rule.function(saliency) if rule.parameter is None else rule.function(saliency, self.strength)
+
+    def __repr__(self) -> str:
+        parameter = RULES[self.name].parameter
+        return f"{self.name}()" if parameter is None else f"{self.name}({parameter}={self.strength:g})"
+
+    @classmethod
+    def parse(
+        cls,
+        rule: "str | Threshold",  # such as "mean_std(k=2)", "quantile(0.95)" or "otsu"; a `Threshold` is one already
+    ) -> "Threshold":
+        "Read a rule from text; raises `ValueError` that shows how to write one"
+        if isinstance(rule, cls):
+            return rule
+        if not isinstance(rule, str):
+            raise ValueError(f"a rule must be a Threshold or its text, such as 'mean_std(k=2)', got {rule!r}")
+        return cls(*_read_rule(rule))
 
 # %% ../nbs/api/23_masking.ipynb #16424c0d
 def mean_std(
@@ -342,8 +342,7 @@ def _blur(shown: Tensor, visible: Tensor, mean: Tensor) -> Tensor:
 
 # %% ../nbs/api/23_masking.ipynb #26d1972e
 class MaskedDataset(ImageDataset):
-    """A data set with each image's mask applied, whenever an image is asked for; raises `ValueError` for maps that
-    are not its own"""
+    "A data set with each image's mask applied when it is asked for; raises `ValueError` for maps of other images"
 
     def __init__(
         self,
@@ -398,9 +397,8 @@ class MaskedDataset(ImageDataset):
     def subset(self, index: Sequence[int] | Tensor) -> "MaskedDataset|ArrayDataset":
         "Only the samples at `index`, renumbered from 0"
         index = self._positions(index)
-        part = MaskedDataset(
-            self.dataset.subset(index), self.maps.subset(index, self.dataset), self.rule, self.fill, self.seed
-        )
+        maps = self.maps.subset(index, self.dataset)
+        part = MaskedDataset(self.dataset.subset(index), maps, self.rule, self.fill, self.seed)
         part.noise_index = self.noise_index[index]
         return self._part(part, index)
 

@@ -321,8 +321,9 @@ def _watch_workers(
         try:
             while True:  # waits for the next step itself, so that a wish to stop is passed on at once
                 epoch, epochs, step, of, loss, accuracy, stopped = steps.get(block=not ended, timeout=0.05)
-                told = on_step is not None and stopped is None
-                if told and on_step(Step(epoch, epochs, step, of, torch.tensor([loss, accuracy, 1.0]), dict)):
+                if on_step is None or stopped is not None:
+                    continue
+                if on_step(Step(epoch, epochs, step, of, torch.tensor([loss, accuracy, 1.0]), dict)):
                     halt.set()
         except queue.Empty:
             pass

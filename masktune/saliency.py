@@ -31,6 +31,14 @@ from .layers import TargetLayer, named_layer
 from .models import as_classifier, model_fingerprint
 from .sources import Explain, make_source
 
+# %% ../nbs/api/22_saliency.ipynb #768c2e36
+# what is kept of each image, and in which form; what is kept of all
+_KINDS = {"maps": np.float16, "scale": np.float32, "predicted": np.int64, "confidence": np.float32}
+_FACTS = ("model", "data", "dataset", "layer", "source", "target")
+
+# %% ../nbs/api/22_saliency.ipynb #768c2e01
+_log = logging.getLogger("masktune")
+
 # %% ../nbs/api/22_saliency.ipynb #5ee22001
 def _foreign(made: str, given: str) -> ValueError:
     "The refusal of maps that are used with what they were not made from"
@@ -159,13 +167,19 @@ class SaliencyMaps:
             f"{self.target} class, from {self.dataset})"
         )
 
-# %% ../nbs/api/22_saliency.ipynb #768c2e36
-# what is kept of each image, and in which form; what is kept of all
-_KINDS = {"maps": np.float16, "scale": np.float32, "predicted": np.int64, "confidence": np.float32}
-_FACTS = ("model", "data", "dataset", "layer", "source", "target")
-
-# %% ../nbs/api/22_saliency.ipynb #768c2e01
-_log = logging.getLogger("masktune")
+# %% ../nbs/api/22_saliency.ipynb #5ee22005
+def _empty_rows(count: int, size: Sequence[int], folder: Path | None) -> dict[str, Tensor]:
+    "Rows to be filled: in memory, or mapped from .npy files of a folder"
+    shapes = {name: (count, *size) if name == "maps" else (count,) for name in _KINDS}
+    if folder is None:
+        return {name: torch.from_numpy(np.zeros(shapes[name], kind)) for name, kind in _KINDS.items()}
+    needed = sum(math.prod(shapes[name]) * np.dtype(kind).itemsize for name, kind in _KINDS.items())
+    require_space(folder, 2 * needed)  # the rows, and the file that is written from them
+    folder.mkdir(parents=True, exist_ok=True)
+    return {
+        name: torch.from_numpy(open_memmap(folder / f"{name}.npy", "w+", kind, shapes[name]))
+        for name, kind in _KINDS.items()
+    }
 
 # %% ../nbs/api/22_saliency.ipynb #5707e003
 class _Store:
@@ -239,20 +253,6 @@ def _check_rows(store: _Store, dataset: ImageDataset, found: TargetLayer) -> Non
             "explained classes, "
             "and masks made from them hide nothing. Choose another layer, or train the model"
         )
-
-# %% ../nbs/api/22_saliency.ipynb #5ee22005
-def _empty_rows(count: int, size: Sequence[int], folder: Path | None) -> dict[str, Tensor]:
-    "Rows to be filled: in memory, or mapped from .npy files of a folder"
-    shapes = {name: (count, *size) if name == "maps" else (count,) for name in _KINDS}
-    if folder is None:
-        return {name: torch.from_numpy(np.zeros(shapes[name], kind)) for name, kind in _KINDS.items()}
-    needed = sum(math.prod(shapes[name]) * np.dtype(kind).itemsize for name, kind in _KINDS.items())
-    require_space(folder, 2 * needed)  # the rows, and the file that is written from them
-    folder.mkdir(parents=True, exist_ok=True)
-    return {
-        name: torch.from_numpy(open_memmap(folder / f"{name}.npy", "w+", kind, shapes[name]))
-        for name, kind in _KINDS.items()
-    }
 
 # %% ../nbs/api/22_saliency.ipynb #919c8c9a
 def _rows(
