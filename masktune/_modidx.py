@@ -223,6 +223,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'masktune.devices._in_notebook': ('api/devices.html#_in_notebook', 'masktune/devices.py'),
                                   'masktune.devices._launched': ('api/devices.html#_launched', 'masktune/devices.py'),
                                   'masktune.devices._leave_group_at_exit': ('api/devices.html#_leave_group_at_exit', 'masktune/devices.py'),
+                                  'masktune.devices._own_tensors': ('api/devices.html#_own_tensors', 'masktune/devices.py'),
                                   'masktune.devices.batches': ('api/devices.html#batches', 'masktune/devices.py'),
                                   'masktune.devices.borrowed': ('api/devices.html#borrowed', 'masktune/devices.py'),
                                   'masktune.devices.default_device': ('api/devices.html#default_device', 'masktune/devices.py'),
