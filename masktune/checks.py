@@ -57,7 +57,8 @@ def _look(path: Path) -> _Facts:
         if image.format == "JPEG":  # at an eighth: enough to meet a broken end
             image.draft("RGB", (max(image.width // 8, 1), max(image.height // 8, 1)))
         image.load()
-        extremes, transparent = None, False
+        extremes: tuple[float, float] | None = None
+        transparent = False
         if image.mode in DEEP_MODES:
             values = np.asarray(image)
             extremes = float(np.nanmin(values)), float(np.nanmax(values))

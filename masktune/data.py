@@ -366,7 +366,7 @@ class PairsDataset(ImageDataset):
     def subset(self, index: Sequence[int] | Tensor) -> "PairsDataset":
         "Only the samples at `index`, renumbered from 0"
         index = self.positions(index)
-        reading = dict(transform=self.transform, window=self.window, background=self.background)
+        reading: dict[str, Any] = dict(transform=self.transform, window=self.window, background=self.background)
         chosen = Subset(self.pairs, index.tolist())
         part = PairsDataset(chosen, labels=self.labels[index], **reading, **self.meta(index))
         return self.note_origin(part, index)

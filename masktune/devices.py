@@ -259,6 +259,12 @@ def place_model(model: Classifier, device: torch.device) -> Classifier:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model
 
+# %% ../nbs/api/08_devices.ipynb #de000008
+def _own_tensors(module: torch.nn.Module) -> list[tuple[str, Tensor]]:
+    "Parameters and buffers that a module holds itself, by name; one that two modules share is in both"
+    buffers = module.named_buffers(recurse=False, remove_duplicate=False)
+    return [*module.named_parameters(recurse=False, remove_duplicate=False), *buffers]
+
 # %% ../nbs/api/08_devices.ipynb #2a00000d
 @contextmanager
 def borrowed(
@@ -266,12 +272,7 @@ def borrowed(
     device: torch.device,  # where it is needed
 ) -> Iterator[Classifier]:  # the same model
     "Within: `model` is on `device`, in eval mode; afterwards it is as it was found: place, memory order and modes"
-    places = [
-        (module, name, tensor)
-        for module in model.modules()
-        for named in (module.named_parameters, module.named_buffers)
-        for name, tensor in named(recurse=False, remove_duplicate=False)
-    ]
+    places = [(module, name, tensor) for module in model.modules() for name, tensor in _own_tensors(module)]
     held = [(p, p.data, p.grad) for p in model.parameters()]
     stays = device.type == "cpu" and all(tensor.device.type == "cpu" for _, _, tensor in places)
     for parameter, _, _ in [] if stays else held:
