@@ -103,7 +103,7 @@ def take_up(
     "Go on from a state; raises `ValueError` when it is of another training"
     _check_plan(state.get("plan") or {}, training.plan)
     training.first, training.done = state["epoch"], state["step"]
-    training.history, training.totals = list(state["history"]), state["totals"]
+    training.history, training.totals = list(state["history"]), state["totals"].clone()
     training.best = {name: state[name] for name in training.best}
     training.watch.first = state["first_loss"]
     training.model.network.load_state_dict(state["network"])
