@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from .data import ImageDataset
+
 # %% ../nbs/api/12_loading.ipynb #5025917c
 class EpochOrder(Sampler):
     """The positions of an epoch, shuffled by seed and epoch alone; set `epoch` before each.
@@ -40,7 +42,7 @@ class TrainingPairs(Dataset):
 
     def __init__(
         self,
-        dataset: Dataset,  # of samples with image and label
+        dataset: ImageDataset,  # of samples with image and label
         augment: Callable[[Tensor], Tensor] | None = None,  # random transform of one (3, H, W) uint8 image
         seed: int = 0,  # of all that is random
     ):

@@ -14,8 +14,9 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from .models import Classifier
 from .optimizers import on_cpu
 
 # %% ../nbs/api/15_training_state.ipynb #2a000031
@@ -64,7 +65,7 @@ def _check_plan(had: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
 
 # %% ../nbs/api/15_training_state.ipynb #f382ff4d
 def network_state(
-    model: nn.Module,  # a `Classifier`
+    model: Classifier,  # in training, or trained
 ) -> dict[str, Tensor]:  # of its network
     "Copy a classifier's weights to the CPU"
     return {name: value.detach().cpu().clone() for name, value in model.network.state_dict().items()}
@@ -102,7 +103,7 @@ def take_up(
     "Go on from a state; raises `ValueError` when it is of another training"
     _check_plan(state.get("plan") or {}, training.plan)
     training.first, training.done = state["epoch"], state["step"]
-    training.history, training.totals = list(state["history"]), state["totals"]
+    training.history, training.totals = list(state["history"]), state["totals"].clone()
     training.best = {name: state[name] for name in training.best}
     training.watch.first = state["first_loss"]
     training.model.network.load_state_dict(state["network"])

@@ -30,7 +30,7 @@ NOTEBOOKS, ASSETS, STAGE, SITE = (
 GUIDES = ["your_own_data", "choosing_a_threshold", "reading_the_report", "when_not_to_answer", "many_gpus", "resuming"]
 GROUPS = {
     "Images and models": ["data", "folders", "cache", "models", "layers", "devices", "files"],
-    "Measure and train": ["evaluation", "erm"],
+    "Measure and train": ["evaluation", "optimizers", "loading", "batchnorm", "divergence", "training_state", "erm"],
     "See and hide": ["xgradcam", "sources", "saliency", "masking", "figures", "counterfactuals", "faithfulness"],
     "Find and mend": ["settings", "rounds", "refit", "finetune", "features", "selective", "abstaining"],
     "Experiments": [

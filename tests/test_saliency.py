@@ -41,10 +41,12 @@ def same(found, wanted):
 
 
 def killed(model, data, path, at=29):
+    assert data.fingerprint  # asks for every image, once
     data.broken = at
     with pytest.raises(OSError, match="unreadable"):
         compute_saliency(model, data, path=path, **PASS)
     data.broken, data.asked = None, ()
+    assert (path.parent / f".{path.name}.part" / "progress.json").exists()
 
 
 def test_a_killed_pass_goes_on_with_the_first_batch_that_was_not_noted(made, tmp_path):

@@ -5,7 +5,7 @@ import torch
 
 from masktune.data import ArrayDataset
 from masktune.devices import seed_everything
-from masktune.erm import fit
+from masktune.erm import TrainingStopped, fit
 from masktune.finetune import MaskTune
 from masktune.models import build_model, model_fingerprint
 
@@ -128,3 +128,17 @@ def test_the_random_control_depends_on_the_seed_alone(digits):
     first = model_fingerprint(run.fit_control(digits["train"]))
     torch.rand(7)  # whatever was drawn in between
     assert model_fingerprint(run.fit_control(digits["train"])) == first
+
+
+def test_a_state_can_be_gone_on_with_twice(digits):
+    "Resuming reads it: sums, history and weights in it stay those of the stop"
+    train = digits["train"].subset(range(96))
+    options = dict(epochs=2, lr=0.01, device="cpu", progress=False)
+    with pytest.raises(TrainingStopped) as stopped:
+        fit(build_model("small-cnn", 2), train, on_step=lambda step: step.step == 2, **options)
+    state = stopped.value.state
+    sums = state["totals"].clone()
+    first, second = (fit(build_model("small-cnn", 2), train, resume=state, **options) for _ in range(2))
+    assert torch.equal(state["totals"], sums) and state["history"] == []
+    assert [row["loss"] for row in first.history] == [row["loss"] for row in second.history]
+    assert all(torch.equal(value, second.last_state[name]) for name, value in first.last_state.items())
