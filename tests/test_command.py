@@ -311,10 +311,12 @@ def test_a_warning_of_anothers_stays_as_it_is(capsys):
     import warnings
 
     from masktune.cli import _notes_in_a_line
+    from masktune.data import DatasetWarning
 
-    with _notes_in_a_line():
+    with pytest.warns(RuntimeWarning, match="not ours"), _notes_in_a_line():
         warnings.warn("not ours", RuntimeWarning, stacklevel=1)
-    assert "RuntimeWarning: not ours" in capsys.readouterr().err
+        warnings.warn("ours,\nin two lines", DatasetWarning, stacklevel=1)
+    assert capsys.readouterr().err == "masktune: ours, in two lines\n"
 
 
 def test_every_command_has_a_help_of_its_own_and_a_step():
