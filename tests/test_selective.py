@@ -165,18 +165,19 @@ def test_models_threshold_and_images_may_lie_on_several_devices(where):
     as it would on a GPU"""
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    def model(device):
-        made = Classifier.__new__(Classifier)  # its constructor looks at values, of which pretended tensors have none
-        torch.nn.Module.__init__(made)
-        with torch.device(device):
-            made.network = build_model("small-cnn", 2)
-        for name in ("mean", "std"):
-            made.register_buffer(name, torch.zeros(1, 3, 1, 1, device=device), persistent=False)
-        return made
+    def place(mode, model, device):
+        "Put pretended tensors in the place of a model's own, once it is built: pretended ones cannot be copied"
+        for module in model.modules():
+            for name, value in module._parameters.items():
+                module._parameters[name] = torch.nn.Parameter(mode.from_tensor(value).detach().to(device))
+            for name, value in module._buffers.items():
+                module._buffers[name] = mode.from_tensor(value).to(device)
 
     first, second, images = where
-    with FakeTensorMode():
-        pair = SelectiveClassifier([model(first), model(second)])
+    pair = SelectiveClassifier([Classifier(build_model("small-cnn", 2)) for _ in range(2)])
+    with FakeTensorMode() as mode:
+        for model, device in zip(pair.models, (first, second), strict=True):
+            place(mode, model, device)
         pair.threshold = torch.zeros((), device=second)
         decision = pair.predict(torch.zeros(4, 3, 28, 28, dtype=torch.uint8, device=images))
     assert {part.device for part in decision} == {torch.device(images)} and decision.label.shape == (4,)
