@@ -1,9 +1,9 @@
-"""Packages that only a part needs: imported where they are used, and where one is missing the error names its extra.
+"""Packages that only a part needs: imported where they are used; where one is missing the error names its extra.
 
     with needs("report"):
         from matplotlib.figure import Figure
 
-`EXTRAS` is what settings.ini offers for each word, and tests/test_package.py holds the two together. Nothing here is heavy.
+`EXTRAS` is what settings.ini offers for each word (tests/test_package.py holds the two together).
 """
 
 from collections.abc import Iterator
