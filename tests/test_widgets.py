@@ -1,5 +1,6 @@
 "The panels without a browser: set a control, read the picture."
 
+import threading
 import time
 import tracemalloc
 
@@ -11,14 +12,15 @@ from torch import nn
 from masktune.abstaining import SelectiveClassifier
 from masktune.data import ArrayDataset, ImageDataset
 from masktune.devices import seed_everything
+from masktune.erm import Step
 from masktune.evaluation import evaluate
 from masktune.finetune import MaskTune
 from masktune.lab.compare import CompareExplorer
 from masktune.lab.coverage import CoverageExplorer
 from masktune.lab.evidence import ClassEvidence
-from masktune.lab.launcher import Launcher
+from masktune.lab.launcher import FinetuningJob, Launcher
 from masktune.lab.panels import step_through
-from masktune.lab.scrubber import ThresholdScrubber
+from masktune.lab.scrubber import Asker, ThresholdScrubber
 from masktune.masking import hide
 from masktune.models import as_classifier, build_model, model_fingerprint
 from masktune.runs import load_run
@@ -195,6 +197,47 @@ def test_the_launcher_takes_the_scrubbers_rule_at_the_moment_of_starting(run, di
     launcher.launch().wait()
     assert (run.rule, run.fill) == ("fixed(t=0.5)", "mean")
     launcher.close()
+
+
+def test_a_question_asked_while_an_answer_is_told_is_asked_too():
+    told = []
+
+    def tell(answer):
+        told.append(answer)
+        if len(told) == 1:
+            asker.ask()
+
+    asker = Asker(lambda: lambda: len(told), tell, threading.RLock(), delay=0.01)
+    asker.ask()
+    asker.wait()
+    assert told == [0, 1]
+
+
+def test_an_asker_that_failed_asks_again():
+    told, replies = [], [lambda: 1 / 0, lambda: "well"]
+    asker = Asker(lambda: replies.pop(0), told.append, threading.RLock(), delay=0.01)
+    failed, threading.excepthook = threading.excepthook, lambda _: None
+    try:
+        asker.ask()
+        asker.wait()
+    finally:
+        threading.excepthook = failed
+    asker.ask()
+    asker.wait()
+    assert told == ["well"]
+
+
+def test_a_job_needs_no_widgets_and_counts_its_steps_over_all_epochs(digits):
+    network, settings = build_model("small-cnn", 2), {"finetune_lr": 0.01, "device": "cpu", "progress": False}
+    untrained = MaskTune(network, epochs=0, **settings).fit_erm(digits["train"])
+    happened = []
+    job = FinetuningJob(untrained, digits["train"], changed=lambda: happened.append(None))
+    for epoch in (1, 2, 3):
+        assert job.step(Step(epoch, 4, 1, 1, torch.tensor([0.5, 1.0, 2.0]), dict)) is False
+    assert "step 3 of 4, loss 0.2500, accuracy 50.0%" in job.lines[-1] and "steps a second" in job.lines[-1]
+    assert job.share == 0.75 / untrained.rounds and len(happened) >= 3
+    job.halt()
+    assert job.step(Step(4, 4, 1, 1, torch.tensor([0.5, 1.0, 2.0]), dict)) is True
 
 
 def test_every_rule_has_its_own_strength_and_keeps_it(scrubber):
