@@ -310,7 +310,7 @@ def choose_evidence(
 ) -> Evidence:
     "Choose where to look and how to hide: the largest fall of the answers per masked area, measured without labels"
     _check_candidates(sources, rules, fills)
-    rules = [Threshold.parse(rule) for rule in rules]
+    read = [Threshold.parse(rule) for rule in rules]
     part = some_images(dataset, limit, seed)
     model = as_classifier(model, part)
     with evaluating(model), torch.random.fork_rng(devices=[]):  # starting a loader draws a number
@@ -324,7 +324,7 @@ def choose_evidence(
             name = type(model.network).__name__
             raise ValueError(f"{name} has no layer with a spatial grid: name one, layers=['...']")
         few = _Probe(model, some_images(part, max(len(part) // 4, min(16, len(part)), 2), seed), batch_size)
-        table = list(itertools.product(found, sources, rules, fills))
+        table = list(itertools.product(found, sources, read, fills))
         reference = (found[0], sources[0], Threshold("mean_std", 2.0), "zero")
         if reference not in table:
             table.insert(0, reference)

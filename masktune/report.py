@@ -201,7 +201,7 @@ def _first_classes(dataset: ImageDataset) -> str:
 
 # %% ../nbs/api/52_report.ipynb #958ac11d
 _TEST_NOTES = {
-    "biased-test": "The shortcut turned round: what pointed to one class in training now points to the other.",
+    "biased-test": "The shortcut has changed sides: what pointed to one class in training now points to the other.",
     "swapped-val": "No group labels needed: in every validation image, what the plain model looked at is hidden, "
     "and what it looked at in an image of "
     "another class is pasted in. A model that goes by the old evidence is led astray.",

@@ -185,23 +185,21 @@ def _empty_rows(count: int, size: Sequence[int], folder: Path | None) -> dict[st
 class _Store:
     "The rows of a pass as they come, in memory, or in a folder beside `path` that a killed pass goes on with"
 
-    def __init__(self, path: str | os.PathLike | None, count: int, facts: Mapping[str, str]):
+    def __init__(self, path: str | os.PathLike | None, count: int, facts: Mapping[str, Any]):
         self.count, self.facts, self.done = count, dict(facts), 0
-        self.rows: dict[str, Tensor] = {}
-        self.path = self.folder = self.progress = None
+        self.rows: dict[str, Any] = {}
         self.noted = time.monotonic()
-        if path is not None:
-            self.path = Path(path)
-            self.folder = self.path.with_name(f".{self.path.name}.part")
-            self.progress = self.folder / "progress.json"
-            self._find()
+        self.path = None if path is None else Path(path)
+        self.folder = None if self.path is None else self.path.with_name(f".{self.path.name}.part")
+        if self.folder is not None:
+            self._find(self.folder)
 
-    def _find(self) -> None:
+    def _find(self, folder: Path) -> None:
         "Take up the rows of a killed pass, if they are of this one"
         try:
-            noted = read_json(self.progress)
+            noted = read_json(folder / "progress.json")
             if noted["facts"] == self.facts and noted["count"] == self.count:
-                found = {name: torch.from_numpy(open_memmap(self.folder / f"{name}.npy", "r+")) for name in _KINDS}
+                found = {name: torch.from_numpy(open_memmap(folder / f"{name}.npy", "r+")) for name in _KINDS}
                 self.rows, self.done = found, noted["done"]
         except (ValueError, KeyError, OSError):  # none there, or half of it
             pass
@@ -219,20 +217,26 @@ class _Store:
 
     def note(self) -> None:
         "Say on disk how far the rows have come: what a resumed pass skips"
-        if self.path is not None and self.rows:
-            write_json(self.progress, {"facts": self.facts, "count": self.count, "done": self.done})
+        if self.folder is not None and self.rows:
+            progress = {"facts": self.facts, "count": self.count, "done": self.done}
+            write_json(self.folder / "progress.json", progress)
             self.noted = time.monotonic()
 
     def finish(self) -> None:
         "Write the file from the rows"
-        SaliencyMaps(**self.rows, **self.facts).save(self.path)
-        self.discard()
+        if self.path is not None:
+            SaliencyMaps(**self.rows, **self.facts).save(self.path)
+            self.discard()
 
     def discard(self) -> None:
         "Nothing stays of rows that are no use, or no more"
         self.rows = {}
-        if self.folder is not None:
-            self.folder.unlink() if self.folder.is_file() else shutil.rmtree(self.folder, ignore_errors=True)
+        if self.folder is None:
+            return
+        if self.folder.is_file():  # as versions before left them
+            self.folder.unlink()
+        else:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 # %% ../nbs/api/22_saliency.ipynb #5707e031
 def _check_rows(store: _Store, dataset: ImageDataset, found: TargetLayer) -> None:
@@ -306,7 +310,7 @@ def compute_saliency(
     with borrowed(as_classifier(model, dataset), process.device) as classifier:
         found = named_layer(classifier, layer, dataset[0].image[None].to(process.device))
         explain, name = make_source(source, classifier, found)
-        facts = dict(
+        facts: dict[str, Any] = dict(
             model=model_fingerprint(classifier),
             data=dataset.fingerprint,
             dataset=str(dataset),

@@ -38,16 +38,16 @@ def owned(
 
 # %% ../nbs/api/54_steps.ipynb #c11b0001
 def begin(
-    out: str,
-    recipe: "Recipe",
-    root: str | None = None,
-    weights: str | None = None,
-    overwrite: bool = False,
-    resume: bool = False,
-    keep_every: float = 30.0,
-    about: Mapping[str, Any] | None = None,
-) -> tuple["Resumable", dict[str, Any]]:
-    "A new run of a recipe, or with `resume` the one that is in the folder; and its data sets"
+    out: str,  # the run's folder
+    recipe: "Recipe",  # data, network, settings
+    root: str | None = None,  # where the data lie
+    weights: str | None = None,  # a .safetensors file of a trained model
+    overwrite: bool = False,  # replace a run that is there
+    resume: bool = False,  # go on with it
+    keep_every: float = 30.0,  # seconds between saved states
+    about: Mapping[str, Any] | None = None,  # what config.json says besides
+) -> tuple["Resumable", dict[str, Any]]:  # the run, and its data sets by split
+    "Begin a run of a recipe, or with `resume` go on with the one that is in the folder"
     from masktune.devices import is_main_process
     from masktune.resume import Resumable
     from masktune.runs import check_same, is_begun, open_run, start_run
@@ -82,8 +82,12 @@ def _again(run: str, step: str, begun: bool, overwrite: bool, resume: bool, chan
         check_same(run, changes)
 
 # %% ../nbs/api/54_steps.ipynb #c11b0004
-def opening(run: "MaskTune", splits: Mapping[str, Any], model: str) -> str:
-    "What is trained on what, where"
+def opening(
+    run: "MaskTune",  # begun
+    splits: Mapping[str, Any],  # its data sets
+    model: str,  # the network's name
+) -> str:
+    "Say what is trained on what, where"
     from masktune.cache import CachedDataset
     from masktune.devices import default_device
 
@@ -92,8 +96,10 @@ def opening(run: "MaskTune", splits: Mapping[str, Any], model: str) -> str:
     return line + (f"\n{train.describe()}" if isinstance(train, CachedDataset) else "")
 
 
-def best_accuracy(run: "MaskTune") -> str:
-    "How the plain model's training ended"
+def best_accuracy(
+    run: "MaskTune",  # its plain model is trained, or was taken as it is
+) -> str:
+    "Say how the plain model's training ended"
     rows = run.history_["erm"]
     if not rows:
         return "weights taken as they are"
@@ -184,8 +190,11 @@ def saliency(
     print(f"{opened.rounds_[0].maps}\n{run}/round-1/maps.safetensors. Next: masktune finetune {run}")
 
 # %% ../nbs/api/54_steps.ipynb #e473b34b
-def rounds_line(opened: "MaskTune", folder: str) -> str:
-    "How the finetuning ended"
+def rounds_line(
+    opened: "MaskTune",  # finetuned
+    folder: str,  # the run's
+) -> str:
+    "Say how the finetuning ended"
     taken = f"round {opened.round_} chosen on swapped validation images" if opened.round_ else "the last taken"
     rounds = f"{opened.rounds} rounds, {taken}" if opened.rounds > 1 else "one round"
     rate = opened.history_["round-1"][-1]["lr"]
@@ -225,14 +234,20 @@ def finetune(
     print(f"{rounds_line(opened, run)} Next: masktune evaluate {run}")
 
 # %% ../nbs/api/54_steps.ipynb #79fb5f80
-def measured_on(opened: "MaskTune", splits: Mapping[str, Any]) -> dict[str, Any]:
-    "What a run is measured on: its test sets, and swapped validation images"
+def measured_on(
+    opened: "MaskTune",  # with maps, or a model to make them with
+    splits: Mapping[str, Any],  # its data sets
+) -> dict[str, Any]:  # data sets by name
+    "Name what a run is measured on: its test sets, and swapped validation images"
     tests = {name: data for name, data in splits.items() if name not in ("train", "val")}
     return tests | {"swapped-val": opened.swapped(splits["val"])}
 
 # %% ../nbs/api/54_steps.ipynb #b76149c9
-def both_tables(opened: "MaskTune", tests: Mapping[str, Any]) -> str:
-    "Both models on every test set, group by group"
+def both_tables(
+    opened: "MaskTune",  # evaluated
+    tests: Mapping[str, Any],  # data sets by name
+) -> str:
+    "Write both models' accuracies on every test set, group by group"
     blocks = [f"{name}: {data}\n{_table(opened.metrics_, name, data)}" for name, data in tests.items()]
     return "\n\n".join(blocks + _gaps(opened.metrics_))
 
@@ -268,8 +283,12 @@ def evaluate(
     print(both_tables(opened, tests) + f"\n\n{run}/metrics.json. Next: masktune report {run}")
 
 # %% ../nbs/api/54_steps.ipynb #f81904f5
-def measure_and_report(opened: "MaskTune", splits: Mapping[str, Any], folder: str) -> tuple[Any, dict[str, Any]]:
-    "Measure a run and write its report: the page, and what was measured on"
+def measure_and_report(
+    opened: "MaskTune",  # finetuned
+    splits: Mapping[str, Any],  # its data sets
+    folder: str,  # the run's
+) -> tuple[Path, dict[str, Any]]:  # the page, and what was measured on
+    "Measure a run and write its report"
     from masktune.report import write_report
     from masktune.runs import save_metrics
 

@@ -311,7 +311,7 @@ def test_a_warning_of_anothers_stays_as_it_is(capsys):
     import warnings
 
     from masktune.cli import _notes_in_a_line
-    from masktune.data import DatasetWarning
+    from masktune.errors import DatasetWarning
 
     with pytest.warns(RuntimeWarning, match="not ours"), _notes_in_a_line():
         warnings.warn("not ours", RuntimeWarning, stacklevel=1)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ..data import ImageDataset
 from ..devices import seed_everything
 from ..errors import look_up
 from ..evaluation import Evaluation, align_columns, evaluate
@@ -149,6 +150,41 @@ def _hidden_share(run: MaskTune, train) -> float:
     )
 
 # %% ../../nbs/api/experiments/49_ablations.ipynb #17e3ccc2
+class _Seed:
+    "The runs of one seed: every variant begins from a plain model, trained once for each choice of its settings"
+
+    def __init__(self, recipe: Recipe, seed: int, train: ImageDataset, val: ImageDataset):
+        seed_everything(seed)
+        side = train[0].image.shape[-1]
+        self.network = build_model(recipe.model, len(train.classes), recipe.pretrained, side)
+        self.settings = dict(recipe.settings) | {"seed": seed}
+        self.train, self.val, self.seed = train, val, seed
+        self.first = self.begin()
+        self._plain: dict[tuple, MaskTune] = {}
+
+    def begin(self, **changes: Any) -> MaskTune:
+        return MaskTune(self.network, **self.settings | changes, progress=False)
+
+    def plain(self, changes: Mapping[str, Any]) -> MaskTune:
+        "The plain model under a variant's settings, with its maps"
+        key = tuple(sorted((k, v) for k, v in changes.items() if k in ERM_SETTINGS and getattr(self.first, k) != v))
+        if key not in self._plain:
+            self._plain[key] = self.begin(**dict(key)).fit_erm(self.train, self.val).compute_maps(self.train)
+        return self._plain[key]
+
+    def explained(self, variant: Variant) -> MaskTune:
+        "A run under a variant's settings, with its maps"
+        later = {k: v for k, v in variant.changes.items() if k not in ERM_SETTINGS}
+        run = self.plain(variant.changes).branch(**later)
+        return run if run.rounds_ else run.compute_maps(self.train)
+
+    def finished(self, variant: Variant, run: MaskTune) -> tuple[Any, float]:
+        "The model that a variant ends with, and the share of the image its masks hide"
+        control = variant.control
+        model = run.fit_control(self.train, control) if control else run.fit_rounds(self.train, self.val).model_
+        return model, _hidden_share(run, self.train) if control in (None, "moved-masks") else float("nan")
+
+# %% ../../nbs/api/experiments/49_ablations.ipynb #17e3ccc3
 def ablate_seed(
     recipe: Recipe,  # what to vary
     axis: str,  # one of `AXES`
@@ -157,49 +193,26 @@ def ablate_seed(
 ) -> list[AblationRow]:  # the plain model's, then one a variant; a variant that the model cannot run is left out
     "Run every variant of an axis with one seed"
     options = dict(recipe.options) | ({"seed": seed} if "seed" in dataset_options(recipe.data) else {})
-    splits = {
-        split: load_dataset(recipe.data, split, root, **options)
-        for split in ("train", "val", *dataset_splits(recipe.data, root))
-    }
-    train, val = splits.pop("train"), splits.pop("val")
-    image = train[0].image
-    seed_everything(seed)
-    network = build_model(recipe.model, len(train.classes), recipe.pretrained, image.shape[-1])
-    first = MaskTune(network, **dict(recipe.settings) | {"seed": seed}, progress=False)
-    plain: dict[tuple, MaskTune] = {}
+    names = ("train", "val", *dataset_splits(recipe.data, root))
+    splits = {split: load_dataset(recipe.data, split, root, **options) for split in names}
+    runs = _Seed(recipe, seed, splits.pop("train"), splits.pop("val"))
+    plain = runs.plain({})
+    tests = {**splits, "swapped-val": plain.swapped(runs.val)}  # one question for all variants
 
-    def trained(changes: Mapping[str, Any]) -> MaskTune:
-        key = tuple(sorted((k, v) for k, v in changes.items() if k in ERM_SETTINGS and getattr(first, k) != v))
-        if key not in plain:
-            plain[key] = (
-                MaskTune(network, **dict(recipe.settings) | {"seed": seed} | dict(key), progress=False)
-                .fit_erm(train, val)
-                .compute_maps(train)
-            )
-        return plain[key]
+    def row(label, model, hidden):
+        found = {name: evaluate(model, data, progress=False, **plain.machine) for name, data in tests.items()}
+        return _measured(label, seed, found, hidden)
 
-    shared = trained({})
-    tests = {**splits, "swapped-val": shared.swapped(val)}  # one question for all variants
-
-    def measure(model):
-        return {name: evaluate(model, data, progress=False, **first.machine) for name, data in tests.items()}
-
-    rows = [_measured("ERM", seed, measure(shared.erm_), 0.0)]
-    for variant in AXES[look_up("ablation", axis, AXES)].variants(first, image[None]):
-        run = trained(variant.changes).branch(**{k: v for k, v in variant.changes.items() if k not in ERM_SETTINGS})
+    rows = [row("ERM", plain.plain_model, 0.0)]
+    for variant in AXES[look_up("ablation", axis, AXES)].variants(runs.first, runs.train[0].image[None]):
         try:
-            run = run if run.rounds_ else run.compute_maps(train)
+            run = runs.explained(variant)
         except ValueError as error:
             if axis != "source":
                 raise
             print(f"{variant.label} left out: {error}", flush=True)
             continue
-        if variant.control is not None:
-            model = run.fit_control(train, variant.control)
-        else:
-            model = run.fit_rounds(train, val).model_
-        hidden = _hidden_share(run, train) if variant.control in (None, "moved-masks") else float("nan")
-        rows.append(_measured(variant.label, seed, measure(model), hidden))
+        rows.append(row(variant.label, *runs.finished(variant, run)))
     return rows
 
 # %% ../../nbs/api/experiments/49_ablations.ipynb #c300b09f

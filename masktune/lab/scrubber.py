@@ -112,8 +112,8 @@ class Asker:
                 return False
             if ask is not None:
                 self.tell(found)
-            self._busy = False  # whoever asks from here on starts anew
-        return True
+            self._busy = version != self.version  # asked anew by `tell`; if not, the next question starts a thread
+            return not self._busy
 
 # %% ../../nbs/api/lab/63_scrubber.ipynb #63a0c012
 def ask_masked(
