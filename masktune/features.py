@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .data import ImageDataset
-from .evaluation import evaluate
+from .evaluation import Table, evaluate
 from .finetune import MaskTune
 from .masking import MaskedDataset, Threshold, normalize
 
@@ -68,13 +68,16 @@ class ExploredFeatures:
             ("accuracy lost without its own evidence", *(f"{100 * v:.1f} points" for v in self.drop.values())),
         ]
 
+    def table(self) -> Table:
+        "The measures, a column a model"
+        caption = f"overlap of the two models' masks (IoU): {self.overlap:.2f}; {self.images:,} images"
+        return Table(["", *self.area], self.rows(), caption)
+
     def __str__(self) -> str:
-        lines = [
-            f"{row[0]:40}" + "".join(f"{cell:>14}" for cell in row[1:]) for row in [("", *self.area), *self.rows()]
-        ]
-        return "\n".join(
-            [*lines, f"overlap of the two models' masks (IoU): {self.overlap:.2f}; {self.images:,} images"]
-        )
+        return str(self.table())
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
 
 # %% ../nbs/api/34_features.ipynb #fa767f16
 def explored_features(

@@ -396,11 +396,11 @@ class MaskedDataset(ImageDataset):
 
     def subset(self, index: Sequence[int] | Tensor) -> "MaskedDataset|ArrayDataset":
         "Only the samples at `index`, renumbered from 0"
-        index = self._positions(index)
+        index = self.positions(index)
         maps = self.maps.subset(index, self.dataset)
         part = MaskedDataset(self.dataset.subset(index), maps, self.rule, self.fill, self.seed)
         part.noise_index = self.noise_index[index]
-        return self._part(part, index)
+        return self.note_origin(part, index)
 
 # %% ../nbs/api/23_masking.ipynb #1eea4f19
 class MaskBatch:
