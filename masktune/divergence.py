@@ -51,6 +51,8 @@ class LossWatch:
         lr: float,  # the learning rate
     ) -> None:
         "Raise `TrainingDiverged` if it has come to that"
+        if self.first is None:  # no step yet
+            return
         since = totals if self.seen is None else totals - self.seen
         self.seen = totals.clone()
         # together over all processes: one that stopped alone would leave the others waiting
