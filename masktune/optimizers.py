@@ -24,7 +24,7 @@ def check_number(
     whole: bool = False,  # whether it must be a whole number
 ) -> Any:  # a plain `int` or `float`, of whatever kind of number was given
     "Return a setting's value as a plain number; raises `ValueError` for a text, a truth value, infinity ..."
-    kind = numbers.Integral if whole else numbers.Real
+    kind: Any = numbers.Integral if whole else numbers.Real
     if isinstance(value, kind) and not isinstance(value, bool):
         plain = int(value) if whole else float(value)
         if math.isfinite(plain):
@@ -114,7 +114,7 @@ def _taken_up(
     group = state["param_groups"][0]
     kept = {own: group[own] for own in ("lr", "weight_decay", "momentum" if name == "sgd" else "betas")}
     kept.pop("betas", None)
-    optimizer = make_optimizer(parameters, name, **kept | given)
+    optimizer = make_optimizer(parameters, name, **kept | dict(given))
     optimizer.load_state_dict(copy.deepcopy(dict(state)))  # PyTorch would train on in the caller's own buffers
     _check_shapes(optimizer)
     for group in optimizer.param_groups:
