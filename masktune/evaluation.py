@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ._extras import needs
 from .data import ImageDataset
 from .devices import batches, borrowed, find_process, progress_bar
 from .errors import look_up
@@ -29,7 +30,8 @@ def wilson_interval(
     "Bound a share by its Wilson score interval (Wilson, 1927); (0, 1) when nothing was counted"
     if not count:
         return 0.0, 1.0
-    from scipy.stats import binomtest  # takes a second to import: only who measures pays for it
+    with needs("experiments"):  # takes a second to import: only who measures pays for it
+        from scipy.stats import binomtest
 
     interval = binomtest(correct, count).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
@@ -76,7 +78,7 @@ def _html_row(tag: str, cells: Sequence[str], left: int) -> str:
     return (
         "<tr>"
         + "".join(
-            f'<{tag}{scope} style="text-align:{side}">{html.escape(cell)}</{tag}>'
+            f'<{tag}{scope} style="padding:1px 10px 1px 0;text-align:{side}">{html.escape(cell)}</{tag}>'
             for cell, side in zip(cells, sides, strict=True)
         )
         + "</tr>"

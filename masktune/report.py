@@ -20,7 +20,7 @@ from torch import Tensor
 from ._extras import needs
 from .counterfactuals import SwappedDataset
 from .data import ImageDataset
-from .evaluation import Evaluation, Share, align_columns
+from .evaluation import Evaluation, Share, Table
 from .features import explored_features
 from masktune.figures import (
     CURVE_COLORS,
@@ -99,7 +99,7 @@ def format_table(
     rows: Sequence[GroupRow],  # from `group_table`
 ) -> str:
     "Write a table as text: accuracy before and after with 95 % intervals, change with its own"
-    cells = [("", "images", "ERM", "", "MaskTune", "", "change", "")]
+    head, cells = ("", "images", "ERM", "", "MaskTune", "", "change", ""), []
     for r in rows:
         cells.append(
             (
@@ -113,7 +113,7 @@ def format_table(
                 "[{:+.1%}, {:+.1%}]".format(*r.interval),
             )
         )
-    return "\n".join(align_columns(cells))
+    return str(Table(head, cells))
 
 # %% ../nbs/api/52_report.ipynb #b6a90002
 def background_gap(

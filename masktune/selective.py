@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ._extras import needs
 from .data import ImageDataset
 from .errors import look_up
 
@@ -177,7 +178,8 @@ def risk_bound(
     confidence: float,  # of the bound
 ) -> float:  # at most this, with that confidence
     "Bound a risk from above by the exact binomial bound (Clopper & Pearson, 1934)"
-    from scipy.stats import binomtest  # takes a second to import: only where a bound is asked for
+    with needs("experiments"):  # takes a second to import: only where a bound is asked for
+        from scipy.stats import binomtest
 
     if count == 0:
         return 1.0  # nothing seen, nothing known

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from .data import ImageDataset
-from .evaluation import align_columns, predict
+from .evaluation import Table, predict
 from .files import atomic_path, write_json
 from .report import plot_risk_coverage
 from masktune.selective import (
@@ -105,10 +105,8 @@ class SelectiveComparison:
     def _table(self, test: str) -> str:
         rows = self.outcomes[test]
         wanted = [f"{row.wanted:.0%}" for row in next(iter(rows.values())).rows]
-        lines = [["", *wanted, "AURC"], *([name, *outcome.cells()] for name, outcome in rows.items())]
-        return f"{test}: {self.tests[test]}; error in % at coverage (coverage reached)\n" + "\n".join(
-            align_columns(lines)
-        )
+        table = Table(["", *wanted, "AURC"], [[name, *outcome.cells()] for name, outcome in rows.items()])
+        return f"{test}: {self.tests[test]}; error in % at coverage (coverage reached)\n{table}"
 
     def to_dict(self) -> dict[str, Any]:
         "Plain numbers: by test set, by row"

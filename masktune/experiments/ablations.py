@@ -18,7 +18,7 @@ import torch
 from ..data import ImageDataset
 from ..devices import seed_everything
 from ..errors import look_up
-from ..evaluation import Evaluation, align_columns, evaluate
+from ..evaluation import Evaluation, Table, evaluate
 from .datasets import dataset_options, dataset_splits, load_dataset
 from .recipes import Recipe, get_recipe
 from ..figures import CONTROL_COLOR, MASKTUNE_COLOR, ReportFigure, figure_style
@@ -259,7 +259,7 @@ def ablation_table(
     "Write an ablation as text: mean ± standard deviation over seeds, in %"
     tests = list(rows[0].average)
     head = ["", *(f"{name}{what}" for name in tests for what in (", average", ", worst")), "swapped", "hidden"]
-    lines = [head]
+    lines = []
     for label in dict.fromkeys(row.variant for row in rows):
         mine = [row for row in rows if row.variant == label]
         hidden = statistics.mean(row.hidden for row in mine)
@@ -276,13 +276,11 @@ def ablation_table(
             ]
         )
     seeds = len({row.seed for row in rows})
-    return "\n".join(
-        [line.rstrip() for line in align_columns(lines)]
-        + [
-            f"accuracy in %, {'mean ± standard deviation over ' if seeds > 1 else ''}{seeds} "
-            f"seed{'s' * (seeds > 1)}; swapped: validation images with swapped evidence; hidden: share of pixels"
-        ]
+    caption = (
+        f"accuracy in %, {'mean ± standard deviation over ' if seeds > 1 else ''}{seeds} "
+        f"seed{'s' * (seeds > 1)}; swapped: validation images with swapped evidence; hidden: share of pixels"
     )
+    return str(Table(head, lines, caption))
 
 # %% ../../nbs/api/experiments/49_ablations.ipynb #82368627
 def plot_ablation(

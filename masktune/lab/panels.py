@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from .._extras import needs
 from ..data import ImageDataset
+from ..evaluation import Table
 from ..finetune import MaskTune
 from .sketch import encode_small
 from ..models import Classifier, as_classifier, evaluating
@@ -290,14 +291,7 @@ def html_table(
     rows: Sequence[Sequence[Any]],  # cells, shown as `str` gives them
 ) -> str:
     "Write an HTML table, everything in it escaped"
-
-    def line(tag, cells):
-        style = "padding:1px 10px 1px 0;text-align:left"
-        return "".join(f"<{tag} style='{style}'>{html.escape(str(cell))}</{tag}>" for cell in cells)
-
-    lines = [line("th", head), *(line("td", row) for row in rows)]
-    body = "".join(f"<tr>{cells}</tr>" for cells in lines)
-    return f"<table style='line-height:1.35;font-variant-numeric:tabular-nums'>{body}</table>"
+    return Table(head, rows, left=len(head))._repr_html_()
 
 # %% ../../nbs/api/lab/61_panels.ipynb #90b2c552
 def html_group_table(
