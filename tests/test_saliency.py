@@ -105,8 +105,8 @@ def test_opening_stored_maps_reads_none_of_them(tmp_path):
     "256 MB on disk, of which a few pages come into memory; in a process of its own"
     count = 128_000
     path = tmp_path / "large.safetensors"
-    ones = torch.ones(count)
-    SaliencyMaps(torch.from_numpy(np.zeros((count, 32, 32), np.float16)), ones, ones.long(), ones).save(path)
+    rows = (torch.ones(count), torch.zeros(count, dtype=torch.int64), torch.ones(count))
+    SaliencyMaps(torch.from_numpy(np.zeros((count, 32, 32), np.float16)), *rows).save(path)
     code = (
         "import resource, sys\nfrom masktune.saliency import SaliencyMaps\nimport safetensors\n"
         "def highest(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
