@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ERM_COLOR', 'MASKTUNE_COLOR', 'CONTROL_COLOR', 'MASK_COLOR', 'CURVE_COLORS', 'MAP_COLORS', 'figure_style',
-           'ReportFigure', 'measured_models', 'shares_of', 'plot_groups', 'plot_training', 'pick_examples', 'overlay',
-           'shorten', 'plot_examples', 'plot_maps', 'mean_maps', 'plot_mean_maps']
+           'ReportFigure', 'measured_models', 'shares_of', 'shorten', 'plot_groups', 'plot_training', 'pick_examples',
+           'overlay', 'plot_examples', 'plot_maps', 'mean_maps', 'plot_mean_maps']
 
 # %% ../nbs/api/24_figures.ipynb #57da3e41
 import io
@@ -107,6 +107,12 @@ def measured_models(
 def shares_of(found: Evaluation) -> dict[str, Share]:
     "The average, then every group, or every class where groups are unknown"
     return {"average": found.average, **(found.groups or found.classes)}
+
+# %% ../nbs/api/24_figures.ipynb #50f1bca5
+def shorten(text: str, longest: int) -> str:
+    "A name as matplotlib should draw it: no longer than fits, dollars and all"
+    text = text if len(text) <= longest else text[: longest - 1] + "…"
+    return text.replace("$", r"\$")
 
 # %% ../nbs/api/24_figures.ipynb #104b27ab
 def plot_groups(
@@ -271,12 +277,6 @@ def _tiles(
                     panel.set_title(shorten(titles[c], 22), fontsize=9.5)
             axes[r, 0].set_ylabel(name, fontsize=9.5, rotation=0, ha="right", va="center", labelpad=8)
     return figure
-
-# %% ../nbs/api/24_figures.ipynb #50f1bca5
-def shorten(text: str, longest: int) -> str:
-    "A name as matplotlib should draw it: no longer than fits, dollars and all"
-    text = text if len(text) <= longest else text[: longest - 1] + "…"
-    return text.replace("$", r"\$")
 
 # %% ../nbs/api/24_figures.ipynb #eb70794a
 def plot_examples(
