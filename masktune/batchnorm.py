@@ -51,7 +51,7 @@ def start_training(
         module.training = False
 
 # %% ../nbs/api/13_batchnorm.ipynb #2a000016
-def _measured_norms(network: nn.Module) -> list[nn.Module]:
+def _measured_norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
     "The batch normalisations whose running statistics may be measured anew"
     still = set(still_modules(network))
     norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
@@ -59,7 +59,7 @@ def _measured_norms(network: nn.Module) -> list[nn.Module]:
 
 # %% ../nbs/api/13_batchnorm.ipynb #2a000017
 @contextmanager
-def _measuring(norms: Sequence[nn.Module]) -> Iterator[None]:
+def _measuring(norms: Sequence[nn.modules.batchnorm._BatchNorm]) -> Iterator[None]:
     "Within: running statistics start anew, as a plain average over batches. They are put back when the measuring fails"
     momenta = [norm.momentum for norm in norms]
     before = [copy.deepcopy(norm.state_dict()) for norm in norms]
@@ -78,7 +78,7 @@ def _measuring(norms: Sequence[nn.Module]) -> Iterator[None]:
             norm.momentum = momentum
 
 # %% ../nbs/api/13_batchnorm.ipynb #2a000018
-def _share_statistics(norms: Sequence[nn.Module], process) -> None:
+def _share_statistics(norms: Sequence[nn.modules.batchnorm._BatchNorm], process) -> None:
     "Give every process the mean of all their running statistics"
     for norm in norms:
         for statistic in (norm.running_mean, norm.running_var):

@@ -12,10 +12,10 @@ import html
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -190,7 +190,7 @@ class OneProcess:
         whole = loader.loader
         rest = DataLoader(
             whole.dataset,
-            batch_sampler=list(whole.batch_sampler)[count:],
+            batch_sampler=list(cast(Iterable[list[int]], whole.batch_sampler))[count:],
             generator=whole.generator,
             num_workers=whole.num_workers,
             pin_memory=whole.pin_memory,

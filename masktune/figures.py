@@ -92,7 +92,7 @@ def measured_models(
     others = [name for name in found if name not in ("erm", "masktune") and name not in rounds]
     order = [name for name in ("erm", *others, *rounds, "masktune") if name in found]
     more = [name for name in metrics if name not in _MODELS]  # of all test sets: a model has one colour on the page
-    styles = {}
+    styles: dict[str, tuple[str, str, str]] = {}
     for name in order:
         place = more.index(name) if name in more else 0
         label = name.replace("-", " ") if name in rounds else name

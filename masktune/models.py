@@ -65,8 +65,8 @@ class Classifier(nn.Module):
         super().__init__()
         self.network, self.normalisation_source = network, normalisation_source
         for name, values in (("mean", mean), ("std", std)):  # single precision always: some devices know no double
-            values = torch.as_tensor(values, dtype=torch.float32).reshape(1, -1, 1, 1).clone()
-            self.register_buffer(name, values, persistent=False)
+            channels = torch.as_tensor(values, dtype=torch.float32).reshape(1, -1, 1, 1).clone()
+            self.register_buffer(name, channels, persistent=False)
         if not bool((self.std > 0).all()):
             raise ValueError(f"std must be above 0 in every channel, got {tuple(std)}")
 
@@ -98,9 +98,9 @@ def _processor_normalisation(processor: Any) -> Normalisation:
         )
     scale = 255 * float(told("rescale_factor", 1 / 255)) if told("do_rescale", True) else 255.0
     offset = 1.0 if told("rescale_offset", False) else 0.0  # EfficientNet's: pixels from -1 to 1
-    mean = tuple((float(value) + offset) / scale for value in mean)
-    std = tuple(float(value) / scale for value in std)
-    return Normalisation(mean, std, type(processor).__name__)
+    means = tuple((float(value) + offset) / scale for value in mean)
+    spreads = tuple(float(value) / scale for value in std)
+    return Normalisation(means, spreads, type(processor).__name__)
 
 # %% ../nbs/api/05_models.ipynb #02ff2602
 def _local_processor(network: nn.Module) -> Any:
