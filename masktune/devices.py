@@ -167,7 +167,7 @@ class OneProcess:
         scaled = isinstance(thing, torch.optim.Optimizer) and self.scaler is not None
         return _ScaledOptimizer(thing, self.scaler) if scaled else thing
 
-    def autocast(self):
+    def autocast(self) -> Any:
         "The precision, as a context"
         if self.mixed_precision == "no":
             return nullcontext()

@@ -7,6 +7,7 @@ __all__ = ['TrainingDiverged', 'diverged', 'LossWatch', 'is_finite']
 
 # %% ../nbs/api/14_divergence.ipynb #0e140004
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +39,7 @@ class LossWatch:
     def __init__(
         self,
         num_classes: int,  # guessing costs its logarithm
-        process,  # from `find_process`: all processes decide together
+        process: Any,  # from `find_process`: all processes decide together
     ):
         self.guessing, self.process = math.log(max(num_classes, 2)), process
         self.first: Tensor | None = None  # the first step's loss, before any weight had moved

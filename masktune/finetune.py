@@ -433,7 +433,10 @@ class MaskTune(Settings):
         self.history_, self.rounds_, self.round_, self.metrics_ = {"erm": history}, [], None, {}
         return self
 
-    def explained_model(self, number) -> Classifier:
+    def explained_model(
+        self,
+        number: int,  # the round, from 1
+    ) -> Classifier:
         "Whose maps round `number` uses"
         if number == 1:
             return self.plain_model if self.maps_from == "best" else self.last_plain_model

@@ -105,7 +105,7 @@ def test_own_images_step_by_step(pets, tmp_path):
         and set(metrics) == {"test", "swapped-val"}
     )
     html = (out / "report.html").read_text()
-    assert "cat" in html and html.count("<img") == 5
+    assert "cat" in html and html.count("<img") == 6
     refused = masktune("saliency", out)
     assert refused.returncode == 2 and "--overwrite" in refused.stderr
     (pets / "cat" / "1.jpg").unlink()

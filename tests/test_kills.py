@@ -21,7 +21,8 @@ STARTER = """
 import os, sys
 import torch
 torch.set_num_threads(1)
-import accelerate, masktune.cli, masktune.experiments.datasets, masktune.report, masktune.runs
+import fastcore.docments, jinja2, matplotlib.figure, scipy.stats, sklearn.datasets
+import masktune.cli, masktune.experiments.datasets, masktune.report, masktune.resume, masktune.runs
 for line in sys.stdin:
     child = os.fork()
     if not child:
