@@ -29,8 +29,28 @@ NOTEBOOKS, ASSETS, STAGE, SITE = (
 
 GUIDES = ["your_own_data", "choosing_a_threshold", "reading_the_report", "when_not_to_answer", "many_gpus", "resuming"]
 GROUPS = {
-    "Images and models": ["data", "folders", "cache", "models", "layers", "devices", "files"],
-    "Measure and train": ["evaluation", "optimizers", "loading", "batchnorm", "divergence", "training_state", "erm"],
+    "Images and models": [
+        "errors",
+        "images",
+        "data",
+        "checks",
+        "folders",
+        "models",
+        "tracing",
+        "layers",
+        "devices",
+        "files",
+    ],
+    "Measure and train": [
+        "evaluation",
+        "optimizers",
+        "loading",
+        "batchnorm",
+        "divergence",
+        "training_state",
+        "erm",
+        "cache",
+    ],
     "See and hide": ["xgradcam", "sources", "saliency", "masking", "figures", "counterfactuals", "faithfulness"],
     "Find and mend": ["settings", "rounds", "refit", "finetune", "features", "selective", "abstaining"],
     "Experiments": [
@@ -70,7 +90,10 @@ def pages() -> dict[str, Path]:
 
 def anchor(module: str, name: str) -> str:
     "Where on its page a name is described, in the letters that HTML ids end up with"
-    return re.sub("[_.]", "-", f"api-{module}-{name}".lower())
+    kind = (
+        "-class" if re.match("[A-Z][a-z]", name) else ""
+    )  # ids do not know case, and `Faithfulness` has a function beside it
+    return re.sub("[_.]", "-", f"api-{module}-{name}{kind}".lower())
 
 
 def statements(module: str) -> list[ast.stmt]:
