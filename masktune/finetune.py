@@ -440,9 +440,10 @@ class MaskTune(Settings):
         "Whose maps round `number` uses"
         if number == 1:
             return self.plain_model if self.maps_from == "best" else self.last_plain_model
-        if len(self.rounds_) < number - 1 or self.rounds_[number - 2].model is None:
+        before = self.rounds_[number - 2].model if len(self.rounds_) >= number - 1 else None
+        if before is None:
             raise ValueError(f"round {number} explains round {number - 1}, which has not been finetuned yet")
-        return self.rounds_[number - 2].model
+        return before
 
     def _mask_batches(self, number) -> Callable[[Tensor], Tensor]:
         source, rule = given(self.source), Threshold.parse(self.rule)
