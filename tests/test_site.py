@@ -63,7 +63,8 @@ def test_no_link_and_no_picture_is_missing(site):
             elif fragment and target in site and fragment not in site[target].anchors:
                 wrong.append(f"{name}: {link} (no such place)")
         for source, words in page.pictures:
-            if not (SITE / unquote(urljoin(f"/{name}", source)).lstrip("/")).is_file():
+            inside = source.startswith("data:image/")  # a panel's still picture
+            if not inside and not (SITE / unquote(urljoin(f"/{name}", source)).lstrip("/")).is_file():
                 wrong.append(f"{name}: picture {source}")
             if len(words.strip()) < 12 or words.endswith(".png"):
                 wrong.append(f"{name}: picture {source[-30:]} says {words!r}")
@@ -93,7 +94,7 @@ def test_a_reference_page_says_what_a_reader_asks(site):
         "source of hide",
     ):
         assert words in text, words
-    assert "quantile_height" not in text  # private
+    assert "_read_rule" not in text  # private
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +145,7 @@ def test_pages_fit_and_axe_finds_nothing_serious(browser, width, scheme):
 def test_search_finds(browser, words, first):
     chromium, address = browser
     page = chromium.new_page()
+    page.set_default_timeout(120_000)  # a busy machine takes its time to read the index
     page.goto(f"{address}search.html?q={words}")
     page.wait_for_selector("#search-results li a")
     page.wait_for_function("document.querySelector('#search-results .search-summary')?.innerText.includes('found')")
