@@ -388,10 +388,7 @@ class MaskedDataset(ImageDataset):
         if self.fill == "noise":
             sha.update(f"{self.seed}{self.noise_index.tolist()}".encode())
 
-    def in_memory(
-        self,
-        index: Sequence[int] | Tensor,  # positions to keep
-    ) -> ArrayDataset:
+    def in_memory(self, index: Sequence[int] | Tensor) -> ArrayDataset:
         index = torch.as_tensor(index, dtype=torch.int64)
         return ArrayDataset(
             torch.stack([s.image for s in self.__getitems__(index.tolist())]), self.labels[index], **self.meta(index)
