@@ -7,7 +7,7 @@ lies in the modules, floor by floor (each imports from those before it alone):
 - measure and train: `evaluation`, `optimizers`, `loading`, `batchnorm`, `divergence`, `training_state`, `erm`, `cache`
 - see and hide: `xgradcam`, `sources`, `saliency`, `masking`, `figures`, `counterfactuals`, `faithfulness`
 - find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `selective`, `abstaining`
-- experiments: `experiments.published`, `experiments.small_images`, `experiments.marks`, `experiments.cutouts`,
+- experiments: `experiments.published_datasets`, `experiments.small_images`, `experiments.marks`, `experiments.cutouts`,
   `experiments.scenes`, `experiments.waterbirds`, `experiments.digits`, `experiments.datasets`, `experiments.recipes`,
   `experiments.ablations`
 - keep and tell: `runs`, `resume`, `report`, `selective_report`, `steps`, `commands`, `cli`

@@ -189,7 +189,7 @@ MOVED: dict[str, dict[str, tuple[str, ...]]] = {
         "resume": ("finetune_round_in_processes",),
     },
     "published": {
-        "experiments.published": (
+        "experiments.published_datasets": (
             "BACKGROUND_VARIANTS",
             "TREES",
             "background_variants",

@@ -54,7 +54,7 @@ GROUPS = {
     "See and hide": ["xgradcam", "sources", "saliency", "masking", "figures", "counterfactuals", "faithfulness"],
     "Find and mend": ["settings", "rounds", "refit", "finetune", "features", "selective", "abstaining"],
     "Experiments": [
-        "experiments.published",
+        "experiments.published_datasets",
         "experiments.small_images",
         "experiments.marks",
         "experiments.cutouts",

@@ -13,7 +13,7 @@ from PIL import Image
 
 from masktune.errors import DatasetError
 from masktune.experiments.datasets import DATASETS, dataset_splits, load_dataset
-from masktune.experiments.published import BACKGROUND_VARIANTS
+from masktune.experiments.published_datasets import BACKGROUND_VARIANTS
 
 
 def picture(path: Path, colour=(90, 90, 90), size=(60, 40)) -> None:

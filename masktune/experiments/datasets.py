@@ -14,7 +14,7 @@ from typing import Any
 from ..data import ImageDataset
 from ..errors import look_up
 from .digits import BIASED_SPLITS, biased_digits, biased_mnist, digit_scenes, option_names
-from masktune.experiments.published import (
+from masktune.experiments.published_datasets import (
     BACKGROUND_VARIANTS,
     TREES,
     background_variants,

@@ -17,7 +17,7 @@ from torch import Tensor
 from .._extras import needs
 from ..data import ArrayDataset, FileDataset
 from ..errors import DatasetError, look_up
-from .published import find_root, open_split, wrong_tree
+from .published_datasets import find_root, open_split, wrong_tree
 
 # %% ../../nbs/api/experiments/41_small_images.ipynb #cd91a573
 def _shuffled_parts(count: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
