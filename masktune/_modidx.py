@@ -189,8 +189,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                        'masktune/counterfactuals.py'),
                                           'masktune.counterfactuals.draw_donor': ( 'api/counterfactuals.html#draw_donor',
                                                                                    'masktune/counterfactuals.py'),
-                                          'masktune.counterfactuals.explain_with_scores': ( 'api/counterfactuals.html#explain_with_scores',
-                                                                                            'masktune/counterfactuals.py'),
                                           'masktune.counterfactuals.moved_away': ( 'api/counterfactuals.html#moved_away',
                                                                                    'masktune/counterfactuals.py'),
                                           'masktune.counterfactuals.random_square_mask': ( 'api/counterfactuals.html#random_square_mask',

@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['EDGES', 'SwappedDataset', 'random_square_mask', 'RandomMask', 'MovedMasks', 'moved_away', 'EvidenceAlone',
-           'balanced_share', 'draw_donor', 'soften', 'transplant', 'TransplantedDataset', 'explain_with_scores',
-           'TransplantBatch']
+           'balanced_share', 'draw_donor', 'soften', 'transplant', 'TransplantedDataset', 'TransplantBatch']
 
 # %% ../nbs/api/25_counterfactuals.ipynb #8ffb578e
 import copy
@@ -24,7 +23,6 @@ from .masking import MaskedDataset, Threshold, hide
 from .models import Classifier
 from .saliency import SaliencyMaps
 from .sources import Explain, make_source
-from .xgradcam import LayerXGradCam
 
 # %% ../nbs/api/25_counterfactuals.ipynb #c0fa0001
 def _lenders_by_class(
@@ -320,29 +318,6 @@ class TransplantedDataset(_Exchanged):
         how = (self.rule, self.fill, self.share, self.paste, self.edges, self.seed, self.lenders)
         return TransplantedDataset(part, self.maps.subset(index, part), *how)
 
-# %% ../nbs/api/25_counterfactuals.ipynb #a2577ab1
-def explain_with_scores(
-    model: Classifier,  # in eval mode
-    source: str | type[LayerAttribution],  # where maps come from, see `compute_saliency`
-    found: TargetLayer,  # its target layer
-) -> Explain:  # (B, 3, H, W) uint8 and None -> maps (B, h, w) and scores (B, C)
-    "Build a function from images to maps and scores, both from one forward pass where the source is xgradcam"
-    if source != "xgradcam":
-        return make_source(source, model, found)[0]
-    scores: list[Tensor] = []
-
-    def scored(images):
-        scores.append(model(images))
-        return scores[-1]
-
-    cam = LayerXGradCam(scored, found)
-
-    def explain(images, labels):
-        saliency = cam.attribute(images, labels)[:, 0]
-        return saliency, scores.pop().detach()
-
-    return explain
-
 # %% ../nbs/api/25_counterfactuals.ipynb #cf5b8685
 class TransplantBatch:
     "Transplant evidence within batches, with the maps of a frozen copy of a model, on the device, without a store"
@@ -381,7 +356,7 @@ class TransplantBatch:
         "Compute what the frozen model looks at, and what it says"
         if self._explain is None or self.model.mean.device != images.device:
             self.model.to(images.device)
-            self._explain = explain_with_scores(self.model, self.source, named_layer(self.model, self.layer, images))
+            self._explain = make_source(self.source, self.model, named_layer(self.model, self.layer, images))[0]
         saliency, scores = self._explain(images, None)
         self.num_classes = scores.shape[1]
         return self.rule(saliency.float(), tuple(images.shape[-2:])), scores.argmax(1)
