@@ -20,10 +20,10 @@ demo: .venv/base
 	$(BIN)/masktune demo
 
 test: .venv/dev
-	$(BIN)/python -m pytest --numprocesses auto --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses auto
 
 test-rounding: .venv/dev
-	$(BIN)/python scripts/rounding.py --numprocesses auto --dist loadgroup
+	$(BIN)/python scripts/rounding.py --numprocesses auto
 
 lab: .venv/dev
 	$(BIN)/masktune lab

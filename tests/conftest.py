@@ -32,17 +32,27 @@ def trains(path):
     return TRAINS.search(text) is not None
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config, items):
-    """Mark what trains, so that `make test-rounding` finds it, in files that are yet to be written, too; and what
-    runs in one process (`--dist loadgroup`): the tests of a file, which share what a fixture trained, or a notebook"""
+def pytest_collection_modifyitems(items):
+    "Mark what trains, so that `make test-rounding` finds it, in files that are yet to be written, too"
     for item in items:
         notebook = getattr(item, "callspec", None) and item.callspec.params.get("notebook")
-        path = notebook or item.path
-        if trains(path):
+        if trains(notebook or item.path):
             item.add_marker("trains")
-        if config.pluginmanager.hasplugin("xdist"):
-            item.add_marker(pytest.mark.xdist_group(path.stem))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Share out files, whose tests share what a fixture trained or built; notebooks one by one.
+
+    `--dist loadgroup` would do, but pytest-xdist 3.8 marks groups where pytest 9 no longer looks: every test went
+    where there was room, and two processes built the site into one folder."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            return nodeid if "test_notebooks.py" in nodeid else nodeid.partition("::")[0]
+
+    return ByFile(config, log)
 
 
 def split_digits():

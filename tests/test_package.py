@@ -231,3 +231,22 @@ def test_the_demo_runs_with_the_default_requirements_alone(tmp_path):
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert run.returncode == 0, run.stderr
     assert (tmp_path / "runs" / "demo" / "report.html").stat().st_size > 100_000
+
+
+def test_the_tests_of_a_file_run_in_one_process(tmp_path):
+    "what a fixture built is built once: two processes that build one folder spoil it"
+    shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
+    for name in "ab":
+        lines = [
+            "import os, time, pytest",
+            "@pytest.mark.parametrize('n', range(6))",
+            "def test_it(n):",
+            "    time.sleep(0.2)",
+            f"    open({str(tmp_path / name)!r}, 'a').write(os.environ['PYTEST_XDIST_WORKER'] + '\\n')",
+        ]
+        (tmp_path / f"test_{name}.py").write_text("\n".join(lines))
+    command = [sys.executable, "-m", "pytest", "-q", "--numprocesses", "2", tmp_path]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
+    workers = [set((tmp_path / name).read_text().split()) for name in "ab"]
+    assert [len(found) for found in workers] == [1, 1] and workers[0] != workers[1]
