@@ -298,7 +298,7 @@ def _form_of(sample: Any, image_column: Any, label_column: Any, labelled: bool) 
     if isinstance(sample, (tuple, list)) and len(sample) > 1:
         return _Form(image_column or 0, (1 if label_column is None else label_column) if labelled else None)
     if labelled:
-        raise ValueError(f"a sample is a {type(sample).__name__} without a label: pass labels=, one for each image")
+        raise ValueError(f"a sample ({type(sample).__name__}) has no label: pass labels=, one for each image")
     return _Form(0 if isinstance(sample, (tuple, list)) else None, None)
 
 # %% ../nbs/api/08a_adapters.ipynb #ad029ec0
@@ -474,7 +474,8 @@ def _same(one: Any, other: Any) -> bool:
     "Whether an image came out as it did before"
     if isinstance(one, Image.Image) and isinstance(other, Image.Image):
         return one.size == other.size and one.tobytes() == other.tobytes()
-    return isinstance(one, Tensor) and isinstance(other, Tensor) and torch.equal(one, other)
+    both = isinstance(one, Tensor) and isinstance(other, Tensor)
+    return both and torch.equal(one.nan_to_num(), other.nan_to_num())
 
 # %% ../nbs/api/08a_adapters.ipynb #adad0ebb
 def _look_at(data: PairsDataset, pairs: Any, stated: Normalisation | None, model: Any) -> None:
@@ -530,7 +531,8 @@ def _class_names(data: Any, column: Any) -> list[str] | None:
             )
         return found[0]
     if _is_hugging_face(data):
-        names = getattr(data.features.get(column), "names", None)
+        named = {key: feature.names for key, feature in data.features.items() if hasattr(feature, "names")}
+        names = named.get(column, next(iter(named.values())) if len(named) == 1 else None)  # a transform renames it
     else:
         names = getattr(data, "classes", None)
     return [str(name) for name in names] if isinstance(names, (list, tuple)) and names else None
@@ -590,7 +592,7 @@ def _refuse(data: Any) -> None:
         raise ValueError(f"{kind} is several data sets by name ({some_of(list(source))}): give one of them")
     if isinstance(source, nn.Module) or not (hasattr(source, "__getitem__") and hasattr(source, "__len__")):
         raise ValueError(
-            f"a {kind} is no data set: give what has a length and gives an image and a label for each position"
+            f"{kind} is no data set: give what has a length and gives an image and a label for each position"
         )
 
 # %% ../nbs/api/08a_adapters.ipynb #addcac89
