@@ -339,7 +339,7 @@ OPTIONS = st.sampled_from(
 )
 
 
-@settings(max_examples=200, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 @given(content=BYTES, options=st.lists(OPTIONS, max_size=2), folder=st.booleans())
 def test_no_malformed_csv_folder_or_option_ends_in_a_traceback(content, options, folder, photos, tmp_path, capsys):
     "Each ends the command with status 2 and what is wrong; --epochs 0 without weights ends those that are well"
