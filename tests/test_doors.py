@@ -2,6 +2,7 @@
 taken is refused in one sentence before anything runs."""
 
 import hashlib
+import pickle
 import random
 import warnings
 
@@ -29,7 +30,8 @@ from masktune.data import ArrayDataset, FileDataset, ImageDataset
 from masktune.errors import DatasetWarning
 from masktune.evaluation import evaluate, predict
 from masktune.finetune import MaskTune, finetune
-from masktune.models import Classifier, SmallCNN, as_classifier
+from masktune.masking import MaskedDataset, Threshold
+from masktune.models import Classifier, SmallCNN, as_classifier, model_fingerprint
 from masktune.saliency import compute_saliency
 
 COUNT, SIDE = 12, 28
@@ -319,7 +321,7 @@ def test_widgets_take_it():
     from masktune.lab.scrubber import ThresholdScrubber
 
     data = list(zip(PICTURES, WORDS, strict=True))
-    panel = ThresholdScrubber(data, network())
+    panel = ThresholdScrubber(network(), data)
     assert panel.dataset.classes == NAMES
 
 
@@ -537,3 +539,42 @@ def test_fingerprints_and_kept_images_know_the_framing(tmp_path, monkeypatch):
     assert sets[0].fingerprint == sha.hexdigest()[:16]  # as versions without fit= made it
     whole = FileDataset([marked(tmp_path / "digit.png", (56, 56))], [0], ["a"], resize=64, crop=56)
     assert whole.fingerprint != FileDataset(whole.paths, [0], ["a"], resize=56, crop=56).fingerprint
+
+
+def test_workers_can_read_it():
+    for form in ("a list of pairs", "rows", "TensorDataset of floats", "a loader"):
+        make, options, _ = FORMS[form]
+        data = as_dataset(
+            make() if form != "a loader" else DataLoader(list(zip(PICTURES, LABELS, strict=True))), **options
+        )
+        again = pickle.loads(pickle.dumps(data))
+        assert torch.equal(again[3].image, TENSOR[3]) and again.fingerprint == data.fingerprint
+
+
+def test_masks_paint_the_normalised_black():
+    data = as_dataset(TensorDataset(FLOATS, torch.tensor(LABELS)), **ONES)
+    quick = dict(device="cpu", progress=False)
+    maps = compute_saliency(Classifier(network(), MEAN, STD), data, **quick)
+    masked = MaskedDataset(data, maps, Threshold.parse("quantile(q=0.5)"), "zero")
+    seen = []
+
+    class Network(nn.Module):
+        def forward(self, images):
+            seen.append(images)
+            return images.mean((2, 3))
+
+    predict(as_classifier(Network(), masked), masked, **quick)
+    images, hidden = torch.cat(seen), torch.stack([masked[i].image for i in range(COUNT)]) != TENSOR
+    black = (-torch.tensor(MEAN) / torch.tensor(STD))[None, :, None, None].expand_as(images)
+    assert (
+        hidden.any()
+        and torch.allclose(images[hidden], black[hidden])
+        and torch.allclose(images[~hidden], FLOATS[~hidden], atol=1e-5)
+    )
+
+
+def test_a_model_that_is_asked_stays_as_it_is():
+    model = Classifier(network(), MEAN, STD)
+    before = [(m.training, id(m)) for m in model.modules()], model_fingerprint(model)
+    as_dataset(TensorDataset(FLOATS, torch.tensor(LABELS)), model=model)
+    assert before == ([(m.training, id(m)) for m in model.modules()], model_fingerprint(model))
