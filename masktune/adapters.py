@@ -21,6 +21,7 @@ from torch.utils.data import (
     BatchSampler,
     ConcatDataset,
     DataLoader,
+    Dataset,
     IterableDataset,
     SequentialSampler,
     Subset,
@@ -173,7 +174,10 @@ def _refuse(data: Any) -> None:
         raise ValueError(
             f"{str(data)!r} is a path: open it with masktune.folders.open_folder('train', {str(data)!r}), or open_csv"
         )
-    if isinstance(source, Mapping) and source and all(hasattr(part, "features") for part in source.values()):
+    several = isinstance(source, Mapping) and len(source) > 0
+    if several and all(
+        isinstance(part, (Dataset, DataLoader)) or hasattr(part, "features") for part in source.values()
+    ):
         raise ValueError(f"{kind} is several data sets by name ({some_of(list(source))}): give one of them")
     if isinstance(source, nn.Module) or not (hasattr(source, "__getitem__") and hasattr(source, "__len__")):
         raise ValueError(
@@ -301,7 +305,9 @@ def _is_default(option: str, value: Any) -> bool:
 # %% ../nbs/api/08c_adapters.ipynb #adef382e
 def _adapted(source: Any, collate: Callable[[list[Any]], Any] | None, given: Mapping[str, Any]) -> ImageDataset:
     "A data set of someone else's, looked at and labelled"
-    where, labelled = given["name"], given["labels"] is None
+    where, labelled, size = given["name"], given["labels"] is None, given["size"]
+    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+        raise ValueError(f"size must be a whole number of pixels, from 1 on, got {size!r}")
     columns = given["image_column"], given["label_column"]
     stated = stated_normalisation(source, given["model"], given["mean"], given["std"])
     _refuse_random(where, source)

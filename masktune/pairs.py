@@ -262,6 +262,7 @@ def index_labels(
     where: str,  # the data set's name, for messages
 ) -> tuple[Tensor, list[str]]:  # (N,) int64 or float64, and the classes' names
     "Turn labels of any kind to indices and names; raises `ValueError` where one is no label"
+    classes = classes.split(",") if isinstance(classes, str) else classes
     plain = (
         labels.tolist() if isinstance(labels, (Tensor, np.ndarray)) else [_one_label(label, where) for label in labels]
     )

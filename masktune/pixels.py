@@ -8,6 +8,7 @@ __all__ = ['undo_normalisation', 'spelled_numbers', 'channels_first', 'as_pictur
 
 # %% ../nbs/api/08a_pixels.ipynb #ad10d218
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,8 @@ def as_picture(image: Any) -> Any:
         return Image.fromarray(image.squeeze())
     if isinstance(image, np.ndarray) and image.dtype.kind in "uifb":
         image = torch.from_numpy(np.ascontiguousarray(image))
+    if isinstance(image, (str, Path)):
+        raise ValueError("it is a path: masktune.data.FileDataset(paths, labels, classes) reads files")
     if not isinstance(image, Tensor):
         raise ValueError(f"it is a {type(image).__name__}: an image is PIL, a tensor or an array")
     return image.as_subclass(Tensor).detach().cpu()

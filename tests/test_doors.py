@@ -355,6 +355,16 @@ REFUSED = {  # what is given, options, the sentence
         {},
         "DatasetDict is several data sets by name (train, test): give one of them",
     ),
+    "several loaders": (
+        lambda: {"train": DataLoader(Pairs()), "test": DataLoader(Pairs())},
+        {},
+        "dict is several data sets by name (train, test): give one of them",
+    ),
+    "a size in words": (
+        lambda: Pairs(),
+        {"size": "big"},
+        "size must be a whole number of pixels, from 1 on, got 'big'",
+    ),
     "a path": (
         lambda: "photos",
         {},
@@ -440,7 +450,8 @@ REFUSED = {  # what is given, options, the sentence
     "no images": (
         lambda: [("cat.jpg", 0), ("dog.jpg", 1)],
         {},
-        "list: image 0 cannot be read (ValueError: it is a str: an image is PIL, a tensor or an array)",
+        "list: image 0 cannot be read (ValueError: it is a path: masktune.data.FileDataset(paths, labels, classes) "
+        "reads files)",
     ),
     "many sizes": (
         lambda: [(picture.resize((20 + i, 40)), i % 2) for i, picture in enumerate(PICTURES)],
