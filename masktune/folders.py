@@ -353,6 +353,8 @@ def _base(root: Path, images: str | os.PathLike | None) -> Path:
     "What a CSV's paths start from"
     if images is None:
         return root.parent
+    if not isinstance(images, (str, os.PathLike)):
+        raise ValueError(f"images must be the path of a folder, got {images!r}")
     base = _home(images)
     if not base.is_dir():
         raise DatasetError(f"csv at {root}", [f"images={str(images)!r}: there is no such folder"])

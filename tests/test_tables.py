@@ -228,6 +228,7 @@ BAD = {  # what the file holds, options, the sentence
         {"images": "nowhere"},
         HEAD + "images='nowhere': there is no such folder",
     ),
+    "a folder that is a number": (lines().encode(), {"images": 5}, "images must be the path of a folder, got 5"),
     "an unknown fit": (lines().encode(), {"fit": "squash"}, "unknown fit 'squash': known are crop, pad, stretch"),
     "no size": (lines().encode(), {"size": 0}, "size must be a whole number of pixels, from 1 on, got 0"),
     "a size in words": (
@@ -339,7 +340,7 @@ OPTIONS = st.sampled_from(
 )
 
 
-@settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 @given(content=BYTES, options=st.lists(OPTIONS, max_size=2), folder=st.booleans())
 def test_no_malformed_csv_folder_or_option_ends_in_a_traceback(content, options, folder, photos, tmp_path, capsys):
     "Each ends the command with status 2 and what is wrong; --epochs 0 without weights ends those that are well"
