@@ -23,6 +23,7 @@ from numpy.lib.format import open_memmap
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
+from .adapters import as_dataset
 from .data import ImageDataset
 from .devices import batches, borrowed, find_process, progress_bar
 from .errors import look_up
@@ -306,7 +307,7 @@ def _aimed(explain: Explain, target: str, dataset: ImageDataset) -> tuple[Explai
 # %% ../nbs/api/22_saliency.ipynb #919c8c9b
 def compute_saliency(
     model: nn.Module,  # a classifier, or a network that `dataset` says how to normalise for
-    dataset: ImageDataset,  # N images, all of one size
+    dataset: Any,  # N images, all of one size: an `ImageDataset`, or whatever `as_dataset` takes
     # the target layer, or its name; None finds it (`find_target_layer`)
     layer: str | nn.Module | TargetLayer | None = None,
     # one of `masktune.sources.SOURCES`, or any Captum layer attribution class
@@ -325,6 +326,7 @@ def compute_saliency(
     progress: bool | None = None,  # see `progress_bar`
 ) -> SaliencyMaps:
     "Compute every image's saliency map in one pass over the data; the model is left as it was (MaskTune, section 3)"
+    dataset = as_dataset(dataset, model=model)
     look_up("target", target, ("predicted", "label", *dataset.classes))
     if not len(dataset):
         raise ValueError(f"{dataset} is empty: there is nothing to explain")

@@ -39,6 +39,7 @@ GROUPS = {
         "tracing",
         "layers",
         "devices",
+        "adapters",
         "files",
     ],
     "Measure and train": [
