@@ -3,8 +3,8 @@
 The names below are loaded when they are first used, so that `import masktune` costs next to nothing. Everything else
 lies in the modules, floor by floor (each imports from those before it alone):
 
-- images and models: `errors`, `images`, `data`, `checks`, `folders`, `models`, `tracing`, `layers`, `devices`,
-  `adapters`, `files`
+- images and models: `errors`, `images`, `data`, `checks`, `tables`, `folders`, `models`, `tracing`, `layers`,
+  `devices`, `adapters`, `files`
 - measure and train: `evaluation`, `optimizers`, `losses`, `loading`, `batchnorm`, `divergence`, `training_state`,
   `selection`, `training_checks`, `erm`, `cache`
 - see and hide: `xgradcam`, `sources`, `label_maps`, `saliency`, `masking`, `figures`, `counterfactuals`, `faithfulness`

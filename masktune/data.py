@@ -19,7 +19,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .images import DECODING, check_background, check_window, digest, file_digests, read_image
+from .errors import look_up
+from masktune.images import (
+    DECODING,
+    FITS,
+    check_background,
+    check_window,
+    digest,
+    file_digests,
+    has_side,
+    read_image,
+)
 
 # %% ../nbs/api/02_data.ipynb #544837ab
 class Sample(NamedTuple):
@@ -276,7 +286,8 @@ class FileDataset(ImageDataset):
         classes: Sequence[str],  # a name for each class
         *,
         resize: int | None = 256,  # shorter side after resizing, in pixels
-        crop: int | None = 224,  # side of the centre crop, in pixels
+        crop: int | None = 224,  # side of the square images that come out, in pixels
+        fit: str = "crop",  # how they are brought to it: crop, pad or stretch (`masktune.images.frame_image`)
         # (low, high) of images of more than 8 bits; None for their format's range
         window: Sequence[float] | None = None,
         background: str = "white",  # the colour that is put behind transparent parts
@@ -286,13 +297,14 @@ class FileDataset(ImageDataset):
     ):
         super().__init__(labels, classes, mean=mean, std=std, **meta)
         self.paths, self.resize, self.crop = [Path(p) for p in paths], resize, crop
-        self.window, self.background = check_window(window), background
+        self.window, self.background, self.fit = check_window(window), background, look_up("fit", fit, FITS)
         check_background(background)
         if len(self.paths) != len(self.labels):
             raise ValueError(f"{len(self.paths)} paths for {len(self.labels)} labels")
 
     def _reading(self) -> dict[str, Any]:
-        return dict(resize=self.resize, crop=self.crop, window=self.window, background=self.background)
+        names = ("resize", "crop", "fit", "window", "background")
+        return {name: getattr(self, name) for name in names}
 
     def _image(self, index):
         return read_image(self.paths[index], **self._reading())
@@ -304,8 +316,10 @@ class FileDataset(ImageDataset):
 
     def _pixel_digest(self, sha):
         "Contents, and how they are decoded: a data set moved elsewhere stays itself, an overwritten file does not"
-        colour = check_background(self.background)
-        sha.update(f"{DECODING}:{self.resize}:{self.crop}:{self.window}:{colour}\n".encode())
+        colour, framing = check_background(self.background), "" if self.fit == "crop" else f":{self.fit}"
+        if self.fit == "crop" and self.resize != self.crop and has_side(self.paths, self.crop):
+            framing = ":whole"  # earlier versions enlarged these, and cut off their borders
+        sha.update(f"{DECODING}:{self.resize}:{self.crop}:{self.window}:{colour}{framing}\n".encode())
         super()._pixel_digest(sha)
 
     def subset(self, index: Sequence[int] | Tensor) -> "FileDataset":

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['DECODING', 'DEEP_MODES', 'FORMAT_ADVICE', 'FITS', 'AUGMENTATIONS', 'check_window', 'check_background', 'format_range',
-           'depth_problem', 'to_rgb', 'image_suffixes', 'decoding_problem', 'opened_image', 'frame_image', 'read_image',
-           'digest', 'cache_folder', 'file_digests', 'make_augmentation']
+           'depth_problem', 'to_rgb', 'image_suffixes', 'decoding_problem', 'opened_image', 'frame_image', 'has_side',
+           'read_image', 'digest', 'cache_folder', 'file_digests', 'make_augmentation']
 
 # %% ../nbs/api/01_images.ipynb #9c0d000c
 import hashlib
@@ -194,6 +194,23 @@ def frame_image(
     if resize is not None:
         image = TF.resize(image, [resize], antialias=True, **how)
     return image if crop is None else TF.center_crop(image, [crop, crop])
+
+# %% ../nbs/api/01_images.ipynb #fa4e0005
+def has_side(
+    paths: Sequence[str | os.PathLike],  # image files
+    side: int | None,  # in pixels
+    looked: int = 32,  # how many are looked at, spread over all
+) -> bool:
+    "Say whether some images are squares of a side already, from the heads of a few files"
+    places = sorted({round(i * (len(paths) - 1) / max(looked - 1, 1)) for i in range(looked)}) if len(paths) else []
+    for place in places:
+        try:
+            with Image.open(paths[place]) as image:
+                if image.size == (side, side):
+                    return True
+        except Exception:  # whoever reads it says what is wrong
+            continue
+    return False
 
 # %% ../nbs/api/01_images.ipynb #a8a61dce
 def read_image(

@@ -34,6 +34,7 @@ GROUPS = {
         "images",
         "data",
         "checks",
+        "tables",
         "folders",
         "models",
         "tracing",
