@@ -325,11 +325,9 @@ class MaskTune(Settings):
         _check_round(number)
         if len(self.rounds_) < number:
             raise ValueError(f"round {number} has no maps yet: call compute_maps first")
-        data, transform = self.keep_decoded(train), None
-        if self.on_device:
-            transform = self._mask_batches(number, data.multilabel)
-        else:
-            data = self.masked(train, number)
+        data = self.keep_decoded(train)
+        transform = self._mask_batches(number, data.multilabel) if self.on_device else None
+        data = data if self.on_device else self.masked(data, number)
         this = self.rounds_[number - 1]
         this.model, result = self._finetune(
             data, number, transform, None if on_epoch is None else partial(on_epoch, f"round-{number}"), **watching
@@ -458,8 +456,10 @@ class MaskTune(Settings):
     def _mask_batches(self, number, multilabel) -> Callable[[Tensor], Tensor]:
         source, rule = given(self.source), Threshold.parse(self.rule)
         numbers = range(1 if self.accumulate else number, number + 1)
-        options = dict(source=source, multilabel=multilabel)
-        masks = [MaskBatch(self.explained_model(n), self.layer, rule, self.fill, **options) for n in numbers]
+        masks = [
+            MaskBatch(self.explained_model(n), self.layer, rule, self.fill, source, multilabel=multilabel)
+            for n in numbers
+        ]
 
         def apply(images):
             for mask in masks:
