@@ -408,10 +408,10 @@ REFUSED = {  # what is given, options, the sentence
         {},
         "Pairs: labels are names ('cat') and numbers (0): use one of them",
     ),
-    "one-hot labels": (
-        lambda: Pairs(lambda i: (PICTURES[i], torch.eye(3)[i % 3])),
+    "two classes for each image": (
+        lambda: Pairs(lambda i: (PICTURES[i], torch.eye(3)[None])),
         {},
-        "Pairs: a label is one class, by number or name; this one has shape (3,)",
+        "Pairs: a label is one class, by number or name; this one has shape (1, 3, 3)",
     ),
     "floats of nobody knows": (
         lambda: TensorDataset((FLOATS * 0 - 1), torch.tensor(LABELS)),
