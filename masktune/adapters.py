@@ -264,7 +264,7 @@ def as_dataset(
     classes: Sequence[str] | None = None,  # a name for each class, in the order of the model's scores
     default_classes: Sequence[str] | None = None,  # the same, where the data set names none itself
     model: Any = None,  # asked what normalised float images where nothing else says it
-    mean: Any = None,  # what normalised float images, per channel, for images in 0..1; default: found
+    mean: Any = None,  # what normalised float images, and will again, per channel, for images in 0..1; default: found
     std: Any = None,  # likewise
     size: int | None = None,  # side of the square images that come out, in pixels; None leaves them as they are
     fit: str = "crop",  # how they are brought to it: crop, pad or stretch (`frame_image`)
