@@ -1411,6 +1411,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'masktune.pairs.Samples.look': ('api/pairs.html#samples.look', 'masktune/pairs.py'),
                                 'masktune.pairs.Samples.raw': ('api/pairs.html#samples.raw', 'masktune/pairs.py'),
                                 'masktune.pairs._agrees': ('api/pairs.html#_agrees', 'masktune/pairs.py'),
+                                'masktune.pairs._changes_labels': ('api/pairs.html#_changes_labels', 'masktune/pairs.py'),
                                 'masktune.pairs._from_names': ('api/pairs.html#_from_names', 'masktune/pairs.py'),
                                 'masktune.pairs._is_row': ('api/pairs.html#_is_row', 'masktune/pairs.py'),
                                 'masktune.pairs._one_label': ('api/pairs.html#_one_label', 'masktune/pairs.py'),

@@ -129,10 +129,10 @@ def _look_at(data: PairsDataset, pairs: Any, stated: Normalisation | None, model
     floats = [image for image in images if isinstance(image, Tensor) and image.is_floating_point()]
     if floats:
         data.normalisation = found_normalisation(data.name, floats, stated, model)
-    if data.normalisation is not None or stated is not None:
-        data.mean, data.std = (
-            tuple(values) * (3 if len(values) == 1 else 1) for values in (data.normalisation or stated)[:2]
-        )
+    normalisation = data.normalisation or stated
+    if normalisation is not None:
+        channels = 3 if len(normalisation.mean) == 1 else 1
+        data.mean, data.std = normalisation.mean * channels, normalisation.std * channels
     first = data[positions[0]].image.shape
     for i in positions[1:]:
         found = data[i].image.shape

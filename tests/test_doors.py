@@ -210,6 +210,16 @@ def test_labels_are_read_without_decoding_where_a_data_set_tells_them():
     assert len(as_dataset(data)) == 3000 and len(asked) < 60
 
 
+def test_names_are_not_believed_where_labels_are_changed():
+    def half(label):
+        return int(label > 1)
+
+    changed = Pairs(lambda i: (PICTURES[i], half(LABELS[i])), targets=LABELS, target_transform=half, classes=NAMES)
+    for form in (changed, Subset(changed, range(COUNT)), ConcatDataset([changed, Subset(changed, [0])])):
+        data = as_dataset(form)
+        assert data.classes == ["0", "1"] and data.labels.tolist()[:COUNT] == [half(label) for label in LABELS]
+
+
 def test_a_bare_network_gets_the_very_floats_that_the_loader_gave():
     seen = []
 
