@@ -4,7 +4,7 @@ The names below are loaded when they are first used, so that `import masktune` c
 lies in the modules, floor by floor (each imports from those before it alone):
 
 - images and models: `errors`, `images`, `data`, `checks`, `tables`, `folders`, `models`, `tracing`, `layers`,
-  `devices`, `adapters`, `files`
+  `devices`, `pixels`, `pairs`, `adapters`, `files`
 - measure and train: `evaluation`, `optimizers`, `losses`, `loading`, `batchnorm`, `divergence`, `training_state`,
   `selection`, `training_checks`, `erm`, `cache`
 - see and hide: `xgradcam`, `sources`, `label_maps`, `saliency`, `masking`, `figures`, `counterfactuals`, `faithfulness`

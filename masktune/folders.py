@@ -74,6 +74,8 @@ def _check_numbers(opening: Any) -> None:
         values = getattr(opening, name)
         if not isinstance(values, (list, tuple)) or len(values) != 3 or not all(map(_is_number, values)):
             raise ValueError(f"{name} must be three numbers, one per channel, for images in 0..1: got {values!r}")
+    if min(opening.std) <= 0:
+        raise ValueError(f"std must be above 0 in every channel, got {opening.std!r}")
 
 # %% ../nbs/api/04_folders.ipynb #fo0e0001
 @dataclass(frozen=True)
@@ -452,6 +454,8 @@ def _base(root: Path, images: str | os.PathLike | None) -> Path:
     "What a CSV's paths start from"
     if images is None:
         return root.parent
+    if not isinstance(images, (str, os.PathLike)):
+        raise ValueError(f"images must be the path of a folder, got {images!r}")
     base = _home(images)
     if not base.is_dir():
         raise DatasetError(f"csv at {root}", [f"images={str(images)!r}: there is no such folder"])

@@ -40,6 +40,8 @@ GROUPS = {
         "tracing",
         "layers",
         "devices",
+        "pixels",
+        "pairs",
         "adapters",
         "files",
     ],
