@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['RULES', 'FILLS', 'normalize', 'mean_std_threshold', 'quantile_height', 'quantile_threshold', 'fixed_threshold',
-           'otsu_threshold', 'Rule', 'Threshold', 'mean_std', 'quantile', 'fixed', 'otsu', 'hide', 'MaskedDataset',
-           'MaskBatch']
+           'otsu_threshold', 'Rule', 'Threshold', 'mean_std', 'quantile', 'fixed', 'otsu', 'PixelScale', 'hide',
+           'MaskedDataset', 'frozen_copy', 'MaskBatch']
 
 # %% ../nbs/api/23_masking.ipynb #7d8ab320
 import ast
@@ -22,8 +22,9 @@ from torch import Tensor, nn
 
 from .data import ArrayDataset, ImageDataset, Sample
 from .errors import look_up
+from .given_masks import Marks, read_marks
 from .layers import TargetLayer, named_layer
-from .models import Classifier
+from .models import Classifier, as_classifier, normalisation_of
 from .saliency import SaliencyMaps
 from .sources import Explain, make_source
 
@@ -265,12 +266,39 @@ def _noise(
 def _check_hide(images: Tensor, mask: Tensor, fill: str) -> None:
     "Refuse what `hide` cannot work on"
     look_up("fill", fill, FILLS)
-    right = images.ndim == 4 and images.dtype == torch.uint8 and mask.dtype == torch.bool
-    if not right or mask.shape != (images.shape[0], *images.shape[2:]):
+    pixels = images.ndim == 4 and (images.dtype == torch.uint8 or images.is_floating_point())
+    if not pixels or mask.dtype != torch.bool or mask.shape != (images.shape[0], *images.shape[2:]):
         raise ValueError(
-            f"images must be (B, 3, H, W) uint8 and mask (B, H, W) bool, "
+            f"images must be (B, 3, H, W) uint8 or float and mask (B, H, W) bool, "
             f"got {tuple(images.shape)} {images.dtype} and {tuple(mask.shape)} {mask.dtype}"
         )
+
+# %% ../nbs/api/23_masking.ipynb #1ef2cf01
+class PixelScale(NamedTuple):
+    "What black and white are in the images of a batch"
+
+    black: Tensor | float  # (1, C, 1, 1) where images are normalised
+    white: Tensor | float
+
+    @classmethod
+    def of(
+        cls,
+        images: Tensor,  # (B, C, H, W) uint8, or float
+        mean: Sequence[float] | Tensor | None = None,  # per channel, of images in 0..1; None: floats lie in 0..1
+        std: Sequence[float] | Tensor | None = None,  # likewise
+    ) -> "PixelScale":
+        "Find a batch's black and white; raises `ValueError` for a mean and std that do not fit its channels"
+        if not images.is_floating_point():
+            return cls(0.0, 255.0)
+        pair = [torch.as_tensor(0.0 if mean is None else mean), torch.as_tensor(1.0 if std is None else std)]
+        pair = [values.flatten().to(images.device, torch.float32).view(1, -1, 1, 1) for values in pair]
+        if any(values.shape[1] not in (1, images.shape[1]) for values in pair):
+            raise ValueError(f"mean and std must have {images.shape[1]} values, as many as the images have channels")
+        return cls(-pair[0] / pair[1], (1 - pair[0]) / pair[1])
+
+    def bytes_of(self, images: Tensor) -> Tensor:
+        "Images as 0..255, not rounded"
+        return (images.float() - self.black) * (255 / (self.white - self.black))
 
 # %% ../nbs/api/23_masking.ipynb #1ef2c005
 def _noise_paint(
@@ -279,13 +307,15 @@ def _noise_paint(
     mean: Tensor,  # (B, 3, 1, 1) of the visible pixels
     seed: int,  # see `hide`
     index: Any,  # see `hide`
+    scale: PixelScale,  # what black and white are
 ) -> Tensor:  # (B, 3, H, W) float
     "Noise with the visible pixels' mean and spread"
     count = visible.sum((2, 3), keepdim=True).clamp(min=1)
     std = ((shown - mean).square() * visible).sum((2, 3), keepdim=True).div(count).sqrt()
     if index is None:  # an image is known by what can be seen of it: what is hidden must not shine through
         weights = _pixel_numbers(shown.shape[1:], shown.device).flatten() & 0xFFFF
-        keys = (shown.flatten(1).long() * weights).sum(1)
+        seen = (scale.bytes_of(shown) * visible).round().long()
+        keys = (seen.flatten(1) * weights).sum(1)
     else:
         keys = torch.as_tensor(index, dtype=torch.int64).to(shown.device)
         if keys.shape != shown.shape[:1]:
@@ -294,28 +324,33 @@ def _noise_paint(
 
 # %% ../nbs/api/23_masking.ipynb #1ef2cf0d
 def hide(
-    images: Tensor,  # (B, 3, H, W) uint8
+    images: Tensor,  # (B, 3, H, W) uint8, or float
     mask: Tensor,  # (B, H, W) bool, True where the image is hidden; moved to the images' device
     fill: str = "zero",  # zero (the paper's), mean, blur or noise
     *,
     seed: int = 0,  # noise alone: another seed, other noise
     index: Sequence[int] | Tensor | None = None,  # noise alone: (B,) which image each is; None: its visible pixels tell
-) -> Tensor:  # (B, 3, H, W) uint8, on the images' device
+    mean: Sequence[float] | Tensor | None = None,  # float images alone: what they were normalised with; None: 0..1
+    std: Sequence[float] | Tensor | None = None,  # likewise
+) -> Tensor:  # (B, 3, H, W) of the images' own type, on their device
     "Paint over what the masks cover; the same call gives the same pixels, and draws no random numbers"
     _check_hide(images, mask, fill)
-    hidden = mask.to(images.device)[:, None]
+    hidden, scale = mask.to(images.device)[:, None], PixelScale.of(images, mean, std)
     if fill == "zero":
-        return images.masked_fill(hidden, 0)
+        black = torch.as_tensor(scale.black, device=images.device).to(images.dtype)
+        return torch.where(hidden, black, images)
     visible = (~hidden).float()
     shown = images.float() * visible
-    mean = shown.sum((2, 3), keepdim=True) / visible.sum((2, 3), keepdim=True).clamp(min=1)
+    average = shown.sum((2, 3), keepdim=True) / visible.sum((2, 3), keepdim=True).clamp(min=1)
     if fill == "mean":
-        paint = mean.expand_as(shown)
+        paint = average.expand_as(shown)
     elif fill == "blur":
-        paint = _blur(shown, visible, mean)
+        paint = _blur(shown, visible, average)
     else:
-        paint = _noise_paint(shown, visible, mean, seed, index)
-    return torch.where(hidden, paint.round().clamp(0, 255).to(torch.uint8), images)
+        paint = _noise_paint(shown, visible, average, seed, index, scale)
+    whole = paint if images.is_floating_point() else paint.round()
+    lowest, highest = (torch.as_tensor(value, device=images.device) for value in scale)
+    return torch.where(hidden, whole.clamp(lowest, highest).to(images.dtype), images)
 
 # %% ../nbs/api/23_masking.ipynb #38edcfd1
 def _blur(shown: Tensor, visible: Tensor, mean: Tensor) -> Tensor:
@@ -340,6 +375,28 @@ def _blur(shown: Tensor, visible: Tensor, mean: Tensor) -> Tensor:
     # far from anything visible: the mean
     return torch.where(weight > 1e-3, smooth(shown) / weight.clamp(min=1e-3), mean)
 
+# %% ../nbs/api/23_masking.ipynb #26d19701
+_MAP_FACTS = ("model", "layer", "source", "target")  # what of the maps counts for a masked image
+
+
+def _rule_masks(maps: SaliencyMaps | None, rule: Threshold, index: Tensor, size: Sequence[int]) -> Tensor:
+    "(B, H, W) bool: what maps and rule hide; nothing where the maps are of masks that were given"
+    if maps is None or maps.source == "given":
+        return torch.zeros(len(index), *size, dtype=torch.bool)
+    return rule(maps[index], size)
+
+
+def _check_sources(maps: SaliencyMaps | None, marks: Marks) -> None:
+    "Refuse a masked data set without masks, and maps of other given masks"
+    if maps is None and marks.given is None:
+        raise ValueError("there is nothing to hide: give maps (compute_saliency), or given=, or both")
+    if maps is None or maps.source != "given":
+        return
+    if marks.given is None:
+        raise ValueError(f"{maps!r} only say where masks were given: pass these masks too, as given=")
+    if maps.layer != marks.given.maps_name:
+        raise ValueError(f"{maps!r} were made of other masks than {marks.given!r}: compute them again")
+
 # %% ../nbs/api/23_masking.ipynb #26d1972e
 class MaskedDataset(ImageDataset):
     "A data set with each image's mask applied when it is asked for; raises `ValueError` for maps of other images"
@@ -347,18 +404,23 @@ class MaskedDataset(ImageDataset):
     def __init__(
         self,
         dataset: ImageDataset,  # N images
-        maps: SaliencyMaps,  # theirs
+        maps: SaliencyMaps | None,  # theirs; None hides what is given alone
         rule: Threshold | str = Threshold("mean_std", 2.0),  # from map to mask, or its text
         fill: str = "zero",  # what hidden pixels become: zero, mean, blur or noise
         seed: int = 0,  # of the noise: each image has its own, the same whenever it is asked for
+        *,
+        given: Any = None,  # masks of what is hidden in any case, as `read_masks` takes them
+        protect: Any = None,  # masks of what is never hidden
     ):
         look_up("fill", fill, FILLS)
         rule = Threshold.parse(rule)
         everything = torch.arange(len(dataset))
-        super().__init__(
-            dataset.labels, dataset.classes, **{k: v for k, v in dataset.meta(everything).items() if k != "classes"}
-        )
-        self.dataset, self.maps, self.rule, self.fill, self.seed = dataset, maps.check(dataset), rule, fill, seed
+        meta = {name: value for name, value in dataset.meta(everything).items() if name != "classes"}
+        super().__init__(dataset.labels, dataset.classes, **meta)
+        self.dataset, self.maps = dataset, None if maps is None else maps.check(dataset)
+        self.rule, self.fill, self.seed = rule, fill, seed
+        self.marks = read_marks(dataset, given, protect)
+        _check_sources(self.maps, self.marks)
         self.noise_index = everything  # which image each is to the noise; a part keeps its images' own
 
     def masks(
@@ -368,7 +430,8 @@ class MaskedDataset(ImageDataset):
     ) -> Tensor:  # (B, H, W) bool, True where the image is hidden
         "Compute the masks of some images"
         size = size or tuple(self.dataset[int(indices[0])].image.shape[-2:])
-        return self.rule(self.maps[torch.as_tensor(indices)], size)
+        index = torch.as_tensor(indices)
+        return self.marks.apply(_rule_masks(self.maps, self.rule, index, size), index)
 
     def __getitems__(self, indices: Sequence[int]) -> list[Sample]:
         samples = [self.dataset[i] for i in indices]
@@ -382,25 +445,67 @@ class MaskedDataset(ImageDataset):
         return self.__getitems__([index])[0].image
 
     def _pixel_digest(self, sha):
-        maps = self.maps
-        facts = f"{self.dataset.fingerprint}{maps.model}{maps.layer}{maps.source}{maps.target}{self.rule}{self.fill}"
+        maps = "" if self.maps is None else "".join(str(getattr(self.maps, name)) for name in _MAP_FACTS)
+        facts = f"{self.dataset.fingerprint}{maps}{self.rule}{self.fill}{self.marks.fingerprint}"
         sha.update(facts.encode())
         if self.fill == "noise":
             sha.update(f"{self.seed}{self.noise_index.tolist()}".encode())
 
     def in_memory(self, index: Sequence[int] | Tensor) -> ArrayDataset:
+        "The masked images at `index`, in memory"
         index = torch.as_tensor(index, dtype=torch.int64)
-        return ArrayDataset(
-            torch.stack([s.image for s in self.__getitems__(index.tolist())]), self.labels[index], **self.meta(index)
-        )
+        images = torch.stack([sample.image for sample in self.__getitems__(index.tolist())])
+        return ArrayDataset(images, self.labels[index], **self.meta(index))
 
     def subset(self, index: Sequence[int] | Tensor) -> "MaskedDataset|ArrayDataset":
         "Only the samples at `index`, renumbered from 0"
         index = self.positions(index)
-        maps = self.maps.subset(index, self.dataset)
-        part = MaskedDataset(self.dataset.subset(index), maps, self.rule, self.fill, self.seed)
+        data = self.dataset.subset(index)
+        maps = None if self.maps is None else self.maps.subset(index, self.dataset)
+        part = MaskedDataset(data, maps, self.rule, self.fill, self.seed, **self.marks.subset(index, data).parts)
         part.noise_index = self.noise_index[index]
         return self.note_origin(part, index)
+
+# %% ../nbs/api/23_masking.ipynb #1eea4f01
+def frozen_copy(
+    model: nn.Module,  # any model; a Lightning module may be attached to its trainer
+) -> nn.Module:
+    "Copy a model as it is now, in eval mode, without gradients; a trainer that it knows is not copied"
+    trainers = [vars(module).get("_trainer") for module in model.modules()]
+    memo = {id(trainer): trainer for trainer in trainers if trainer is not None}
+    return copy.deepcopy(model, memo).eval().requires_grad_(False)
+
+
+def _with_input_step(model: nn.Module, mean: Any, std: Any) -> Classifier:
+    "A frozen copy of a model that knows how its images are normalised; raises `ValueError` where nobody says"
+    if isinstance(model, Classifier):
+        return frozen_copy(model)
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"MaskBatch needs a Classifier or a network, got {type(model).__name__}")
+    copied = frozen_copy(model)
+    if mean is not None and std is not None:
+        return Classifier(copied, mean, std).eval()
+    if normalisation_of(copied) is None:
+        raise ValueError(
+            f"MaskBatch needs a Classifier, or mean= and std= of the images that {type(model).__name__} is trained on: "
+            "those of your Normalize, (0, 0, 0) and (1, 1, 1) for images in 0..1"
+        )
+    return as_classifier(copied, None).eval()
+
+# %% ../nbs/api/23_masking.ipynb #1eea4f02
+def _in_unit_range(images: Tensor, mean: Any, std: Any) -> Tensor:
+    "Undo a normalisation; raises `ValueError` where the images show that it was another"
+    if not images.is_floating_point():
+        raise ValueError(f"images must be uint8 or float, got {images.dtype}")
+    scale = PixelScale.of(images, mean, std)
+    plain = scale.bytes_of(images.detach()) / 255
+    low, high = float(plain.amin()), float(plain.amax())
+    if not (low > -0.1 and high < 1.1):
+        raise ValueError(
+            f"undoing the normalisation gives images from {low:.2f} to {high:.2f}, not from 0 to 1: they were "
+            "normalised otherwise, give mean= and std= of your Normalize"
+        )
+    return plain.to(images.dtype)
 
 # %% ../nbs/api/23_masking.ipynb #1eea4f19
 class MaskBatch:
@@ -408,37 +513,59 @@ class MaskBatch:
 
     def __init__(
         self,
-        model: Classifier,  # copied as it is now; its later training changes nothing here
+        model: nn.Module,  # copied as it is now; its later training changes nothing here
         # target layer, or its name; None finds it at the first batch
         layer: str | nn.Module | TargetLayer | None = None,
         rule: Threshold | str = Threshold("mean_std", 2.0),  # from map to mask, or its text
         fill: str = "zero",  # what hidden pixels become: zero, mean, blur or noise
         source: str | type[LayerAttribution] = "xgradcam",  # where maps come from, see `compute_saliency`
         seed: int = 0,  # of the noise: an image is known by its visible pixels (`hide`)
+        *,
+        mean: Sequence[float] | None = None,  # what float batches were normalised with; None: the model's own
+        std: Sequence[float] | None = None,  # likewise
     ):
-        if not isinstance(model, Classifier):
-            raise ValueError(f"MaskBatch needs a Classifier (as_classifier makes one), got {type(model).__name__}")
         look_up("fill", fill, FILLS)
-        names = {module: name for name, module in model.named_modules()}
+        if source == "given":
+            raise ValueError("masks that are given need no model: hide(images, masks) hides them")
+        names = {module: name for name, module in model.named_modules()} if isinstance(model, nn.Module) else {}
         if isinstance(layer, nn.Module):
             layer = names[layer] if layer in names else layer
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.model = _with_input_step(model, mean, std)
         if isinstance(layer, TargetLayer):  # found in the classifier, or in the network inside it
-            layer = layer._replace(module=self.model.get_submodule(names.get(layer.module, layer.name)))
+            place = names.get(layer.module, layer.name)
+            inner = self.model if isinstance(model, Classifier) else self.model.network
+            layer = layer._replace(module=inner.get_submodule(place))
         self.layer, self.rule, self.fill, self.source, self.seed = layer, Threshold.parse(rule), fill, source, seed
+        self.mean, self.std = (self.model.mean if mean is None else mean, self.model.std if std is None else std)
         self._explain: Explain | None = None
+
+    def masks(
+        self,
+        images: Tensor,  # (B, 3, H, W) uint8, or floats normalised with `mean` and `std`
+    ) -> Tensor:  # (B, H, W) bool, True where the image is hidden
+        "Say what the model looks at"
+        if self._explain is None or self.model.mean.device != images.device:
+            self.model.to(images.device)
+            found = named_layer(self.model, self.layer, self._plain(images))
+            self._explain = make_source(self.source, self.model, found)[0]
+        maps = self._explain(self._plain(images), None)[0].float()
+        return self.rule(maps, tuple(images.shape[-2:]))
 
     def __call__(
         self,
-        images: Tensor,  # (B, 3, H, W) uint8
-    ) -> Tensor:  # (B, 3, H, W) uint8
+        images: Tensor,  # (B, 3, H, W) uint8, or floats normalised with `mean` and `std`
+        given: Tensor | None = None,  # (B, H, W) bool, hidden in any case
+        protect: Tensor | None = None,  # (B, H, W) bool, never hidden
+    ) -> Tensor:  # (B, 3, H, W), as they came
         "Hide what the model looks at"
-        if self._explain is None or self.model.mean.device != images.device:
-            self.model.to(images.device)
-            found = named_layer(self.model, self.layer, images)
-            self._explain = make_source(self.source, self.model, found)[0]
-        maps = self._explain(images, None)[0].float()
-        return hide(images, self.rule(maps, tuple(images.shape[-2:])), self.fill, seed=self.seed)
+        masks = self.masks(images)
+        masks = masks if given is None else masks | given.to(masks.device)
+        masks = masks if protect is None else masks & ~protect.to(masks.device)
+        return hide(images, masks, self.fill, seed=self.seed, mean=self.mean, std=self.std)
+
+    def _plain(self, images: Tensor) -> Tensor:
+        "Images as the model's input step takes them: bytes as they are, floats in 0..1"
+        return images if images.dtype == torch.uint8 else _in_unit_range(images, self.mean, self.std)
 
 # %% ../nbs/api/23_masking.ipynb #e5a4d61d
 from ._aliases import answer

@@ -27,8 +27,9 @@ from .data import ImageDataset
 from .devices import batches, borrowed, find_process, progress_bar
 from .errors import look_up
 from .files import atomic_path, read_json, require_space, write_json
+from .given_masks import GivenMasks, read_masks
 from .layers import TargetLayer, named_layer
-from .models import as_classifier, model_fingerprint
+from .models import Classifier, as_classifier, model_fingerprint
 from .sources import Explain, make_source
 
 # %% ../nbs/api/22_saliency.ipynb #768c2e36
@@ -239,7 +240,7 @@ class _Store:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 # %% ../nbs/api/22_saliency.ipynb #5707e031
-def _check_rows(store: _Store, dataset: ImageDataset, found: TargetLayer) -> None:
+def _check_rows(store: _Store, dataset: ImageDataset, layer: str) -> None:
     "Refuse maps that are not finite; warn when not one of them shows anything"
     if not store.rows:
         return
@@ -253,7 +254,7 @@ def _check_rows(store: _Store, dataset: ImageDataset, found: TargetLayer) -> Non
         )
     if not scale.any():
         _log.warning(
-            f"the saliency maps of all of {dataset} are empty: nothing at layer {found.spelled} speaks for the "
+            f"the saliency maps of all of {dataset} are empty: nothing at layer {layer} speaks for the "
             "explained classes, "
             "and masks made from them hide nothing. Choose another layer, or train the model"
         )
@@ -270,12 +271,16 @@ def _rows(
     return maps, scale, predicted, confidence
 
 # %% ../nbs/api/22_saliency.ipynb #5ee22007
-def _fill(store: _Store, loader: Iterable, explain: Explain, process: Any, by_label: bool) -> None:
+def _fill(
+    store: _Store, loader: Iterable, explain: Explain, process: Any, by_label: bool, given: GivenMasks | None = None
+) -> None:
     "Explain batch after batch; how far it has come is noted whatever happens"
     try:
         for batch in loader:
             with process.autocast():
                 saliency, scores = explain(batch.image, batch.label if by_label else None)
+            if given is not None:
+                saliency = given.cells(batch.index.tolist()).to(saliency.device)
             index, *values = process.gather_for_metrics((batch.index, *_rows(saliency.float(), scores.float())))
             if process.is_main_process or store.path is None:
                 store.put(index.cpu(), dict(zip(_KINDS, values, strict=True)))
@@ -283,13 +288,45 @@ def _fill(store: _Store, loader: Iterable, explain: Explain, process: Any, by_la
         if process.is_main_process:
             store.note()
 
+# %% ../nbs/api/22_saliency.ipynb #919c8c9d
+def _answers_alone(model: Classifier) -> Explain:
+    "What explains nothing: where masks are given, the model only says what it answers"
+
+    def explain(images, labels):
+        with torch.no_grad():
+            return images[:, 0, :1, :1].float(), model(images)
+
+    return explain
+
+
+def _given_for(dataset: ImageDataset, source: Any, given: Any) -> GivenMasks | None:
+    "The masks that stand in for maps; raises `ValueError` where they are missing, or go with no such source"
+    if source == "given" and given is None:
+        raise ValueError("source 'given' takes the masks themselves: give given=, a folder of masks, a CSV, boxes")
+    if source != "given" and given is not None:
+        raise ValueError(
+            "given= goes with source='given': to hide marks beside what a map shows, give them to MaskedDataset or "
+            "MaskTune"
+        )
+    return None if given is None else read_masks(dataset, given)
+
+# %% ../nbs/api/22_saliency.ipynb #919c8c9e
+def _explained(
+    classifier: Classifier, dataset: ImageDataset, layer: Any, source: Any, given: GivenMasks | None, device: Any
+) -> tuple[Explain, str, str]:
+    "What explains a batch, its source's name, and the layer's; given masks need no layer"
+    if given is not None:
+        return _answers_alone(classifier), "given", given.maps_name
+    found = named_layer(classifier, layer, dataset[0].image[None].to(device))
+    return *make_source(source, classifier, found), found.spelled
+
 # %% ../nbs/api/22_saliency.ipynb #919c8c9b
 def compute_saliency(
     model: nn.Module,  # a classifier, or a network that `dataset` says how to normalise for
     dataset: ImageDataset,  # N images, all of one size
     # the target layer, or its name; None finds it (`find_target_layer`)
     layer: str | nn.Module | TargetLayer | None = None,
-    # one of `masktune.sources.SOURCES`, or any Captum layer attribution class
+    # one of `masktune.sources.SOURCES`, any Captum layer attribution class, or given: masks from elsewhere
     source: str | type[LayerAttribution] = "xgradcam",
     *,
     target: str = "predicted",  # explain the predicted class, as the paper does, or the label
@@ -300,29 +337,30 @@ def compute_saliency(
     accelerator: Any = None,  # an Accelerator of your own, see `find_process`
     # write the maps here as they come (.safetensors): memory stays flat, and a pass that was killed goes on
     path: str | os.PathLike | None = None,
+    given: Any = None,  # source given alone: the masks, as `read_masks` takes them
     progress: bool | None = None,  # see `progress_bar`
 ) -> SaliencyMaps:
     "Compute every image's saliency map in one pass over the data; the model is left as it was (MaskTune, section 3)"
     look_up("target", target, ("predicted", "label"))
     if not len(dataset):
         raise ValueError(f"{dataset} is empty: there is nothing to explain")
+    masks = _given_for(dataset, source, given)
     process = find_process(device, mixed_precision, accelerator)
     with borrowed(as_classifier(model, dataset), process.device) as classifier:
-        found = named_layer(classifier, layer, dataset[0].image[None].to(process.device))
-        explain, name = make_source(source, classifier, found)
+        explain, name, place = _explained(classifier, dataset, layer, source, masks, process.device)
         facts: dict[str, Any] = dict(
             model=model_fingerprint(classifier),
             data=dataset.fingerprint,
             dataset=str(dataset),
-            layer=found.spelled,
+            layer=place,
             source=name,
             target=target,
         )
         store = _Store(path, len(dataset), facts)
         left = dataset if not store.done else Subset(dataset, range(store.done, len(dataset)))
         loader = process.prepare(batches(left, batch_size, num_workers))
-        _fill(store, progress_bar(loader, "saliency", progress), explain, process, by_label=target == "label")
-    _check_rows(store, dataset, found)
+        _fill(store, progress_bar(loader, "saliency", progress), explain, process, target == "label", masks)
+    _check_rows(store, dataset, place)
     if path is None:
         return SaliencyMaps(**store.rows, **facts)
     if process.is_main_process:

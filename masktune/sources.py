@@ -248,6 +248,8 @@ def make_source(
         raise ValueError(
             f"source must be one of {', '.join(SOURCES)} or a Captum layer attribution class, got {source!r}"
         )
+    if source == "given":
+        raise ValueError("source 'given' is no map of a model: compute_saliency and MaskTune take given= with it")
     look_up("source", source, SOURCES)
     if source in _LAYER_SOURCES:
         return _LAYER_SOURCES[source](model, found), source
