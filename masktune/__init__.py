@@ -3,7 +3,8 @@
 The names below are loaded when they are first used, so that `import masktune` costs next to nothing. Everything else
 lies in the modules, floor by floor (each imports from those before it alone):
 
-- images and models: `errors`, `images`, `data`, `checks`, `folders`, `models`, `tracing`, `layers`, `devices`, `files`
+- images and models: `errors`, `images`, `data`, `checks`, `tables`, `folders`, `models`, `tracing`, `layers`,
+  `devices`, `adapters`, `files`
 - measure and train: `evaluation`, `optimizers`, `loading`, `batchnorm`, `divergence`, `training_state`, `erm`, `cache`
 - see and hide: `xgradcam`, `sources`, `mask_files`, `given_masks`, `saliency`, `masking`, `figures`,
   `counterfactuals`, `faithfulness`
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from .models import Classifier, build_model
     from .layers import find_target_layer
     from .devices import seed_everything
+    from .adapters import as_dataset
     from .evaluation import Evaluation, evaluate
     from .erm import fit
     from .xgradcam import LayerXGradCam
@@ -55,6 +57,7 @@ _NAMES = {  # module: what of it is offered here
     "models": ("Classifier", "build_model"),
     "layers": ("find_target_layer",),
     "devices": ("seed_everything",),
+    "adapters": ("as_dataset",),
     "evaluation": ("Evaluation", "evaluate"),
     "erm": ("fit",),
     "xgradcam": ("LayerXGradCam",),

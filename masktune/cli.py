@@ -85,10 +85,22 @@ def _ablate_options(parser: argparse.ArgumentParser) -> None:
     _add(parser, "--jobs", "processes, each with its share of the processors (default: 1)", type=int)
 
 
+def _add_framing(parser: argparse.ArgumentParser) -> None:
+    "How a user's own images come to their size"
+    kinds = "crop cuts out the centre (default), pad keeps all with black bars, stretch squeezes"
+    _add(
+        parser,
+        "--fit",
+        f"how images of a folder or CSV are brought to size: {kinds}",
+        choices=("crop", "pad", "stretch"),
+    )
+
+
 def _add_experiment(parser: argparse.ArgumentParser, folder: str) -> None:
     "What a recipe runs on, where to, and what of it is changed"
     _add(parser, "--root", "where the data lie (masktune datasets)")
     _add(parser, "--out", f"folder to write (default: {folder})")
+    _add_framing(parser)
     changed = "change the recipe: settings.epochs=20, options.size=128, model=resnet18; may be repeated"
     _add(parser, "--set", changed, action="append", metavar="KEY=VALUE")
 
@@ -100,6 +112,7 @@ def _erm_options(parser: argparse.ArgumentParser) -> None:
     _add(parser, "--root", "where the data lie: the folder of class folders, the CSV, the parent of MNIST/")
     option = "an option of the data set, such as size=128; may be repeated"
     _add(parser, "--option", option, action="append", metavar="KEY=VALUE")
+    _add_framing(parser)
     _add(parser, "--model", "small-cnn, or any torchvision classifier: resnet50, vit_b_16 ... (default: the recipe's)")
     pretrained = "start from ImageNet weights, downloaded once (default: the recipe's)"
     _add(parser, "--pretrained", pretrained, action=argparse.BooleanOptionalAction)

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from .adapters import as_datasets
 from .batchnorm import recalibrate_batchnorm, start_training, still_modules
 from .data import ImageDataset
 from .devices import find_process, is_watched, place_model, progress_bar
@@ -346,8 +347,8 @@ def _recalibrate(training: _Training) -> None:
 def fit(
     # trained in place, and left where it was trained; a plain network is normalised for as `dataset` says
     model: nn.Module,
-    dataset: ImageDataset,  # training images; groups are never read
-    val: ImageDataset | None = None,  # for selecting the best epoch; groups are never read
+    dataset: Any,  # training images, as `as_dataset` takes them; groups are never read
+    val: Any = None,  # for selecting the best epoch; groups are never read
     *,
     epochs: int,  # passes over `dataset`
     lr: float | None = None,  # learning rate; None: that of `optimizer_state`
@@ -387,7 +388,7 @@ def fit(
     and settings do not fit together, and `TrainingDiverged`, the model as it came, when the loss is no longer finite
     or has exploded."""
     given = {name: value for name, value in locals().items() if name not in ("model", "dataset", "val")}
-    training = _begin(model, dataset, val, SimpleNamespace(**given))
+    training = _begin(model, *as_datasets(dataset, val, model), SimpleNamespace(**given))
     with _settled(training):
         with torch.random.fork_rng():
             torch.manual_seed(seed + training.process.process_index)

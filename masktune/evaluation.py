@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ._extras import needs
+from .adapters import as_dataset, fill_numbered
 from .data import ImageDataset
 from .devices import batches, borrowed, find_process, progress_bar
 from .errors import look_up
@@ -198,7 +199,7 @@ class Evaluation:
 @torch.no_grad()
 def predict(
     model: nn.Module,  # a classifier, or a network that `dataset` says how to normalise for
-    dataset: ImageDataset,  # N images
+    dataset: Any,  # N images: an `ImageDataset`, or whatever `as_dataset` takes
     *,
     batch_size: int = 256,  # images per forward pass
     device: str | torch.device | None = None,  # default: the GPU when there is one
@@ -208,6 +209,7 @@ def predict(
     progress: bool | None = None,  # see `progress_bar`
 ) -> Tensor:  # (N, C) float32 logits, on the CPU, in the data set's order
     "Compute the scores of every image, in eval mode, in however many processes; the model is left as it was"
+    dataset = as_dataset(dataset, model=model)
     if not len(dataset):
         raise ValueError(f"{dataset} is empty: there is nothing to predict")
     process = find_process(device, mixed_precision, accelerator)
@@ -256,11 +258,13 @@ def score_predictions(
 # %% ../nbs/api/10_evaluation.ipynb #d148d1f9
 def evaluate(
     model: nn.Module,  # a classifier, or a network that `dataset` says how to normalise for
-    dataset: ImageDataset,  # N images, with groups where they are known
+    dataset: Any,  # N images, with groups where they are known; whatever `as_dataset` takes
     **options: Any,  # see `predict`: batch_size, device, mixed_precision, num_workers, accelerator, progress
 ) -> Evaluation:
     """Measure accuracy on average, per class, per group and in the worst group; raises `ValueError` for an empty
     data set"""
+    dataset = as_dataset(dataset, model=model)
     if not len(dataset):
         raise ValueError(f"{dataset} is empty: there is nothing to evaluate")
-    return score_predictions(predict(model, dataset, **options), dataset)
+    logits = predict(model, dataset, **options)
+    return score_predictions(logits, fill_numbered(dataset, logits.shape[-1]))

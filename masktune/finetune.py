@@ -15,6 +15,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from .adapters import as_dataset, as_datasets
 from .cache import cached
 from .counterfactuals import MovedMasks, RandomMask, SwappedDataset
 from .data import ImageDataset
@@ -32,7 +33,7 @@ from .settings import ERM_SETTINGS, MAP_SETTINGS, Settings, given, spell
 # %% ../nbs/api/33_finetune.ipynb #962fe852
 def finetune(
     model: nn.Module,  # a trained classifier; finetuned in place
-    dataset: ImageDataset,  # its training images
+    dataset: Any,  # its training images, as `as_dataset` takes them
     maps: SaliencyMaps | None = None,  # their maps; None computes those of the model as it is
     *,
     lr: float | None = None,  # learning rate: the last of the training; None takes the one in `optimizer_state`
@@ -46,6 +47,7 @@ def finetune(
 ) -> FitResult:
     "Train one epoch on images that hide what the model looks at (MaskTune, section 3)"
     rule = Threshold.parse(rule) if isinstance(rule, str) else rule
+    dataset = as_dataset(dataset, model=model)
     if lr is None and options.get("optimizer_state") is None:
         raise ValueError("lr is missing: give the learning rate your training ended with, or its optimizer_state")
     if on_device and maps is not None:
@@ -125,12 +127,13 @@ class MaskTune(Settings):
 
     def fit(
         self,
-        train: ImageDataset,  # training images; groups are never read
-        val: ImageDataset | None = None,  # for selecting the ERM epoch and the round; groups are never read
+        train: Any,  # training images, as `as_dataset` takes them; groups are never read
+        val: Any = None,  # for selecting the ERM epoch and the round; groups are never read
         # called with the phase (erm, round-1 ...) and the epoch's row
         on_epoch: Callable[[str, dict[str, float]], None] | None = None,
     ) -> "MaskTune":
         "Train the plain model, then mask and finetune, `rounds` times; without `val` the last round is taken"
+        train, val = as_datasets(train, val, self.model)
         return self.fit_erm(train, val, on_epoch).compute_maps(train).fit_rounds(train, val, on_epoch)
 
     def fit_rounds(
@@ -155,12 +158,13 @@ class MaskTune(Settings):
 
     def fit_erm(
         self,
-        train: ImageDataset,  # training images; groups are never read
-        val: ImageDataset | None = None,  # for selecting the epoch; groups are never read
+        train: Any,  # training images, as `as_dataset` takes them; groups are never read
+        val: Any = None,  # for selecting the epoch; groups are never read
         on_epoch: Callable[[str, dict[str, float]], None] | None = None,  # see `fit`
         **watching: Any,  # `on_step` and `resume`, as `masktune.erm.fit` takes them
     ) -> "MaskTune":
         "Step 1: train the plain model, and keep its best and last weights; with `epochs=0` take it as it is"
+        train, val = as_datasets(train, val, self.model)
         model = as_classifier(copy.deepcopy(self.model), train)
         whole = model.network.training
         self.still_ = [name for name, module in model.network.named_modules() if whole and not module.training]
@@ -344,7 +348,7 @@ class MaskTune(Settings):
 
     def evaluate(
         self,
-        datasets: ImageDataset | Mapping[str, ImageDataset],  # a test set, or several by name
+        datasets: Any,  # a test set, as `as_dataset` takes it, or several by name
         others: Mapping[str, nn.Module] | None = None,  # more models to measure beside the two, by name
         # by model (erm, masktune, of several rounds also round-1 ...), then by test set
     ) -> dict[str, dict[str, Evaluation]]:
@@ -364,8 +368,9 @@ class MaskTune(Settings):
             self.metrics_.setdefault(name, {}).update(measured[id(model)])
         return self.metrics_
 
-    def keep_decoded(self, dataset: ImageDataset) -> ImageDataset:
+    def keep_decoded(self, dataset: Any) -> ImageDataset:
         "A data set of this run's classes, its decoded images kept"
+        dataset = as_dataset(dataset, model=self.model, default_classes=self.classes_ or None)
         if self.classes_ and list(dataset.classes) != self.classes_:
             raise ValueError(
                 f"{dataset} has classes {list(dataset.classes)}, the plain model was trained for {self.classes_}: "
@@ -373,10 +378,10 @@ class MaskTune(Settings):
             )
         return cached(dataset, self.cache)
 
-    def named_test_sets(self, datasets: ImageDataset | Mapping[str, ImageDataset]) -> dict[str, ImageDataset]:
+    def named_test_sets(self, datasets: Any) -> dict[str, ImageDataset]:
         "By name, and kept decoded once for every model that is to see them"
-        if isinstance(datasets, ImageDataset):
-            datasets = {datasets.split or "test": datasets}
+        if not isinstance(datasets, Mapping):
+            datasets = {getattr(datasets, "split", None) or "test": datasets}
         if not datasets:
             raise ValueError("there is no data set to measure on: give one, or several by name")
         return {name: self.keep_decoded(data) for name, data in datasets.items()}

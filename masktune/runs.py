@@ -250,7 +250,7 @@ def start_run(
     options, settings = dict(recipe.options), dict(recipe.settings)
     splits = {
         split: load_dataset(recipe.data, split, root, **options)
-        for split in ("train", "val", *dataset_splits(recipe.data, root))
+        for split in ("train", "val", *dataset_splits(recipe.data, root, **recipe.options))
     }
     train = splits["train"]
     seed_everything(settings.get("seed", 0))
@@ -264,7 +264,7 @@ def start_run(
     if not is_main_process():
         return run, splits
     clear_run(folder)
-    place = None if root is None else str(Path(root).resolve())
+    place = None if root is None else str(Path(root).expanduser().resolve())
     save_config(
         run,
         folder,
@@ -302,7 +302,7 @@ def open_run(
     data, model = config["data"], config["model"]
     splits = {
         split: load_dataset(data["name"], split, data["root"], **data["options"])
-        for split in ("train", "val", *dataset_splits(data["name"], data["root"]))
+        for split in ("train", "val", *dataset_splits(data["name"], data["root"], **data["options"]))
     }
     if splits["train"].fingerprint != data["fingerprint"]:
         raise ValueError(

@@ -147,6 +147,7 @@ def erm(
     data: str,  # a data set's name
     root: str | None = None,  # where the data lie
     option: Sequence[str] = (),  # KEY=VALUE pairs for the data set
+    fit: str | None = None,  # crop, pad or stretch: the option fit of a folder or CSV
     model: str | None = None,  # None: the recipe's
     pretrained: bool | None = None,  # start from ImageNet weights; None: the recipe's
     weights: str | None = None,  # a .safetensors file of a trained model
@@ -156,6 +157,7 @@ def erm(
     **settings: Any,  # fields of `Settings`
 ) -> None:
     "Train the plain model in a new run's folder"
+    option = [*option, *([] if fit is None else [f"fit={fit}"])]
     recipe = _recipe_for(data, option, model, pretrained, weights, settings)
     with owned(out):
         kept, splits = begin(out, recipe, root, weights, overwrite, resume, keep_every)

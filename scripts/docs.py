@@ -34,11 +34,13 @@ GROUPS = {
         "images",
         "data",
         "checks",
+        "tables",
         "folders",
         "models",
         "tracing",
         "layers",
         "devices",
+        "adapters",
         "files",
     ],
     "Measure and train": [

@@ -14,9 +14,10 @@ import masktune.cache
 import masktune.data
 import masktune.files
 import masktune.images
+from masktune.adapters import PairsDataset
 from masktune.cache import cached
 from masktune.checks import check_images
-from masktune.data import ArrayDataset, FileDataset, PairsDataset
+from masktune.data import ArrayDataset, FileDataset
 from masktune.errors import DatasetError, DatasetWarning
 from masktune.experiments.datasets import dataset_splits, load_dataset
 from masktune.images import make_augmentation, read_image

@@ -200,7 +200,7 @@ class ThresholdScrubber(MaskGallery):
         run: MaskTune | None = None,  # whose model, maps, rule, fill, source, layer and target to use
     ):
         check_run(run)
-        check_images("dataset", dataset)
+        dataset = check_images("dataset", dataset)
         rule = rule if rule is not None else "mean_std(k=2)" if run is None else run.rule
         rule = rule if isinstance(rule, Threshold) else Threshold.parse(str(rule))
         fill = look_up("fill", fill if fill is not None else "zero" if run is None else run.fill, FILLS)
