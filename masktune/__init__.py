@@ -5,11 +5,11 @@ lies in the modules, floor by floor (each imports from those before it alone):
 
 - images and models: `errors`, `images`, `data`, `checks`, `tables`, `folders`, `models`, `tracing`, `layers`,
   `devices`, `adapters`, `files`
-- measure and train: `evaluation`, `optimizers`, `loading`, `batchnorm`, `divergence`, `training_state`, `erm`, `cache`
-- see and hide: `xgradcam`, `sources`, `mask_files`, `given_masks`, `saliency`, `masking`, `figures`,
+- measure and train: `evaluation`, `optimizers`, `losses`, `loading`, `batchnorm`, `divergence`, `training_state`,
+  `selection`, `training_checks`, `erm`, `cache`
+- see and hide: `xgradcam`, `sources`, `mask_files`, `label_maps`, `given_masks`, `saliency`, `masking`, `figures`,
   `counterfactuals`, `faithfulness`
-- find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `loops`, `selective`,
-  `abstaining`
+- find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `loops`, `selective`, `abstaining`
 - experiments: `experiments.published_datasets`, `experiments.small_images`, `experiments.marks`, `experiments.cutouts`,
   `experiments.scenes`, `experiments.waterbirds`, `experiments.digits`, `experiments.datasets`, `experiments.recipes`,
   `experiments.ablations`

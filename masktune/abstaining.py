@@ -109,6 +109,7 @@ class SelectiveClassifier(nn.Module):
         **options: Any,  # see `masktune.evaluation.predict`
     ) -> tuple[Tensor, Tensor]:  # (N,) answers, (N,) scores
         "Answer every image of a data set and say how sure; raises `ValueError` for one with other classes"
+        dataset.need_one_label("SelectiveClassifier")
         if self.classes_ and list(dataset.classes) != self.classes_:
             raise ValueError(
                 f"{dataset} has classes {list(dataset.classes)}, this classifier was calibrated for {self.classes_}: "

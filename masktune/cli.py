@@ -49,9 +49,18 @@ def _setting_kind(name: str, kind: str) -> dict[str, Any]:
     "How a setting is written on a command line, by its annotation"
     if "bool" in kind:
         return {"action": argparse.BooleanOptionalAction}
+    if "tuple[float" in kind:
+        return {"type": _number_or_word, "nargs": "+", "metavar": "WEIGHT"}
     if "tuple" in kind:
         return {"type": int, "nargs": "+", "metavar": "EPOCH"}
     return {"type": float if "float" in kind else int if "int" in kind else str, "metavar": name.upper()}
+
+
+def _number_or_word(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 # %% ../nbs/api/56_cli.ipynb #c11b0003
 def _add_writing(parser: argparse.ArgumentParser, what: str, states: bool = True) -> None:
@@ -127,6 +136,7 @@ _MASKS = ("layer", "source", "target", "maps_from", "on_device")
 _FINETUNING = (
     "rule", "fill", "batch_size", "finetune_epochs", "finetune_lr", "finetune_batch_size", "start_from",
     "keep_optimizer", "freeze_batchnorm", "recalibrate", "augment", "seed", "rounds", "accumulate", "choose",
+    "max_grad_norm", "label_smoothing", "class_weights", "sampling", "criterion",
 )
 # fmt: on
 

@@ -39,8 +39,9 @@ def _lenders_by_class(
 class _Exchanged(MaskedDataset):
     "A masked data set whose images carry evidence of others, so that groups no longer describe them"
 
-    def __init__(self, *args, **options):
-        super().__init__(*args, **options)
+    def __init__(self, dataset, *args, **options):
+        dataset.need_one_label("evidence of another class")
+        super().__init__(dataset, *args, **options)
         self.groups, self.group_names = torch.full_like(self.labels, -1), []
 
 # %% ../nbs/api/25_counterfactuals.ipynb #15c9547e

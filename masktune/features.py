@@ -86,6 +86,7 @@ def explored_features(
     limit: int = 1000,  # how many of them are measured, at random
 ) -> ExploredFeatures:
     "Measure whether the finetuned model looks wider than the plain one (MaskTune, section 5)"
+    dataset.need_one_label("explored_features")
     dataset = run.keep_decoded(dataset)  # before a part is taken: parts share the file
     if len(dataset) > limit:
         dataset = dataset.subset(

@@ -25,10 +25,10 @@ from .evaluation import Evaluation, evaluate
 from .images import make_augmentation
 from .masking import MaskBatch, MaskedDataset, Threshold
 from .models import Classifier, as_classifier
-from .optimizers import check_number
+from .optimizers import OPTIMIZERS, check_number
 from .rounds import Round, RoundChoice, choose_by_outcomes
 from .saliency import SaliencyMaps, compute_saliency
-from .settings import ERM_SETTINGS, MAP_SETTINGS, Settings, given, spell
+from .settings import ERM_SETTINGS, MAP_SETTINGS, Settings, as_function, given, spell
 
 # %% ../nbs/api/33_finetune.ipynb #962fe852
 def finetune(
@@ -53,7 +53,7 @@ def finetune(
     if on_device and maps is not None:
         raise ValueError("maps are given and on_device is set: masks come from one of them")
     if on_device:
-        masks = MaskBatch(as_classifier(model, dataset), layer, rule, fill)
+        masks = MaskBatch(as_classifier(model, dataset), layer, rule, fill, multilabel=dataset.multilabel)
         return fit(model, dataset, epochs=epochs, lr=lr, batch_transform=masks, **options)
     if maps is None:
         names = ("device", "mixed_precision", "num_workers", "progress", "accelerator")
@@ -65,6 +65,12 @@ def finetune(
 
 # %% ../nbs/api/33_finetune.ipynb #95de38fa
 CONTROLS = ("random-squares", "moved-masks", "unmasked")
+# settings that ERM and finetuning share
+_TRAINING = (
+    *("optimizer", "momentum", "weight_decay", "max_grad_norm", "batch_size"),
+    *("label_smoothing", "class_weights", "sampling", "criterion"),
+    *("compile", "progress", "device", "mixed_precision", "num_workers"),
+)
 
 # %% ../nbs/api/33_finetune.ipynb #dd1d1195
 def _with_weights(model: Classifier, state: Mapping[str, Tensor]) -> Classifier:
@@ -145,6 +151,8 @@ class MaskTune(Settings):
         """Finetune `rounds` times, from the maps of round 1 on, and choose a round where there are several; replaces
         what earlier calls made"""
         _ = self.plain_model  # says what is missing
+        train, val = as_datasets(train, val, self.model)
+        self._check_choice(train, val)
         if not self.rounds_:
             raise ValueError("round 1 has no maps yet: call compute_maps first, or fit")
         self.rounds_, self.history_ = self.rounds_[:1], {"erm": self.history_["erm"]}
@@ -165,6 +173,7 @@ class MaskTune(Settings):
     ) -> "MaskTune":
         "Step 1: train the plain model, and keep its best and last weights; with `epochs=0` take it as it is"
         train, val = as_datasets(train, val, self.model)
+        self._check_choice(train, val)
         model = as_classifier(copy.deepcopy(self.model), train)
         whole = model.network.training
         self.still_ = [name for name, module in model.network.named_modules() if whole and not module.training]
@@ -175,10 +184,11 @@ class MaskTune(Settings):
                 train,
                 val,
                 epochs=self.epochs,
-                lr=self.lr,
+                lr=self.lr if self.optimizer in OPTIMIZERS else None,  # a function has a rate of its own
                 schedule=self.schedule,
                 milestones=self.milestones,
                 gamma=self.gamma,
+                warmup=self.warmup,
                 select=self.select,
                 augment=self._augmentation(train),
                 seed=self.seed,
@@ -280,6 +290,7 @@ class MaskTune(Settings):
     ) -> SwappedDataset:
         """A test set that asks, without group labels, whether the evidence of the plain model (or of a round) is
         still followed"""
+        val.need_one_label("swapped")
         val = self.keep_decoded(val)
         return SwappedDataset(
             val, self.explain(self.explained_model(number), val), Threshold.parse(self.rule), self.fill, self.seed
@@ -314,11 +325,11 @@ class MaskTune(Settings):
         _check_round(number)
         if len(self.rounds_) < number:
             raise ValueError(f"round {number} has no maps yet: call compute_maps first")
-        data, transform = (
-            (self.keep_decoded(train), self._mask_batches(number))
-            if self.on_device
-            else (self.masked(train, number), None)
-        )
+        data, transform = self.keep_decoded(train), None
+        if self.on_device:
+            transform = self._mask_batches(number, data.multilabel)
+        else:
+            data = self.masked(train, number)
         this = self.rounds_[number - 1]
         this.model, result = self._finetune(
             data, number, transform, None if on_epoch is None else partial(on_epoch, f"round-{number}"), **watching
@@ -395,18 +406,12 @@ class MaskTune(Settings):
         }
 
     def _training(self) -> dict[str, Any]:
-        names = (
-            "optimizer",
-            "momentum",
-            "weight_decay",
-            "batch_size",
-            "compile",
-            "progress",
-            "device",
-            "mixed_precision",
-            "num_workers",
-        )
-        return {name: getattr(self, name) for name in names} | {"eval_batch_size": self.machine["batch_size"]}
+        shared = {name: getattr(self, name) for name in _TRAINING} | {"eval_batch_size": self.machine["batch_size"]}
+        for name in ("optimizer", "criterion"):
+            shared[name] = as_function(name, shared[name])
+        if not isinstance(shared["optimizer"], str):  # a function chooses these itself
+            shared |= {"momentum": None, "weight_decay": None}
+        return shared
 
     def _augmentation(self, train):
         return make_augmentation(given(self.augment), tuple(train[0].image.shape[-2:]))
@@ -450,10 +455,11 @@ class MaskTune(Settings):
             raise ValueError(f"round {number} explains round {number - 1}, which has not been finetuned yet")
         return before
 
-    def _mask_batches(self, number) -> Callable[[Tensor], Tensor]:
+    def _mask_batches(self, number, multilabel) -> Callable[[Tensor], Tensor]:
         source, rule = given(self.source), Threshold.parse(self.rule)
         numbers = range(1 if self.accumulate else number, number + 1)
-        masks = [MaskBatch(self.explained_model(n), self.layer, rule, self.fill, source) for n in numbers]
+        options = dict(source=source, multilabel=multilabel)
+        masks = [MaskBatch(self.explained_model(n), self.layer, rule, self.fill, **options) for n in numbers]
 
         def apply(images):
             for mask in masks:
@@ -489,6 +495,13 @@ class MaskTune(Settings):
             **self._training() | {"batch_size": self.finetune_batch_size or self.batch_size},
             **watching,
         )
+
+    def _check_choice(self, train: ImageDataset, val: ImageDataset | None) -> None:
+        if train.multilabel and self.rounds > 1 and val is not None and self.choose == "swapped":
+            raise ValueError(
+                "choose='swapped' exchanges evidence between classes, and several labels an image have no other class: "
+                "choose='last' takes the last round"
+            )
 
     def _freeze_as_given(self, model: Classifier) -> None:
         "Put a copy in train mode, but what was in eval mode within the model that was given"

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['RULES', 'FILLS', 'normalize', 'mean_std_threshold', 'quantile_height', 'quantile_threshold', 'fixed_threshold',
-           'otsu_threshold', 'Rule', 'Threshold', 'mean_std', 'quantile', 'fixed', 'otsu', 'PixelScale', 'hide',
-           'MaskedDataset', 'frozen_copy', 'MaskBatch']
+           'otsu_threshold', 'Rule', 'Threshold', 'union_of_masks', 'mean_std', 'quantile', 'fixed', 'otsu',
+           'PixelScale', 'hide', 'MaskedDataset', 'frozen_copy', 'MaskBatch']
 
 # %% ../nbs/api/23_masking.ipynb #7d8ab320
 import ast
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from .data import ArrayDataset, ImageDataset, Sample
 from .errors import look_up
 from .given_masks import Marks, read_marks
+from .label_maps import explain_labels
 from .layers import TargetLayer, named_layer
 from .models import Classifier, as_classifier, normalisation_of
 from .saliency import SaliencyMaps
@@ -183,11 +184,13 @@ class Threshold:
 
     def __call__(
         self,
-        maps: Tensor,  # (B, h, w) float, as `SaliencyMaps` holds them
+        maps: Tensor,  # (B, h, w) float, as `SaliencyMaps` holds them; of several labels (B, L, h, w)
         size: Sequence[int],  # (H, W) of the images
     ) -> Tensor:  # (B, H, W) bool, True where the image is hidden
         "Upsample, normalise and threshold a batch of maps, on their device"
         _check_maps(maps)
+        if maps.ndim == 4:
+            return union_of_masks(self, maps, size)
         rule, saliency = RULES[self.name], normalize(maps, size)
         return rule.function(saliency) if rule.parameter is None else rule.function(saliency, self.strength)
 
@@ -206,6 +209,23 @@ class Threshold:
         if not isinstance(rule, str):
             raise ValueError(f"a rule must be a Threshold or its text, such as 'mean_std(k=2)', got {rule!r}")
         return cls(*_read_rule(rule))
+
+# %% ../nbs/api/23_masking.ipynb #23a00001
+def union_of_masks(
+    rule: Threshold,  # from map to mask
+    maps: Tensor,  # (B, L, h, w) float, a map for each label, empty where there is nothing to explain
+    size: Sequence[int],  # (H, W) of the images
+) -> Tensor:  # (B, H, W) bool, True where the evidence of any label is
+    "Threshold each label's map by itself, and hide what any of them hides; of a whole image the smallest mask alone"
+    hidden = torch.zeros(len(maps), *size, dtype=torch.bool, device=maps.device)
+    there = maps.flatten(2).amax(2) > 0
+    for label in there.any(0).nonzero().flatten().tolist():
+        rows = there[:, label].nonzero().flatten()
+        hidden[rows] |= rule(maps[rows, label], size)
+    for row in hidden.flatten(1).all(1).nonzero().flatten().tolist():  # together they would leave nothing
+        masks = rule(maps[row][there[row]], size)
+        hidden[row] = masks[masks.flatten(1).sum(1).argmin()]
+    return hidden
 
 # %% ../nbs/api/23_masking.ipynb #16424c0d
 def mean_std(
@@ -521,6 +541,7 @@ class MaskBatch:
         source: str | type[LayerAttribution] = "xgradcam",  # where maps come from, see `compute_saliency`
         seed: int = 0,  # of the noise: an image is known by its visible pixels (`hide`)
         *,
+        multilabel: bool = False,  # whether the model tells several labels an image: all that are predicted are hidden
         mean: Sequence[float] | None = None,  # what float batches were normalised with; None: the model's own
         std: Sequence[float] | None = None,  # likewise
     ):
@@ -537,6 +558,7 @@ class MaskBatch:
             layer = layer._replace(module=inner.get_submodule(place))
         self.layer, self.rule, self.fill, self.source, self.seed = layer, Threshold.parse(rule), fill, source, seed
         self.mean, self.std = (self.model.mean if mean is None else mean, self.model.std if std is None else std)
+        self.multilabel = multilabel
         self._explain: Explain | None = None
 
     def masks(
@@ -547,7 +569,8 @@ class MaskBatch:
         if self._explain is None or self.model.mean.device != images.device:
             self.model.to(images.device)
             found = named_layer(self.model, self.layer, self._plain(images))
-            self._explain = make_source(self.source, self.model, found)[0]
+            source = make_source(self.source, self.model, found)[0]
+            self._explain = explain_labels(source) if self.multilabel else source
         maps = self._explain(self._plain(images), None)[0].float()
         return self.rule(maps, tuple(images.shape[-2:]))
 

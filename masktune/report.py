@@ -20,7 +20,7 @@ from torch import Tensor
 from ._extras import needs
 from .counterfactuals import SwappedDataset
 from .data import ImageDataset
-from .evaluation import Evaluation, Share, Table
+from .evaluation import Evaluation, MultiLabelEvaluation, Share, Table, compare_labels, label_groups
 from .features import explored_features
 from masktune.figures import (
     CURVE_COLORS,
@@ -78,6 +78,8 @@ def group_table(
     dataset: ImageDataset,  # what both were measured on
 ) -> list[GroupRow]:  # average, then every group, or every class where groups are unknown
     "Compare two models on the same images, group by group"
+    if isinstance(before, MultiLabelEvaluation):
+        return _label_rows(before, after, dataset)
     if not len(before.correct) == len(after.correct) == len(dataset):
         raise ValueError(f"the evaluations are not of {dataset}")
     grouped = bool(before.groups and dataset.group_names)
@@ -93,6 +95,28 @@ def group_table(
         row("average", torch.ones(len(dataset), dtype=torch.bool), before.average, after.average)._replace(worst=False)
     ]
     return rows + [row(name, codes == names.index(name), named[name], after_named[name]) for name in named]
+
+# %% ../nbs/api/52_report.ipynb #52a00001
+def _label_rows(before: Evaluation, after: Evaluation, dataset: ImageDataset) -> list[GroupRow]:
+    "Of several labels: average, then every label within every group, or every label where groups are unknown"
+    if not before.correct.shape == after.correct.shape == dataset.labels.shape:
+        raise ValueError(f"the evaluations are not of {dataset}")
+    known = dataset.labels >= 0
+    columns = {
+        name: known & (torch.arange(known.shape[1]) == i)
+        for i, name in enumerate(dataset.classes)
+        if name in before.classes
+    }
+    chosen = label_groups(dataset) if before.groups else columns
+    named, after_named = (before.groups, after.groups) if before.groups else (before.classes, after.classes)
+    worst = min(after_named, key=lambda name: after_named[name].accuracy)
+
+    def row(name, entries, a, b):
+        change, low, high = change_interval(before.correct[entries], after.correct[entries])
+        return GroupRow(name, b.count, a, b, change, (low, high), name == worst)
+
+    rows = [row("average", known, before.average, after.average)._replace(worst=False)]
+    return rows + [row(name, entries, named[name], after_named[name]) for name, entries in chosen.items()]
 
 # %% ../nbs/api/52_report.ipynb #47e06ebc
 def format_table(
@@ -196,7 +220,7 @@ def _change_html(change: tuple[float, tuple[float, float] | None] | None):
 
 def _first_classes(dataset: ImageDataset) -> str:
     "A sentence where a figure has room for some classes only"
-    present = len(dataset.labels.unique())
+    present = len(dataset.classes) if dataset.multilabel else len(dataset.labels.unique())
     return f" The first 8 of {present} classes." if present > 8 else ""
 
 # %% ../nbs/api/52_report.ipynb #958ac11d
@@ -251,6 +275,20 @@ def _changes(
         if name in shares
     }
     return changes | {"average": (change, (low, high))}
+
+# %% ../nbs/api/52_report.ipynb #52a00002
+def _test_tables(run: MaskTune, test: str, dataset: ImageDataset | None) -> list[PageTable]:
+    "The tables of a test set: groups, and of several labels each label's AUROC and average precision"
+    found = [_report_table(run, test, dataset)]
+    models = measured_models(run.metrics_, test)
+    labels = {label: run.metrics_[name][test] for name, (label, *_) in models.items()}
+    several = {label: each for label, each in labels.items() if isinstance(each, MultiLabelEvaluation)}
+    if not several:
+        return found
+    table = compare_labels(several)
+    note = "How often an image with the label scores above one without it, and precision averaged over recall."
+    rows: list[tuple[str, list[Any]]] = [("", list(cells)) for cells in table.cells()]
+    return [*found, PageTable(f"{test}, label by label", list(table.head), rows, note=note)]
 
 # %% ../nbs/api/52_report.ipynb #2a3043da
 def _round_tables(run: MaskTune, datasets: Sequence[str]) -> list[PageTable]:
@@ -391,7 +429,7 @@ def _page_figures(
     hardest = min(known, key=lambda name: run.metrics_["erm"][name].average.accuracy)
     return [
         _groups_figure(run, hardest),
-        _risk_figure(run, hardest),
+        *([] if train.multilabel else [_risk_figure(run, hardest)]),
         _examples_figure(run, train),
         _maps_figure(run, hardest, datasets[hardest]),
         _mean_maps_figure(run, train),
@@ -445,10 +483,10 @@ def write_report(
         subtitle=f"{train}. Written {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC.",
         headline=_headline(run, tests),
         chosen=run.round_,
-        tables=[_report_table(run, test, datasets.get(test)) for test in tests],
+        tables=[table for test in tests for table in _test_tables(run, test, datasets.get(test))],
         rounds=_round_tables(run, tests),
         selective=_selective_tables(folder),
-        explored=_explored(run, train, datasets),
+        explored=None if train.multilabel else _explored(run, train, datasets),
         figures=_figure_blocks(_page_figures(run, train, datasets), folder / "figures"),
         settings=_settings(run, train),
     )
