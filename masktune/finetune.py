@@ -22,7 +22,9 @@ from .data import ImageDataset
 from .erm import FitResult, fit
 from .errors import look_up
 from .evaluation import Evaluation, evaluate
+from .given_masks import GivenMasks, Marks, read_marks
 from .images import make_augmentation
+from .mask_files import wrapped
 from .masking import MaskBatch, MaskedDataset, Threshold
 from .models import Classifier, as_classifier
 from .optimizers import OPTIMIZERS, check_number
@@ -42,6 +44,8 @@ def finetune(
     layer: str | nn.Module | None = None,  # target layer, where maps are computed here; None finds it
     on_device: bool = False,  # make masks inside the training step, without a pass for maps
     epochs: int = 1,  # the paper's one
+    given: Any = None,  # masks of what is hidden in any case, beside the maps', as `read_masks` takes them
+    protect: Any = None,  # masks of what is never hidden
     # anything `fit` takes: optimizer, batch_size, optimizer_state, augment, val, seed, device ...
     **options: Any,
 ) -> FitResult:
@@ -52,6 +56,11 @@ def finetune(
         raise ValueError("lr is missing: give the learning rate your training ended with, or its optimizer_state")
     if on_device and maps is not None:
         raise ValueError("maps are given and on_device is set: masks come from one of them")
+    if on_device and not (given is None and protect is None):
+        raise ValueError(
+            "on_device makes masks without knowing which image it sees: leave it out, or given= and protect="
+        )
+    marks = read_marks(dataset, given, protect)
     if on_device:
         masks = MaskBatch(as_classifier(model, dataset), layer, rule, fill, multilabel=dataset.multilabel)
         return fit(model, dataset, epochs=epochs, lr=lr, batch_transform=masks, **options)
@@ -61,7 +70,7 @@ def finetune(
         if options.get("eval_batch_size"):
             shared["batch_size"] = options["eval_batch_size"]
         maps = compute_saliency(model, dataset, layer, **shared)
-    return fit(model, MaskedDataset(dataset, maps, rule, fill), epochs=epochs, lr=lr, **options)
+    return fit(model, MaskedDataset(dataset, maps, rule, fill, **marks.parts), epochs=epochs, lr=lr, **options)
 
 # %% ../nbs/api/33_finetune.ipynb #95de38fa
 CONTROLS = ("random-squares", "moved-masks", "unmasked")
@@ -71,6 +80,23 @@ _TRAINING = (
     *("label_smoothing", "class_weights", "sampling", "criterion"),
     *("compile", "progress", "device", "mixed_precision", "num_workers"),
 )
+
+# %% ../nbs/api/33_finetune.ipynb #33a50001
+def _marks_for(
+    source: Any,  # of `given` or `protect`
+    images: ImageDataset,
+    trained_on: bool,  # whether these are the training images
+) -> Any:  # as `read_masks` takes it, or None
+    "What a setting marks on some images: masks without names are those of the training images"
+    if trained_on or source is None or isinstance(source, (str, os.PathLike)):
+        return source
+    if isinstance(source, GivenMasks):
+        try:
+            return source.check(images)
+        except ValueError:
+            return None
+    named = isinstance(source, Mapping) and not any(isinstance(name, int) for name in source)
+    return source if named else None
 
 # %% ../nbs/api/33_finetune.ipynb #dd1d1195
 def _with_weights(model: Classifier, state: Mapping[str, Tensor]) -> Classifier:
@@ -110,6 +136,7 @@ class MaskTune(Settings):
         self.still_: list[str] = []  # modules that stay in eval mode: their owner froze them
         self.erm_settings_: dict[str, Any] = {}  # `ERM_SETTINGS` as the plain model was trained with; empty before
         self.metrics_: dict[str, dict[str, Evaluation]] = {}
+        self.marks_: dict[str, Marks] = {}  # what is marked on images, by their fingerprint
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -174,6 +201,7 @@ class MaskTune(Settings):
         "Step 1: train the plain model, and keep its best and last weights; with `epochs=0` take it as it is"
         train, val = as_datasets(train, val, self.model)
         self._check_choice(train, val)
+        self.marks(train)  # says what is wrong with them before anything is trained
         model = as_classifier(copy.deepcopy(self.model), train)
         whole = model.network.training
         self.still_ = [name for name, module in model.network.named_modules() if whole and not module.training]
@@ -239,6 +267,7 @@ class MaskTune(Settings):
         "Step 2: explain the plain model, or in later rounds the one before, on every training image"
         _check_round(number)
         explained, train = self.explained_model(number), self.keep_decoded(train)
+        self.marks(train)
         maps = (
             None
             if self.on_device
@@ -246,6 +275,22 @@ class MaskTune(Settings):
         )
         self.rounds_[number - 1 :], self.round_ = [Round(maps)], None
         return self
+
+    def marks(
+        self,
+        images: ImageDataset,  # training images, or others
+        trained_on: bool = True,  # whether they are the training images: those must have some mask
+    ) -> Marks:
+        "Read what is marked on images: to be hidden in any case (`given`), and never (`protect`)"
+        if self.given is None and self.protect is None:
+            return Marks()
+        key = list(wrapped(images))[-1].fingerprint
+        if key not in self.marks_:
+            both = [_marks_for(given(source), images, trained_on) for source in (self.given, self.protect)]
+            if self.source == "given" and both[0] is None:
+                both[0] = [None] * len(images)  # nothing is known to be hidden there
+            self.marks_[key] = read_marks(images, *both, needed=trained_on)
+        return self.marks_[key]
 
     def explain(
         self,
@@ -261,6 +306,7 @@ class MaskTune(Settings):
             given(self.source),
             target=self.target,
             path=path,
+            given=self.marks(images, trained_on=False).given if self.source == "given" else None,
             progress=self.progress,
             **self.machine,
         )
@@ -280,7 +326,7 @@ class MaskTune(Settings):
         for r in self.rounds_[0 if self.accumulate else max(number - 1, 0) : number]:
             if r.maps is None:
                 raise ValueError("this run makes its masks on the device and stores no maps")
-            train = MaskedDataset(train, r.maps, Threshold.parse(self.rule), self.fill)
+            train = MaskedDataset(train, r.maps, self.rule, self.fill, **self.marks(train).parts)
         return train
 
     def swapped(
@@ -292,9 +338,8 @@ class MaskTune(Settings):
         still followed"""
         val.need_one_label("swapped")
         val = self.keep_decoded(val)
-        return SwappedDataset(
-            val, self.explain(self.explained_model(number), val), Threshold.parse(self.rule), self.fill, self.seed
-        )
+        maps, marks = self.explain(self.explained_model(number), val), self.marks(val, trained_on=False)
+        return SwappedDataset(val, maps, self.rule, self.fill, self.seed, **marks.parts)
 
     def choose_round(
         self,
@@ -354,7 +399,8 @@ class MaskTune(Settings):
         if not self.rounds_ or self.rounds_[0].maps is None:
             raise ValueError("moved-masks needs the maps of round 1: call compute_maps first, with on_device off")
         return self._finetune(
-            MovedMasks(train, self.rounds_[0].maps, Threshold.parse(self.rule), self.fill, self.seed), 1
+            MovedMasks(train, self.rounds_[0].maps, self.rule, self.fill, self.seed, **self.marks(train).parts),
+            1,
         )[0]
 
     def evaluate(

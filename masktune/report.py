@@ -38,6 +38,7 @@ from masktune.figures import (
 )
 from .files import atomic_path, read_json
 from .finetune import MaskTune
+from .given_masks import Marks
 from .masking import Threshold
 from .runs import package_versions
 from .selective import RiskCoverage, risk_coverage
@@ -349,6 +350,18 @@ def _explored(run: MaskTune, train: ImageDataset, datasets: Mapping[str, ImageDa
         "overlap": found.overlap,
     }
 
+# %% ../nbs/api/52_report.ipynb #52b00001
+def _marks_text(marks: Marks) -> str:
+    "What people have marked on the training images, and what is done with it"
+    said = {"given": "hidden in any case", "protect": "never hidden, shown in the second colour"}
+    lines = [
+        f" Masks from {masks.where} ({(masks.shares > 0).sum():,} of {len(masks):,} images marked, "
+        f"{masks.shares.mean():.1%} of their pixels): {said[name]}."
+        for name, masks in marks.parts.items()
+        if masks is not None
+    ]
+    return "".join(lines)
+
 # %% ../nbs/api/52_report.ipynb #f67b91bb
 class PageFigure(NamedTuple):
     "A figure with the words around it"
@@ -389,7 +402,11 @@ def _examples_figure(run: MaskTune, train: ImageDataset) -> PageFigure:
     )
     title = "What the plain model looked at, and what was hidden"
     alt = "Rows of images, saliency maps, masks and masked images, by class"
-    figure = plot_examples(part, explained, Threshold.parse(run.rule), run.fill, range(len(part)))
+    marks = run.marks(train)
+    figure = plot_examples(
+        part, explained, Threshold.parse(run.rule), run.fill, range(len(part)), **marks.subset(index, part).parts
+    )
+    text += _marks_text(marks)
     return PageFigure("examples", title, text, alt, figure)
 
 # %% ../nbs/api/52_report.ipynb #52a0c002

@@ -88,7 +88,7 @@ def _check_names(settings: "Settings") -> None:
     if not callable(settings.augment):
         look_up("augment", settings.augment, AUGMENTATIONS)
     if not callable(settings.source):
-        look_up("source", settings.source, SOURCES)
+        look_up("source", settings.source, (*SOURCES, "given"))
     if settings.layer is not None and not isinstance(settings.layer, str):
         raise ValueError(
             f"layer must be the name of a layer, got {type(settings.layer).__name__}: "
@@ -153,11 +153,26 @@ def _plain_weights(weights: Any) -> str | tuple[float, ...] | None:
     check_loss(listed, 0.0, None)
     return tuple(check_number("class_weights", weight) for weight in listed)
 
+# %% ../nbs/api/30_settings.ipynb #30b00001
+def _check_marks(settings: "Settings") -> None:
+    "Masks that people have drawn: a place on disk in full, or the masks themselves"
+    for name in ("given", "protect"):
+        value = getattr(settings, name)
+        if isinstance(value, (str, os.PathLike)):
+            setattr(settings, name, os.path.abspath(os.path.expanduser(os.fspath(value))))
+        elif isinstance(value, (bool, int, float)):
+            raise ValueError(f"{name} must be a folder of masks, a CSV, or the masks themselves, got {value!r}")
+
 # %% ../nbs/api/30_settings.ipynb #5e71000a
 def _check_together(settings: "Settings") -> None:
     "Settings that exclude one another, or need one another"
     if settings.on_device and settings.target != "predicted":
         raise ValueError("on_device makes masks without labels: target must be 'predicted'")
+    marked = [name for name in ("given", "protect") if getattr(settings, name) is not None]
+    if settings.on_device and marked:
+        raise ValueError(f"on_device makes masks without knowing which image it sees: leave it out, or {marked[0]}")
+    if settings.source == "given" and settings.given is None:
+        raise ValueError("source 'given' takes the masks themselves: give given=, a folder of masks, a CSV, boxes")
     if settings.epochs == 0 and settings.finetune_lr is None:
         raise ValueError("epochs=0 means an already trained model: give finetune_lr, the rate its training ended with")
 
@@ -190,10 +205,13 @@ class Settings:
     augment: str | Callable[[Tensor], Tensor] = "none"  # none, flip, crop-flip ... (`make_augmentation`), or a function
     # the masks
     layer: str | None = None  # name of the target layer; None finds it
-    source: str = "xgradcam"  # where maps come from: xgradcam (the paper), grad-cam, gradients ... (`masktune.sources`)
+    source: str = "xgradcam"  # where maps come from: xgradcam (the paper), grad-cam, gradients ..., or given
     target: str = "predicted"  # whose class a map explains: predicted (the paper) or label
     rule: str = "mean_std(k=2)"  # from map to mask (MaskTune, section 3)
     fill: str = "zero"  # what hidden pixels become: zero (the paper), mean, blur or noise
+    # masks of what is hidden in any case, beside a map's, or as source given: a folder of mask images, or a CSV
+    given: Any = None
+    protect: Any = None  # masks of what is never hidden: a folder of mask images, or a CSV
     maps_from: str = "best"  # ERM checkpoint that is explained: best (the official code) or last
     on_device: bool = False  # make masks inside the training step, without stored maps
     # the finetuning
@@ -223,6 +241,7 @@ class Settings:
         _check_numbers(self)
         self.milestones = _check_milestones(self.milestones)
         _check_names(self)
+        _check_marks(self)
         _check_training(self)
         self.device = None if self.device is None else str(parse_device(self.device))
         _check_together(self)
@@ -284,7 +303,14 @@ def spell(
         return value.name
     if callable(value):
         return f"{'class' if isinstance(value, type) else 'function'} {_full_name(value)}"
+    if not isinstance(value, (str, int, float, tuple, list, type(None))) or _holds_masks(value):
+        return f"masks {type(value).__name__}"
     return list(value) if isinstance(value, tuple) else value
+
+
+def _holds_masks(value: Any) -> bool:
+    "Whether a list is of masks: no setting but those of masks is a list of anything but numbers and names"
+    return isinstance(value, list) and not all(isinstance(entry, (str, int, float)) for entry in value)
 
 # %% ../nbs/api/30_settings.ipynb #2b000005
 def unspell(
@@ -292,7 +318,7 @@ def unspell(
     value: Any,  # as a file holds it
 ) -> Any:  # as `Settings` takes it
     "Read a setting that a file holds: a function or class is one to be given again"
-    if isinstance(value, str) and value.startswith(("function ", "class ")):
+    if isinstance(value, str) and value.startswith(("function ", "class ", "masks ")):
         return NotStored(setting, value)
     return value
 

@@ -269,3 +269,70 @@ def test_normalised_floats_are_hidden_as_their_bytes_would_be():
             )
             back = (hidden.float() * b + a) * 255
             assert (back - hide(images, mask, fill).float()).abs().max() < (0.51 if kind == torch.float32 else 1.5)
+
+
+def test_a_run_hides_what_is_given_and_spares_what_is_protected(digits, tmp_path):
+    from masktune import MaskTune
+    from masktune.models import build_model
+    from masktune.report import write_report
+    from masktune.runs import load_run, save_run
+
+    train, val, test = (digits[split].subset(range(40)) for split in ("train", "val", "test"))
+    corner, middle = (0, 0, 6, 6), (10, 10, 20, 20)
+    options = {"device": "cpu", "progress": False, "epochs": 1, "cache": 0.0}
+    marks = {"given": [[corner]] * 39 + [None], "protect": [[middle]] * 40}
+    run = MaskTune(build_model("small-cnn", 2), source="given", **marks, **options).fit(train, val)
+    masks = run.masked(train, 1).masks(range(40))
+    assert run.rounds_[0].maps.source == "given" and masks[:39, :6, :6].all()
+    assert not masks[:, 6:].any() and not masks[39].any()
+    lax = run.branch(source="xgradcam", rule="quantile(q=0.1)").compute_maps(train).masked(train, 1).masks(range(40))
+    assert lax[:39, :6, :6].all() and lax[:, 6:].any() and not lax[:, 10:20, 10:20].any()
+    run.evaluate({"test": test})
+    page = write_report(run, tmp_path / "report.html", train, {"test": test}).read_text(encoding="utf-8")
+    assert "39 of 40 images marked" in page and "never hidden" in page
+    folder = save_run(run, tmp_path / "run")
+    again = load_run(folder, build_model("small-cnn", 2), **marks)
+    assert torch.equal(again.masked(train, 1).masks(range(40)), masks)
+    with pytest.raises(ValueError, match="this run was made with given=masks list, which a file cannot hold"):
+        load_run(folder, build_model("small-cnn", 2)).masked(train, 1)
+
+
+def test_the_command_takes_masks_and_refuses_bad_ones_in_a_line(photos, tmp_path, capsys):
+    from masktune.cli import main
+    from masktune.files import read_json
+
+    for path in sorted(photos.rglob("*.png")):
+        mask_file(tmp_path / "marks" / path.relative_to(photos))
+    out = str(tmp_path / "run")
+    begin = ["erm", "--data", "folder", "--root", str(photos), "--out", out, "--model", "small-cnn", "--no-pretrained"]
+    begin += ["--option", "size=32", "--epochs", "1", "--batch-size", "4", "--device", "cpu", "--cache", "0"]
+    assert main([*begin, "--given-masks", str(tmp_path / "nowhere")]) == 2
+    said = capsys.readouterr().err
+    assert "there is no such folder of mask images, and no such CSV" in said and "Traceback" not in said
+    assert main([*begin, "--source", "given"]) == 2
+    assert "source 'given' takes the masks themselves" in capsys.readouterr().err
+    assert main([*begin, "--source", "given", "--given-masks", str(tmp_path / "marks")]) == 0
+    assert read_json(tmp_path / "run" / "config.json")["settings"]["given"] == str(tmp_path / "marks")
+    assert main(["saliency", out]) == 0 and main(["finetune", out, "--finetune-lr", "0.01"]) == 0
+    assert main(["evaluate", out]) == 0
+    assert "given of masks" in capsys.readouterr().out
+
+
+BAD_SETTINGS = [
+    ({"given": 3}, "given must be a folder of masks, a CSV, or the masks themselves, got 3"),
+    ({"protect": True}, "protect must be a folder of masks, a CSV, or the masks themselves, got True"),
+    ({"source": "given"}, "source 'given' takes the masks themselves: give given=, a folder of masks, a CSV, boxes"),
+    (
+        {"on_device": True, "protect": "marks"},
+        "on_device makes masks without knowing which image it sees: leave it out, ",
+    ),
+]
+
+
+@pytest.mark.parametrize("options, sentence", BAD_SETTINGS)
+def test_bad_settings_of_masks_are_each_one_sentence(options, sentence):
+    from masktune.settings import Settings
+
+    with pytest.raises(ValueError) as caught:
+        Settings(**options)
+    assert str(caught.value).startswith(sentence)
