@@ -1448,7 +1448,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                               'masktune/mask_files.py'),
                                      'masktune.mask_files._mask_columns': ('api/mask_files.html#_mask_columns', 'masktune/mask_files.py'),
                                      'masktune.mask_files._nothing_fits': ('api/mask_files.html#_nothing_fits', 'masktune/mask_files.py'),
-                                     'masktune.mask_files._rows_of': ('api/mask_files.html#_rows_of', 'masktune/mask_files.py'),
                                      'masktune.mask_files._written_entries': ( 'api/mask_files.html#_written_entries',
                                                                                'masktune/mask_files.py'),
                                      'masktune.mask_files.draw': ('api/mask_files.html#draw', 'masktune/mask_files.py'),

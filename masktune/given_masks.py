@@ -209,6 +209,8 @@ def read_masks(
     where, size, files = f"masks in {written}", _frame_size(dataset), None
     try:
         entries, findings = marks_by_image(dataset, source)
+    except DatasetError as error:
+        raise DatasetError(where, error.problems) from None
     except (ValueError, OSError) as error:
         raise DatasetError(where, [str(error)]) from None
     if not needed:

@@ -6,7 +6,6 @@
 __all__ = ['Item', 'Drawn', 'marked_pixels', 'draw_boxes', 'draw', 'wrapped', 'source_files', 'marks_by_image', 'original_size']
 
 # %% ../nbs/api/21a_mask_files.ipynb #91c50004
-import csv
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +20,7 @@ from .checks import files_below, some_of
 from .data import FileDataset, ImageDataset
 from .errors import Finding
 from .images import DEEP_MODES, image_suffixes, opened_image
+from .tables import image_place, read_listing
 
 # %% ../nbs/api/21a_mask_files.ipynb #91a50021
 Item = Any  # what is to be drawn: a Path, a box (x0, y0, x1, y1), or an array (H, W)
@@ -189,42 +189,23 @@ def _nothing_fits(files: FileDataset, folder: Path, found: Sequence[Path]) -> st
     )
 
 # %% ../nbs/api/21a_mask_files.ipynb #91a50034
-_IMAGE_COLUMNS = ("path", "image", "file", "filename", "image_path", "filepath")
 _MASK_COLUMNS = ("mask", "masks", "mask_path", "box", "boxes")
 _BOX_COLUMNS = (("x0", "y0", "x1", "y1"), ("xmin", "ymin", "xmax", "ymax"))
 
-
-def _rows_of(table: Path) -> list[tuple[int, dict[str, str]]]:
-    "The lines of a CSV by number, its columns' names in lower case; raises `ValueError` where it is none"
-    try:
-        text = table.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"is no CSV in UTF-8 ({error})") from None
-    head = text.split("\n", 1)[0]
-    reader = csv.DictReader(text.splitlines(), delimiter=max(",;\t", key=head.count))
-    reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
-    return [
-        (reader.line_num, {name: (value or "").strip() for name, value in row.items() if name is not None})
-        for row in reader
-    ]
-
 # %% ../nbs/api/21a_mask_files.ipynb #91a50035
-def _mask_columns(columns: Iterable[str], column: str | None) -> tuple[str, tuple[str, ...]]:
-    "Which column names the image, and which (one, or four) its mask; raises `ValueError` that lists what there is"
-    columns = list(columns)
-    image = next((name for name in _IMAGE_COLUMNS if name in columns), None)
-    if image is None:
-        raise ValueError(f"no column that names images ({', '.join(_IMAGE_COLUMNS)}): found {columns}")
+def _mask_columns(columns: Sequence[str], column: str | None) -> tuple[str, ...]:
+    "Which column holds masks, or which four a box; raises `ValueError` that lists what there is"
+    plain = {name.lower(): name for name in columns}
     if column is not None:
-        if column.lower() not in columns:
-            raise ValueError(f"no column {column!r}: found {columns}")
-        return image, (column.lower(),)
-    four = next((names for names in _BOX_COLUMNS if set(names) <= set(columns)), None)
-    found = [name for name in _MASK_COLUMNS if name in columns]
+        if column.lower() not in plain:
+            raise ValueError(f"no column {column!r}: found {list(columns)}")
+        return (plain[column.lower()],)
+    four = next((names for names in _BOX_COLUMNS if set(names) <= set(plain)), ())
+    found = [plain[name] for name in _MASK_COLUMNS if name in plain]
     if len(found) + bool(four) != 1:
         problem = "several columns that could hold masks" if found else "no column of masks (mask, or x0, y0, x1, y1)"
-        raise ValueError(f"{problem}: found {columns}, name one as FILE.csv:COLUMN")
-    return image, four or (found[0],)
+        raise ValueError(f"{problem}: found {list(columns)}, name one as FILE.csv:COLUMN")
+    return tuple(plain[name] for name in four) or (found[0],)
 
 
 def _cell_items(cells: Sequence[str], base: Path) -> list[Item]:
@@ -236,34 +217,43 @@ def _cell_items(cells: Sequence[str], base: Path) -> list[Item]:
     numbers = [re.split(r"[,\s]+", box.strip(" ()[]")) for box in cells[0].split(";") if box.strip()]
     if all(re.fullmatch(r"[-+.\deE]+", number) for box in numbers for number in box):
         return [tuple(float(number) for number in box) for box in numbers]
-    return [base / Path(cells[0].replace("\\", "/")).expanduser()]
+    place, problem = image_place(cells[0], base)
+    if problem:
+        raise ValueError(problem)
+    return [place]
 
 # %% ../nbs/api/21a_mask_files.ipynb #91a50036
 def _csv_entries(files: FileDataset, table: Path, column: str | None) -> tuple[list[list[Item]], list[Finding]]:
     "The masks that a CSV names by the image each belongs to, and what is wrong with its lines"
-    rows = _rows_of(table)
-    image, cells = _mask_columns(rows[0][1] if rows else (), column)
-    names, base = _Names(files, suffix=True), table.absolute().parent
+    listing = read_listing(table, needed=())
+    heads = list(listing.records[0].values) if listing.records else []
+    if "path" not in listing.columns:
+        raise ValueError(f"no column that names images (path, image, file ...): found {heads}")
+    cells, names, base = _mask_columns(heads, column), _Names(files, suffix=True), table.absolute().parent
     entries: list[list[Item]] = [[] for _ in files.paths]
-    findings, met = [], 0
-    for line, row in rows:
-        name = row[image].replace("\\", "/")
-        places = names.places((base / Path(name).expanduser()).as_posix()) or names.places(name)
+    findings, met = list(listing.findings), 0
+    for record in listing.records:
+        name, values = str(listing.get(record, "path")), [record.values[cell] for cell in cells]
+        whole, _ = image_place(name, base)
+        places = names.places(whole.as_posix()) or names.places(name.replace("\\", "/"))
         if len(places) > 1:
             fits = some_of([files.paths[place] for place in places])
-            findings.append(Finding(f"line {line}: {name} fits several images ({fits}): write more of its path"))
+            text = f"line {record.line}: {name} fits several images ({fits}): write more of its path"
+            findings.append(Finding(text))
         met += len(places) == 1
         try:
-            items = _cell_items([row[cell] for cell in cells], base)
-        except ValueError:
-            written = ", ".join(row[cell] or "nothing" for cell in cells)
-            findings.append(Finding(f"line {line}: {written} is no box (x0, y0, x1, y1)"))
+            items = _cell_items(values, base)
+        except ValueError as error:
+            written = ", ".join(value or "nothing" for value in values)
+            problem = f"{written} is no box (x0, y0, x1, y1)" if "float" in str(error) else error
+            findings.append(Finding(f"line {record.line}: {problem}"))
             continue
         for place in places[:1]:
             entries[place] += items
-    if not met and not findings:
-        shown = rows[0][1][image] if rows else "nothing"
-        findings.append(Finding(f"none of its {len(rows):,} lines names an image of {files} (the first: {shown})"))
+    if not met and not any(finding.refuses for finding in findings):
+        shown = listing.get(listing.records[0], "path") if listing.records else "nothing"
+        text = f"none of its {len(listing.records):,} lines names an image of {files} (the first: {shown})"
+        findings.append(Finding(text))
     return entries, findings
 
 # %% ../nbs/api/21a_mask_files.ipynb #91a50038

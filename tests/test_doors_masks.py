@@ -170,16 +170,17 @@ def bad_folders(lesions, photos, folder):
     mask_file(folder / "names" / "other.png")
     for suffix in (".png", "_mask.png"):
         mask_file(folder / "twice" / f"{first}{suffix}")
-    mask_file(folder / "flat" / "1.png")
+    shared = next(i for i in range(6) if {f"benign/{i}.png", f"malignant/{i}.png"} <= set(names))
+    mask_file(folder / "flat" / f"{shared}.png")
     (folder / "nothing").mkdir()
     mask_file(folder / "blank" / f"{first}.png", value=0)
     (folder / "a.csv").write_text("file,label\n1.png,2\n")
-    (folder / "b.csv").write_text("name,mask\n1.png,2.png\n")
+    (folder / "b.csv").write_text("title,mask\n1.png,2.png\n")
     (folder / "c.csv").write_text(f"path,mask,boxes\n{names[0]},2.png,\n")
     (folder / "d.csv").write_text("path,mask\nelsewhere.png,2.png\n")
     (folder / "e.csv").write_text(f"path,x0,y0,x1,y1\n{names[0]},1,2,,4\n")
     (folder / "f.csv").write_text(f"path,mask\n{names[0]},gone.png\n")
-    (folder / "g.csv").write_bytes("path,mask\nä,b".encode("utf-16"))
+    (folder / "g.csv").write_text(f"path,mask\n{names[0]},https://example.org/1.png\n")
     return {
         folder / "nowhere": "there is no such folder of mask images, and no such CSV",
         folder / "size": f"{folder / 'size' / first}.png is 64 x 64 pixels, its image 120 x 90: a mask has the size of "
@@ -188,14 +189,13 @@ def bad_folders(lesions, photos, folder):
         folder / "classes": "holds the values 0, 1, 2, all below 128: save what is marked as 255, all else as 0",
         folder / "names": "none of its 1 files is named as an image (such as other.png): expected ",
         folder / "twice": f"{photos / names[0]} has several masks (",
-        folder / "flat": "1.png fits several images (",
+        folder / "flat": ".png fits several images (",
         folder / "nothing": f"no mask image below {folder / 'nothing'}",
         folder / "blank": "not one image is marked: every mask is missing, empty, or cut off by the framing",
         folder / "size" / f"{first}.png": "is one file and no CSV: give the folder that holds the mask images",
         folder / "a.csv": "no column of masks (mask, or x0, y0, x1, y1): found ['file', 'label'], name one as "
         "FILE.csv:COLUMN",
-        folder / "b.csv": "no column that names images (path, image, file, filename, image_path, filepath): found "
-        "['name', 'mask']",
+        folder / "b.csv": "no column that names images (path, image, file ...): found ['title', 'mask']",
         folder / "c.csv": "several columns that could hold masks: found ['path', 'mask', 'boxes'], name one as "
         "FILE.csv:COLUMN",
         f"{folder / 'c.csv'}:pen": "no column 'pen': found ['path', 'mask', 'boxes']",
@@ -203,7 +203,7 @@ def bad_folders(lesions, photos, folder):
         "elsewhere.png)",
         folder / "e.csv": "line 2: 1, 2, nothing, 4 is no box (x0, y0, x1, y1)",
         folder / "f.csv": f"missing mask: {folder / 'gone.png'}",
-        folder / "g.csv": "is no CSV in UTF-8 (",
+        folder / "g.csv": "line 2: https://example.org/1.png is an address: download the images, and list their files",
     }
 
 
