@@ -1484,6 +1484,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                 'masktune/masking.py'),
                                   'masktune.masking.Threshold.__repr__': ('api/masking.html#threshold.__repr__', 'masktune/masking.py'),
                                   'masktune.masking.Threshold.parse': ('api/masking.html#threshold.parse', 'masktune/masking.py'),
+                                  'masktune.masking._are_of': ('api/masking.html#_are_of', 'masktune/masking.py'),
                                   'masktune.masking._blur': ('api/masking.html#_blur', 'masktune/masking.py'),
                                   'masktune.masking._check_hide': ('api/masking.html#_check_hide', 'masktune/masking.py'),
                                   'masktune.masking._check_maps': ('api/masking.html#_check_maps', 'masktune/masking.py'),

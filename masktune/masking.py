@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from .data import ArrayDataset, ImageDataset, Sample
 from .errors import look_up
-from .given_masks import Marks, read_marks
+from .given_masks import GivenMasks, Marks, read_marks
 from .label_maps import explain_labels
 from .layers import TargetLayer, named_layer
 from .models import Classifier, as_classifier, normalisation_of
@@ -406,6 +406,15 @@ def _rule_masks(maps: SaliencyMaps | None, rule: Threshold, index: Tensor, size:
     return rule(maps[index], size)
 
 
+def _are_of(maps: SaliencyMaps, given: GivenMasks) -> bool:
+    "Whether maps say where these masks are, by a few of them"
+    places = torch.linspace(0, len(given) - 1, min(len(given), 32)).long()
+    found, cells = maps[places].float(), given.cells(places)
+    found = found if found.ndim == 3 else found.amax(1)
+    scaled = cells / cells.amax((1, 2), keepdim=True).clamp(min=1e-6)
+    return found.shape == cells.shape and torch.allclose(found, scaled, atol=0.01)
+
+
 def _check_sources(maps: SaliencyMaps | None, marks: Marks) -> None:
     "Refuse a masked data set without masks, and maps of other given masks"
     if maps is None and marks.given is None:
@@ -414,7 +423,7 @@ def _check_sources(maps: SaliencyMaps | None, marks: Marks) -> None:
         return
     if marks.given is None:
         raise ValueError(f"{maps!r} only say where masks were given: pass these masks too, as given=")
-    if maps.layer != marks.given.maps_name:
+    if not _are_of(maps, marks.given):
         raise ValueError(f"{maps!r} were made of other masks than {marks.given!r}: compute them again")
 
 # %% ../nbs/api/23_masking.ipynb #26d1972e

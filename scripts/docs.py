@@ -27,7 +27,15 @@ NOTEBOOKS, ASSETS, STAGE, SITE = (
     ROOT / "_docs",
 )
 
-GUIDES = ["your_own_data", "choosing_a_threshold", "reading_the_report", "when_not_to_answer", "many_gpus", "resuming"]
+GUIDES = [
+    "your_own_data",
+    "your_own_data_model_and_loop",
+    "choosing_a_threshold",
+    "reading_the_report",
+    "when_not_to_answer",
+    "many_gpus",
+    "resuming",
+]
 GROUPS = {
     "Images and models": [
         "errors",
