@@ -575,12 +575,14 @@ class MaskBatch:
         images: Tensor,  # (B, 3, H, W) uint8, or floats normalised with `mean` and `std`
     ) -> Tensor:  # (B, H, W) bool, True where the image is hidden
         "Say what the model looks at"
+        plain = images if images.dtype == torch.uint8 else _in_unit_range(images, self.mean, self.std)
         if self._explain is None or self.model.mean.device != images.device:
+            _check_range(plain)
             self.model.to(images.device)
-            found = named_layer(self.model, self.layer, self._plain(images))
+            found = named_layer(self.model, self.layer, plain)
             source = make_source(self.source, self.model, found)[0]
             self._explain = explain_labels(source) if self.multilabel else source
-        maps = self._explain(self._plain(images), None)[0].float()
+        maps = self._explain(plain, None)[0].float()
         return self.rule(maps, tuple(images.shape[-2:]))
 
     def __call__(

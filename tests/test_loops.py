@@ -312,3 +312,13 @@ def test_timms_script_can_switch_mixup_off_behind_a_hook():
     alone = MaskHook(small(), **SCALE)
     alone.mixup_enabled = False
     assert not alone.mixup_enabled and isinstance(alone.mask.model.network, nn.Module)
+
+
+@pytest.mark.parametrize("source", ["grad-cam", "gradients", "input-x-gradient"])
+def test_floats_and_bytes_have_the_same_maps_whatever_the_source(source):
+    network, generator = small(), torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (4, 3, 28, 28), dtype=torch.uint8, generator=generator)
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+    on_floats = MaskBatch(network, source=source, rule=quantile(0.8), **SCALE).masks((images / 255 - mean) / std)
+    on_bytes = MaskBatch(Classifier(network, MEAN, STD), source=source, rule=quantile(0.8)).masks(images)
+    assert (on_floats != on_bytes).float().mean() < 0.005
