@@ -523,18 +523,22 @@ def _with_input_step(model: nn.Module, mean: Any, std: Any) -> Classifier:
 
 # %% ../nbs/api/23_masking.ipynb #1eea4f02
 def _in_unit_range(images: Tensor, mean: Any, std: Any) -> Tensor:
-    "Undo a normalisation; raises `ValueError` where the images show that it was another"
+    "Undo a normalisation: floats in 0..1"
     if not images.is_floating_point():
         raise ValueError(f"images must be uint8 or float, got {images.dtype}")
-    scale = PixelScale.of(images, mean, std)
-    plain = scale.bytes_of(images.detach()) / 255
+    return (PixelScale.of(images, mean, std).bytes_of(images.detach()) / 255).to(images.dtype)
+
+
+def _check_range(plain: Tensor) -> None:
+    "Refuse images that show that they were normalised otherwise: the first batch is looked at"
+    if plain.dtype == torch.uint8:
+        return
     low, high = float(plain.amin()), float(plain.amax())
     if not (low > -0.1 and high < 1.1):
         raise ValueError(
             f"undoing the normalisation gives images from {low:.2f} to {high:.2f}, not from 0 to 1: they were "
             "normalised otherwise, give mean= and std= of your Normalize"
         )
-    return plain.to(images.dtype)
 
 # %% ../nbs/api/23_masking.ipynb #1eea4f19
 class MaskBatch:
@@ -596,10 +600,6 @@ class MaskBatch:
         masks = masks if given is None else masks | given.to(masks.device)
         masks = masks if protect is None else masks & ~protect.to(masks.device)
         return hide(images, masks, self.fill, seed=self.seed, mean=self.mean, std=self.std)
-
-    def _plain(self, images: Tensor) -> Tensor:
-        "Images as the model's input step takes them: bytes as they are, floats in 0..1"
-        return images if images.dtype == torch.uint8 else _in_unit_range(images, self.mean, self.std)
 
 # %% ../nbs/api/23_masking.ipynb #e5a4d61d
 from ._aliases import answer
