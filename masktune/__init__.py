@@ -5,14 +5,15 @@ lies in the modules, floor by floor (each imports from those before it alone):
 
 - images and models: `errors`, `images`, `data`, `checks`, `folders`, `models`, `tracing`, `layers`, `devices`, `files`
 - measure and train: `evaluation`, `optimizers`, `loading`, `batchnorm`, `divergence`, `training_state`, `erm`, `cache`
-- see and hide: `xgradcam`, `sources`, `saliency`, `masking`, `figures`, `counterfactuals`, `faithfulness`
+- see and hide: `xgradcam`, `sources`, `saliency`, `masking`, `figures`, `counterfactuals`, `faithfulness`,
+  `instrument`
 - find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `selective`, `abstaining`
 - experiments: `experiments.published_datasets`, `experiments.small_images`, `experiments.marks`, `experiments.cutouts`,
   `experiments.scenes`, `experiments.waterbirds`, `experiments.digits`, `experiments.datasets`, `experiments.recipes`,
   `experiments.ablations`
 - keep and tell: `runs`, `resume`, `report`, `selective_report`, `steps`, `commands`, `cli`
 - in the notebook: `lab.scrubber`, `lab.evidence`, `lab.compare`, `lab.launcher`, `lab.coverage`, made of `lab.sketch`,
-  `lab.panels` and `lab.gallery`
+  `lab.panels`, `lab.view` and `lab.gallery`
 """
 
 from importlib import import_module

@@ -179,7 +179,6 @@ MOVED: dict[str, dict[str, tuple[str, ...]]] = {
             "step_through",
             "still_html",
         ),
-        "lab.scrubber": ("draw_histogram",),
         "lab.sketch": (
             "encode",
             "encode_small",

@@ -13,7 +13,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {  # the extra: what is imported by it
     "report": ("matplotlib", "jinja2"),
     "experiments": ("sklearn", "scipy", "yaml"),
     "command": ("fastcore", "yaml", "shtab"),
-    "lab": ("jupyterlab", "ipywidgets", "IPython"),
+    "lab": ("jupyterlab", "ipywidgets", "anywidget", "IPython"),
 }
 
 

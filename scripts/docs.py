@@ -51,7 +51,16 @@ GROUPS = {
         "erm",
         "cache",
     ],
-    "See and hide": ["xgradcam", "sources", "saliency", "masking", "figures", "counterfactuals", "faithfulness"],
+    "See and hide": [
+        "xgradcam",
+        "sources",
+        "saliency",
+        "masking",
+        "figures",
+        "counterfactuals",
+        "faithfulness",
+        "instrument",
+    ],
     "Find and mend": ["settings", "rounds", "refit", "finetune", "features", "selective", "abstaining"],
     "Experiments": [
         "experiments.published_datasets",
@@ -69,6 +78,7 @@ GROUPS = {
     "In the notebook": [
         "lab.sketch",
         "lab.panels",
+        "lab.view",
         "lab.gallery",
         "lab.scrubber",
         "lab.evidence",
