@@ -4,16 +4,19 @@
 
 # %% auto #0
 __all__ = ['RULE_RANGES', 'FILL_WORDS', 'EVERY_IMAGE', 'picture_url', 'maps_text', 'RuleRange', 'rule_range', 'rule_options',
-           'path_of', 'page_data', 'hidden_scores', 'strengths_of', 'answers_on_grid', 'instrument_options',
-           'instrument_controls', 'sample_of', 'maps_words', 'instrument_data', 'light_page', 'static_text',
-           'instrument_html']
+           'path_of', 'page_data', 'hidden_scores', 'strengths_of', 'answers_on_grid', 'WideFinding', 'ask_widely',
+           'instrument_options', 'instrument_controls', 'sample_of', 'maps_words', 'instrument_data', 'light_page',
+           'static_text', 'instrument_html']
 
 # %% ../nbs/api/27_instrument.ipynb #27a0c006
 import base64
 import io
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from importlib.resources import files
 from typing import Any, NamedTuple
 
@@ -21,8 +24,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from .counterfactuals import moved_away
 from .data import ImageDataset, Sample
 from .errors import look_up
+from .evaluation import wilson_interval
 from .masking import FILLS, RULES, Threshold, hide
 from .models import Classifier, as_classifier, evaluating
 from .saliency import SaliencyMaps
@@ -176,6 +181,52 @@ def answers_on_grid(
     return {"rule": rule.name, "fill": fill, "answers": answers, "within": within, "words": words}
 
 # %% ../nbs/api/27_instrument.ipynb #27a0c023
+class WideFinding(NamedTuple):
+    "How many answers of many images change when the rule's area is hidden, and when as much is hidden elsewhere"
+
+    asked: int
+    changed: int
+    elsewhere: int
+    area: float  # mean share of an image that was hidden
+
+    def __str__(self) -> str:
+        if not self.asked:
+            return ""
+        low, high = wilson_interval(self.changed, self.asked)
+        change = f"{self.changed / self.asked:.0%} [{low:.0%}, {high:.0%}] of the {self.asked:,} asked"
+        return f"{change}; as much hidden elsewhere: {self.elsewhere / self.asked:.0%}."
+
+
+def ask_widely(
+    model: Classifier,  # who is asked; left as it is
+    dataset: ImageDataset,  # whose images
+    maps: SaliencyMaps,  # theirs
+    index: Sequence[int],  # which images, positions in the data set
+    rule: Threshold,  # what is hidden
+    fill: str,  # what hidden pixels become
+    goes_on: Callable[[], bool] = lambda: True,  # asked between parts: whether the answer is still wanted
+    seconds: float = math.inf,  # no new part is begun after so long
+    holding: Callable[[Classifier], AbstractContextManager] = evaluating,  # entered around each part
+) -> WideFinding | None:  # None: not wanted any more
+    "Ask a model about many images, some at a time, so that no more than those are held"
+    counts, area, started = [0, 0, 0], 0.0, time.monotonic()
+    for start in range(0, len(index), 48):
+        if not goes_on():
+            return None
+        if time.monotonic() - started > seconds:
+            break
+        part = torch.as_tensor([int(i) for i in index[start : start + 48]])
+        images = torch.stack([dataset[int(i)].image for i in part])
+        mask, said = rule(maps[part], tuple(images.shape[-2:])), maps.predicted[part]
+        counts[0] += len(part)
+        area += float(mask.float().mean((1, 2)).sum())
+        for place, each in enumerate((mask, moved_away(mask, 0)), start=1):
+            with holding(model):
+                now = hidden_scores(model, images, each, fill, part.tolist()).argmax(1)
+            counts[place] += int((now != said).sum())
+    return WideFinding(*counts, area / max(counts[0], 1))
+
+# %% ../nbs/api/27_instrument.ipynb #27a0c026
 EVERY_IMAGE = {"class": -1, "predicted": -1, "group": -1, "verdict": "all", "low": 0, "high": 1}
 
 
@@ -212,7 +263,7 @@ def instrument_controls(
     begin = {"rule": rule.name, "strengths": strengths, "fill": fill, "filters": dict(EVERY_IMAGE), "sort": sort}
     return begin | {"page": 1, "page_size": page_size, "tile": tile}
 
-# %% ../nbs/api/27_instrument.ipynb #27a0c024
+# %% ../nbs/api/27_instrument.ipynb #27a0c027
 def sample_of(
     maps: SaliencyMaps,  # of many images
     count: int = 400,  # at most so many, at random
@@ -265,7 +316,7 @@ def light_page(
             break
     return page
 
-# %% ../nbs/api/27_instrument.ipynb #27a0c027
+# %% ../nbs/api/27_instrument.ipynb #27a0c030
 def static_text(
     name: str,  # instrument.js or instrument.css
 ) -> str:
@@ -284,7 +335,7 @@ if (place && !place.started) {
     const root = document.createElement("div");
     mount(root, data);
     place.replaceChildren(root);
-  }).observe(place);
+  }, { rootMargin: "800px" }).observe(place);
 }
 """
 

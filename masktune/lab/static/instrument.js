@@ -212,152 +212,116 @@ function scrambled(number) {
   return (number ^ (number >>> 16)) >>> 0;
 }
 
-// masktune.masking's noise of an image: a standard normal number for each channel and pixel
-function noiseOf(index, pixels) {
+// masktune.masking's noise of an image at some of its pixels: standard normal numbers, channel by channel
+function noiseOf(index, pixels, places) {
   const key = scrambled(index >>> 0);
-  const noise = new Float32Array(3 * pixels);
-  for (let i = 0; i < noise.length; i++) {
-    const first = scrambled((key ^ scrambled(i)) >>> 0);
-    const radius = Math.min((first + 0.5) / 2 ** 32, 1);
-    const angle = (scrambled((first ^ 0x2545f491) >>> 0) + 0.5) / 2 ** 32;
-    noise[i] = Math.sqrt(-2 * Math.log(radius)) * Math.cos(2 * Math.PI * angle);
+  const noise = new Float32Array(3 * places.length);
+  for (let c = 0; c < 3; c++) {
+    for (let i = 0; i < places.length; i++) {
+      const first = scrambled((key ^ scrambled(c * pixels + places[i])) >>> 0);
+      const radius = Math.min((first + 0.5) / 2 ** 32, 1);
+      const angle = (scrambled((first ^ 0x2545f491) >>> 0) + 0.5) / 2 ** 32;
+      noise[c * places.length + i] = Math.sqrt(-2 * Math.log(radius)) * Math.cos(2 * Math.PI * angle);
+    }
   }
   return noise;
 }
 
 const byte = (value) => Math.min(Math.max(Math.round(value), 0), 255);
 
-// A page's image with its map, drawn on the card's canvases
+// A page's image with its map. The mask is that of the image's own pixels; what is painted are as many as are seen.
 class Picture {
   constructor(about, page) {
     this.about = about;
     [this.H, this.W] = page.size;
     [this.h, this.w] = page.grid;
-    this.map = mapOf(about.map);
-    this.saliency = normalize(this.map, this.h, this.w, this.H, this.W);
+    this.saliency = normalize(mapOf(about.map), this.h, this.w, this.H, this.W);
     this.heights = new Heights(this.saliency);
-    this.mask = new Uint8Array(this.H * this.W);
+    this.ordered = this.saliency.slice().sort();
+    this.heights.ordered = this.ordered;
     this.height = Infinity;
     this.area = 0;
+    this.bits = null; // the kernel's mask, of a rule of one's own
   }
 
   async load() {
-    const image = new Image();
-    image.src = this.about.image;
-    await image.decode();
-    const canvas = document.createElement("canvas");
-    canvas.width = this.W;
-    canvas.height = this.H;
-    const context = canvas.getContext("2d", { willReadFrequently: true });
-    context.drawImage(image, 0, 0, this.W, this.H);
-    this.pixels = new Uint32Array(context.getImageData(0, 0, this.W, this.H).data.buffer);
-    this.faded = this.pixels.map((p) => packed(fade(p & 255), fade((p >> 8) & 255), fade((p >> 16) & 255)));
+    this.image = new Image();
+    this.image.src = this.about.image;
+    await this.image.decode();
     return this;
   }
 
   measure(name, strength, given) {
-    if (!KNOWN.includes(name)) return this.take(given);
-    const height = this.heights.of(name, strength);
-    if (height === this.height) return;
-    this.height = height;
-    const { mask, saliency } = this;
-    let count = 0;
-    for (let i = 0; i < mask.length; i++) count += mask[i] = saliency[i] > height ? 1 : 0;
-    this.area = count / mask.length;
+    if (KNOWN.includes(name)) {
+      this.bits = null;
+      this.height = this.heights.of(name, strength);
+      this.area = 1 - upTo(this.ordered, this.height) / this.ordered.length;
+    } else if (given) {
+      this.bits = given;
+      this.height = Infinity;
+      this.area = given.reduce((count, bits) => count + ones(bits), 0) / (this.H * this.W);
+    }
   }
+}
 
-  // a rule of one's own is not known here: the kernel sends its masks, eight pixels a byte
-  take(bits) {
-    if (!bits) return;
-    const { mask } = this;
-    let count = 0;
-    for (let i = 0; i < mask.length; i++) count += mask[i] = (bits[i >> 3] >> (7 - (i & 7))) & 1;
-    this.area = count / mask.length;
-    this.height = Infinity;
-  }
+function ones(bits) {
+  let count = 0;
+  for (; bits; bits &= bits - 1) count++;
+  return count;
+}
 
-  paint(fill) {
-    if (fill === "zero") return () => 0xff000000;
-    const { pixels, mask } = this;
-    const sums = [0, 0, 0];
-    const squares = [0, 0, 0];
-    let count = 0;
-    for (let i = 0; i < mask.length; i++) {
-      if (mask[i]) continue;
-      count++;
-      for (let c = 0; c < 3; c++) {
-        const value = (pixels[i] >> (8 * c)) & 255;
-        sums[c] += value;
-        squares[c] += value * value;
+// A picture at the size it is seen: `width` pixels of the screen
+class Shown {
+  constructor(picture, width) {
+    const { W, H, image, saliency } = picture;
+    this.picture = picture;
+    this.width = Math.max(Math.round(width), 8);
+    this.height = Math.max(Math.round((this.width * H) / W), 8);
+    const canvas = document.createElement("canvas");
+    canvas.width = this.width;
+    canvas.height = this.height;
+    const context = canvas.getContext("2d", { willReadFrequently: true });
+    context.imageSmoothingEnabled = this.width < 1.5 * W || W > 64;
+    context.imageSmoothingQuality = "high";
+    context.drawImage(image, 0, 0, this.width, this.height);
+    this.pixels = new Uint32Array(context.getImageData(0, 0, this.width, this.height).data.buffer);
+    this.faded = this.pixels.map((p) => packed(fade(p & 255), fade((p >> 8) & 255), fade((p >> 16) & 255)));
+    this.places = new Uint32Array(this.pixels.length); // the image's pixel behind each
+    for (let y = 0, i = 0; y < this.height; y++) {
+      const row = Math.min(Math.floor(((y + 0.5) * H) / this.height), H - 1) * W;
+      for (let x = 0; x < this.width; x++, i++) {
+        this.places[i] = row + Math.min(Math.floor(((x + 0.5) * W) / this.width), W - 1);
       }
     }
-    const mean = sums.map((sum) => sum / Math.max(count, 1));
-    const flat = packed(...mean.map(byte));
-    if (fill === "mean") return () => flat;
-    if (fill === "blur") return this.blur(mean);
-    this.noise ??= noiseOf(this.about.index, mask.length);
-    const std = squares.map((sum, c) => Math.sqrt(Math.max(sum / Math.max(count, 1) - mean[c] ** 2, 0)));
-    const at = (c, i) => byte(mean[c] + std[c] * this.noise[c * mask.length + i]);
-    return (i) => packed(at(0, i), at(1, i), at(2, i));
+    this.saliency = Float32Array.from(this.places, (place) => saliency[place]);
+    this.mask = new Uint8Array(this.pixels.length);
+    this.stroke = Math.max(Math.round(this.width / 64), 1);
   }
 
-  // the visible pixels spread over the hidden ones, worked out on a coarse grid: a frame is short
-  blur(mean) {
-    const { H, W, pixels, mask } = this;
-    const rows = Math.min(H, 28);
-    const columns = Math.min(W, 28);
-    const coarse = Array.from({ length: 4 }, () => new Float32Array(rows * columns));
-    for (let y = 0; y < H; y++) {
-      for (let x = 0; x < W; x++) {
-        const i = y * W + x;
-        if (mask[i]) continue;
-        const cell = Math.floor((y * rows) / H) * columns + Math.floor((x * columns) / W);
-        for (let c = 0; c < 3; c++) coarse[c][cell] += (pixels[i] >> (8 * c)) & 255;
-        coarse[3][cell] += 1;
-      }
-    }
-    const [red, green, blue, weight] = coarse.map((part) => spread(part, rows, columns));
-    const one = (W / columns) * (H / rows);
-    return (i) => {
-      const y = Math.floor((Math.floor(i / W) * rows) / H);
-      const x = Math.floor(((i % W) * columns) / W);
-      const cell = y * columns + x;
-      if (weight[cell] < 1e-3 * one) return packed(...mean.map(byte));
-      return packed(...[red, green, blue].map((part) => byte(part[cell] / weight[cell])));
-    };
+  hide() {
+    const { mask, saliency, places } = this;
+    const { bits, height } = this.picture;
+    if (bits) for (let i = 0; i < mask.length; i++) mask[i] = (bits[places[i] >> 3] >> (7 - (places[i] & 7))) & 1;
+    else for (let i = 0; i < mask.length; i++) mask[i] = saliency[i] > height ? 1 : 0;
   }
 
-  // image: once
   drawImage(canvas) {
-    put(canvas, this.W, this.H, this.pixels);
+    put(canvas, this.width, this.height, this.pixels);
   }
 
   drawMap(canvas) {
-    put(canvas, this.W, this.H, Uint32Array.from(this.saliency, (value) => HEATS[Math.round(255 * value)]));
+    put(canvas, this.width, this.height, Uint32Array.from(this.saliency, (value) => HEATS[Math.round(255 * value)]));
   }
 
   // the image faded where it stays, clear where it will be hidden, with an outline
-  drawHidden(canvas, tile) {
-    const { H, W, mask, pixels, faded } = this;
-    const by = Math.max(Math.floor(Math.min(2 * tile, 448) / Math.max(H, W)), 1);
-    const out = buffer(canvas, W * by, H * by);
-    const wide = W * by;
-    const stroke = Math.max(Math.round((1.3 * Math.max(H, W) * by) / tile), 1);
-    for (let y = 0; y < H; y++) {
-      for (let x = 0; x < W; x++) {
-        const i = y * W + x;
-        const color = mask[i] ? pixels[i] : faded[i];
-        const start = y * by * wide + x * by;
-        if (by === 1) out[start] = color;
-        else for (let v = 0; v < by; v++) out.fill(color, start + v * wide, start + v * wide + by);
-      }
-    }
-    for (let y = 0; y < H; y++) {
-      for (let x = 0; x < W; x++) {
-        const i = y * W + x;
-        const at = mask[i];
-        if (x && at !== mask[i - 1]) line(out, wide, Math.max(x * by - (stroke >> 1), 0), y * by, stroke, by);
-        if (y && at !== mask[i - W]) line(out, wide, x * by, Math.max(y * by - (stroke >> 1), 0), by, stroke);
+  drawHidden(canvas) {
+    const { width, height, mask, pixels, faded, stroke } = this;
+    const out = buffer(canvas, width, height);
+    for (let i = 0; i < mask.length; i++) out[i] = mask[i] ? pixels[i] : faded[i];
+    for (let y = 0, i = 0; y < height; y++) {
+      for (let x = 0; x < width; x++, i++) {
+        if (x && mask[i] !== mask[i - 1]) line(out, width, x, y, stroke, 1);
+        if (y && mask[i] !== mask[i - width]) line(out, width, x, y, 1, Math.min(stroke, height - y));
       }
     }
     show(canvas);
@@ -365,11 +329,70 @@ class Picture {
 
   drawLeft(canvas, fill) {
     const { mask, pixels } = this;
-    const out = buffer(canvas, this.W, this.H);
-    const paint = this.paint(fill);
+    const out = buffer(canvas, this.width, this.height);
     if (fill === "zero") for (let i = 0; i < mask.length; i++) out[i] = mask[i] ? 0xff000000 : pixels[i];
-    else for (let i = 0; i < mask.length; i++) out[i] = mask[i] ? paint(i) : pixels[i];
+    else {
+      const paint = this.paint(fill);
+      for (let i = 0; i < mask.length; i++) out[i] = mask[i] ? paint(i) : pixels[i];
+    }
     show(canvas);
+  }
+
+  // what stands in the place of a hidden pixel
+  paint(fill) {
+    const { pixels, mask } = this;
+    let count = 0;
+    let [red, green, blue] = [0, 0, 0];
+    for (let i = 0; i < mask.length; i++) {
+      if (mask[i]) continue;
+      const pixel = pixels[i];
+      count++;
+      red += pixel & 255;
+      green += (pixel >> 8) & 255;
+      blue += (pixel >> 16) & 255;
+    }
+    const mean = [red, green, blue].map((sum) => sum / Math.max(count, 1));
+    const flat = packed(...mean.map(byte));
+    if (fill === "mean") return () => flat;
+    return fill === "blur" ? this.blur(flat) : this.noisy(mean, count);
+  }
+
+  noisy(mean, count) {
+    const { pixels, mask, places, picture } = this;
+    this.noise ??= noiseOf(picture.about.index, picture.H * picture.W, places);
+    const { noise } = this;
+    const squares = [0, 0, 0];
+    for (let i = 0; i < mask.length; i++) {
+      if (mask[i]) continue;
+      for (let c = 0; c < 3; c++) squares[c] += (((pixels[i] >> (8 * c)) & 255) - mean[c]) ** 2;
+    }
+    const std = squares.map((sum) => Math.sqrt(sum / Math.max(count, 1)));
+    const at = (c, i) => byte(mean[c] + std[c] * noise[c * mask.length + i]);
+    return (i) => packed(at(0, i), at(1, i), at(2, i));
+  }
+
+  // the visible pixels spread over the hidden ones, worked out on a coarse grid: a frame is short
+  blur(flat) {
+    const { width, height, pixels, mask } = this;
+    const rows = Math.min(height, 16);
+    const columns = Math.min(width, 16);
+    const cells = (this.cells ??= Uint16Array.from(mask, (_, i) =>
+      Math.floor((Math.floor(i / width) * rows) / height) * columns + Math.floor(((i % width) * columns) / width)));
+    const coarse = Array.from({ length: 4 }, () => new Float32Array(rows * columns));
+    const [reds, greens, blues, counts] = coarse;
+    for (let i = 0; i < mask.length; i++) {
+      if (mask[i]) continue;
+      const cell = cells[i];
+      reds[cell] += pixels[i] & 255;
+      greens[cell] += (pixels[i] >> 8) & 255;
+      blues[cell] += (pixels[i] >> 16) & 255;
+      counts[cell] += 1;
+    }
+    const [red, green, blue, weight] = coarse.map((part) => spread(part, rows, columns));
+    const one = mask.length / (rows * columns);
+    const colors = Uint32Array.from(weight, (found, cell) =>
+      found < 1e-3 * one ? flat : packed(byte(red[cell] / found), byte(green[cell] / found), byte(blue[cell] / found)));
+    return (i) => colors[cells[i]];
   }
 }
 
@@ -559,16 +582,16 @@ class Card {
     return this.about.path ? this.about.path.split(/[\\/]/).pop() : `image ${this.about.index}`;
   }
 
-  draw(once) {
+  draw(width) {
     const { picture, panel } = this;
-    if (once) {
-      picture.drawImage(this.canvases[0]);
-      picture.drawMap(this.canvases[1]);
-      const pixelated = Math.max(picture.H, picture.W) < 96;
-      for (const i of [0, 1, 3]) this.canvases[i].classList.toggle("mt-square", pixelated);
+    if (this.shown?.width !== width) {
+      this.shown = new Shown(picture, width);
+      this.shown.drawImage(this.canvases[0]);
+      this.shown.drawMap(this.canvases[1]);
     }
-    picture.drawHidden(this.canvases[2], panel.controls.tile);
-    picture.drawLeft(this.canvases[3], panel.fill);
+    this.shown.hide();
+    this.shown.drawHidden(this.canvases[2]);
+    this.shown.drawLeft(this.canvases[3], panel.fill);
     const shown = Math.min(picture.height, 1);
     this.marker.style.transform = `translateY(${(100 * (1 - shown)).toFixed(1)}%)`;
     this.say();
@@ -588,7 +611,9 @@ class Card {
     } else if (panel.host.live && panel.options.asks) {
       parts.push(" \u2192 asking");
     }
-    this.second.replaceChildren(...parts);
+    if (parts.length === 2 && !parts[1].append && this.second.childNodes.length === 1) this.second.firstChild.data = parts.join("");
+    else if (parts.every((part) => !part.append)) this.second.textContent = parts.join("");
+    else this.second.replaceChildren(...parts);
     this.element.classList.toggle("mt-flipped", this.flipped);
     clearTimeout(this.later); // a screen reader is told once the slider rests
     this.later = setTimeout(() => this.button.setAttribute("aria-label", this.describe()), 200);
@@ -717,6 +742,11 @@ export class Instrument {
     }
     this.follow();
     this.chosen([...this.selected]);
+    this.watch = new ResizeObserver(() => {
+      this.wide = undefined; // as many pixels as are seen now
+      this.repaint();
+    });
+    this.watch.observe(this.grid);
   }
 
   filters() {
@@ -780,7 +810,8 @@ export class Instrument {
     Object.assign(this.controls, controls);
     this.root.style.setProperty("--mt-tile", `${this.controls.tile}px`);
     this.follow();
-    const paints = ["rule", "strengths", "fill"].some((name) => name in controls);
+    if ("tile" in controls) this.wide = undefined;
+    const paints = ["rule", "strengths", "fill", "tile"].some((name) => name in controls);
     if (paints) this.repaint();
     if (!this.host.live && !paints) this.arrange();
     clearTimeout(this.sending);
@@ -868,11 +899,10 @@ export class Instrument {
     if (turn !== this.turn) return; // another page came meanwhile
     this.cards = pictures.map((picture, place) => new Card(this, picture, place));
     for (const card of this.cards) {
-      card.picture.measure(this.controls.rule, this.strength, this.given(card.place));
-      card.draw(true);
       card.check.checked = this.selected.has(card.about.index);
     }
     this.arrange();
+    this.draw();
   }
 
   // in a page without a kernel, filter and sort here; with one, it has done so
@@ -903,10 +933,17 @@ export class Instrument {
     });
   }
 
+  // pixels of the screen across a tile
+  across() {
+    const seen = this.shown[0]?.canvases[0].clientWidth || this.controls.tile;
+    return Math.round(seen * Math.min(window.devicePixelRatio || 1, 3));
+  }
+
   draw() {
+    const width = (this.wide ??= this.across());
     for (const card of this.cards) {
       card.picture.measure(this.controls.rule, this.strength, this.given(card.place));
-      card.draw(false);
+      card.draw(width);
     }
     this.conclude();
   }
@@ -994,13 +1031,14 @@ export class Instrument {
     const card = this.opened;
     const { about, picture, place } = card;
     const { classes, groups } = this.options;
+    const large = this.large?.picture === picture ? this.large : (this.large = new Shown(picture, 480));
+    large.hide();
     const big = COLUMNS.map((name, i) => {
       const canvas = make("canvas", { role: "img", "aria-label": `${name} of ${card.name()}` });
-      if (i === 0) picture.drawImage(canvas);
-      if (i === 1) picture.drawMap(canvas);
-      if (i === 2) picture.drawHidden(canvas, 224);
-      if (i === 3) picture.drawLeft(canvas, this.fill);
-      canvas.classList.toggle("mt-square", i !== 2 && Math.max(picture.H, picture.W) < 96);
+      if (i === 0) large.drawImage(canvas);
+      if (i === 1) large.drawMap(canvas);
+      if (i === 2) large.drawHidden(canvas);
+      if (i === 3) large.drawLeft(canvas, this.fill);
       return make("figure", {}, canvas, make("figcaption", {}, name));
     });
     const answers = this.answers();
@@ -1033,6 +1071,7 @@ export class Instrument {
     for (const card of this.cards) clearTimeout(card.later);
     if (this.frame) cancelAnimationFrame(this.frame);
     this.turn = Infinity;
+    this.watch.disconnect();
   }
 }
 
