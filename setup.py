@@ -41,7 +41,7 @@ setup(
     package_dir={
         "masktune.tutorials": "nbs/tutorials"
     },  # `masktune lab` gives an installed package's reader copies of them
-    package_data={"masktune": ["py.typed", "templates/*.html"], "masktune.tutorials": ["*.ipynb"]},
+    package_data={"masktune": ["py.typed", "templates/*.html", "lab/static/*"], "masktune.tutorials": ["*.ipynb"]},
     install_requires=lines("requirements"),
     extras_require=extras,
     entry_points={"console_scripts": lines("console_scripts"), "nbdev": ["masktune=masktune._modidx:d"]},

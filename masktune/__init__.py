@@ -8,14 +8,14 @@ lies in the modules, floor by floor (each imports from those before it alone):
 - measure and train: `evaluation`, `optimizers`, `losses`, `loading`, `batchnorm`, `divergence`, `training_state`,
   `selection`, `training_checks`, `erm`, `cache`
 - see and hide: `xgradcam`, `sources`, `mask_files`, `label_maps`, `given_masks`, `saliency`, `masking`, `figures`,
-  `counterfactuals`, `faithfulness`
+  `counterfactuals`, `faithfulness`, `instrument`
 - find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `loops`, `selective`, `abstaining`
 - experiments: `experiments.published_datasets`, `experiments.small_images`, `experiments.marks`, `experiments.cutouts`,
   `experiments.scenes`, `experiments.waterbirds`, `experiments.digits`, `experiments.datasets`, `experiments.recipes`,
   `experiments.ablations`
 - keep and tell: `runs`, `resume`, `report`, `selective_report`, `steps`, `commands`, `cli`
 - in the notebook: `lab.scrubber`, `lab.evidence`, `lab.compare`, `lab.launcher`, `lab.coverage`, made of `lab.sketch`,
-  `lab.panels` and `lab.gallery`
+  `lab.panels`, `lab.view` and `lab.gallery`
 """
 
 from importlib import import_module

@@ -14,7 +14,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {  # the extra: what is imported by it
     "experiments": ("sklearn", "scipy", "yaml"),
     "command": ("fastcore", "yaml", "shtab"),
     "loops": ("lightning", "transformers"),
-    "lab": ("jupyterlab", "ipywidgets", "IPython"),
+    "lab": ("jupyterlab", "ipywidgets", "anywidget", "IPython"),
 }
 
 

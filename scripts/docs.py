@@ -75,6 +75,7 @@ GROUPS = {
         "figures",
         "counterfactuals",
         "faithfulness",
+        "instrument",
     ],
     "Find and mend": ["settings", "rounds", "refit", "finetune", "features", "loops", "selective", "abstaining"],
     "Experiments": [
@@ -93,6 +94,7 @@ GROUPS = {
     "In the notebook": [
         "lab.sketch",
         "lab.panels",
+        "lab.view",
         "lab.gallery",
         "lab.scrubber",
         "lab.evidence",
