@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RULES', 'FILLS', 'enlarge', 'normalize', 'mean_std_threshold', 'quantile_height', 'quantile_threshold',
            'fixed_threshold', 'otsu_threshold', 'Rule', 'Threshold', 'union_of_masks', 'mean_std', 'quantile', 'fixed',
-           'otsu', 'PixelScale', 'hide', 'MaskedDataset', 'frozen_copy', 'MaskBatch']
+           'otsu', 'PixelScale', 'hide', 'masks_of', 'MaskedDataset', 'frozen_copy', 'MaskBatch']
 
 # %% ../nbs/api/23_masking.ipynb #7d8ab320
 import ast
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from .data import ArrayDataset, ImageDataset, Sample
 from .errors import look_up
-from .given_masks import GivenMasks, Marks, read_marks
+from .given_masks import NO_MARKS, GivenMasks, Marks, read_marks
 from .label_maps import explain_labels
 from .layers import TargetLayer, named_layer
 from .models import Classifier, as_classifier, normalisation_of
@@ -435,11 +435,18 @@ def _blur(shown: Tensor, visible: Tensor, mean: Tensor) -> Tensor:
 _MAP_FACTS = ("model", "layer", "source", "target")  # what of the maps counts for a masked image
 
 
-def _rule_masks(maps: SaliencyMaps | None, rule: Threshold, index: Tensor, size: Sequence[int]) -> Tensor:
-    "(B, H, W) bool: what maps and rule hide; nothing where the maps are of masks that were given"
-    if maps is None or maps.source == "given":
-        return torch.zeros(len(index), *size, dtype=torch.bool)
-    return rule(maps[index], size)
+def masks_of(
+    maps: SaliencyMaps | None,  # of a data set; None, and those of given masks, hide nothing by themselves
+    rule: Threshold,  # from map to mask
+    index: Sequence[int] | Tensor,  # (B,) which of its images
+    size: Sequence[int],  # (H, W) of them
+    marks: Marks = NO_MARKS,  # what people have marked on them
+) -> Tensor:  # (B, H, W) bool, True where the image is hidden
+    "Compute what is hidden of some images: by maps and rule, and by what people have marked"
+    index = torch.as_tensor(index, dtype=torch.int64)
+    nothing = maps is None or maps.source == "given" or not len(index)
+    found = torch.zeros(len(index), *size, dtype=torch.bool) if nothing else rule(maps[index], size)
+    return marks.apply(found, index)
 
 
 def _are_of(maps: SaliencyMaps, given: GivenMasks) -> bool:
@@ -495,8 +502,7 @@ class MaskedDataset(ImageDataset):
     ) -> Tensor:  # (B, H, W) bool, True where the image is hidden
         "Compute the masks of some images"
         size = size or tuple(self.dataset[int(indices[0])].image.shape[-2:])
-        index = torch.as_tensor(indices)
-        return self.marks.apply(_rule_masks(self.maps, self.rule, index, size), index)
+        return masks_of(self.maps, self.rule, indices, size, self.marks)
 
     def __getitems__(self, indices: Sequence[int]) -> list[Sample]:
         samples = [self.dataset[i] for i in indices]

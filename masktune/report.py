@@ -481,7 +481,7 @@ def tell_story(
     some = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:limit].sort().values
     part, maps = _explained_part(run, train, some.tolist())
     rule, model = Threshold.parse(run.rule), run.plain_model
-    found = ask_widely(model, part, maps, range(len(part)), rule, run.fill)
+    found = ask_widely(model, part, maps, range(len(part)), rule, run.fill, marks=run.marks(part, trained_on=False))
     first = [_goes_by(found)] if found is not None and found.asked else []
     return [*first, _what_changed(hardest, tables[hardest]), _who_paid(tables)]
 
@@ -504,7 +504,9 @@ def _scrubber_page(run: MaskTune, train: ImageDataset, count: int = 24) -> str:
     "The instrument on some training images, picked at random"
     some = torch.randperm(len(train), generator=torch.Generator().manual_seed(1))[:count].sort().values.tolist()
     part, maps = _explained_part(run, train, some)
-    data = instrument_data(part, maps, range(len(part)), run.rule, run.fill, run.plain_model)
+    data = instrument_data(
+        part, maps, range(len(part)), run.rule, run.fill, run.plain_model, marks=run.marks(part, trained_on=False)
+    )
     for image, index in zip(data["page"]["images"], some, strict=True):
         image |= {"index": index, "path": path_of(train, index)}
     data["options"]["made"] += " The model's answers were asked beforehand, at several thresholds of the run's rule."

@@ -336,3 +336,22 @@ def test_bad_settings_of_masks_are_each_one_sentence(options, sentence):
     with pytest.raises(ValueError) as caught:
         Settings(**options)
     assert str(caught.value).startswith(sentence)
+
+
+def test_the_scrubber_shows_what_is_given_and_what_is_protected():
+    from masktune.lab.scrubber import ThresholdScrubber
+    from masktune.saliency import SaliencyMaps
+
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (6, 3, 20, 20), dtype=torch.uint8, generator=generator)
+    data, ones = ArrayDataset(images, [0, 1] * 3, ["a", "b"]), torch.ones(6)
+    maps = SaliencyMaps(torch.rand(6, 5, 5, generator=generator).half(), ones, ones.long(), ones, data=data.fingerprint)
+    marks = {"given": [(0, 0, 4, 4)] * 5 + [None], "protect": [(2, 2, 12, 12)] * 6}
+    scrubber = ThresholdScrubber(None, data, maps, "quantile(q=0.6)", **marks)
+    wanted = MaskedDataset(data, maps, "quantile(q=0.6)", **marks).masks(scrubber.shown)
+    assert torch.equal(scrubber.mask, wanted) and not wanted[:, 4:12, 4:12].any()
+    pages = {image["index"]: image for image in scrubber.view.page["images"]}
+    assert "given" not in pages[5] and len({image["protect"] for image in pages.values()}) == 1
+    scrubber.close()
+    with pytest.raises(DatasetError, match="3 masks for 6 images"):
+        ThresholdScrubber(None, data, maps, given=[None] * 3)
