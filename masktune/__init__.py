@@ -5,15 +5,17 @@ lies in the modules, floor by floor (each imports from those before it alone):
 
 - images and models: `errors`, `images`, `data`, `checks`, `tables`, `folders`, `models`, `tracing`, `layers`,
   `devices`, `pixels`, `pairs`, `adapters`, `files`
-- measure and train: `evaluation`, `optimizers`, `loading`, `batchnorm`, `divergence`, `training_state`, `erm`, `cache`
-- see and hide: `xgradcam`, `sources`, `saliency`, `masking`, `figures`, `counterfactuals`, `faithfulness`
-- find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `selective`, `abstaining`
+- measure and train: `evaluation`, `optimizers`, `losses`, `loading`, `batchnorm`, `divergence`, `training_state`,
+  `selection`, `training_checks`, `erm`, `cache`
+- see and hide: `xgradcam`, `sources`, `mask_files`, `label_maps`, `given_masks`, `saliency`, `masking`, `figures`,
+  `counterfactuals`, `faithfulness`, `instrument`
+- find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `loops`, `selective`, `abstaining`
 - experiments: `experiments.published_datasets`, `experiments.small_images`, `experiments.marks`, `experiments.cutouts`,
   `experiments.scenes`, `experiments.waterbirds`, `experiments.digits`, `experiments.datasets`, `experiments.recipes`,
   `experiments.ablations`
 - keep and tell: `runs`, `resume`, `report`, `selective_report`, `steps`, `commands`, `cli`
 - in the notebook: `lab.scrubber`, `lab.evidence`, `lab.compare`, `lab.launcher`, `lab.coverage`, made of `lab.sketch`,
-  `lab.panels` and `lab.gallery`
+  `lab.panels`, `lab.view` and `lab.gallery`
 """
 
 from importlib import import_module
@@ -30,12 +32,14 @@ if TYPE_CHECKING:
     from .evaluation import Evaluation, evaluate
     from .erm import fit
     from .xgradcam import LayerXGradCam
+    from .given_masks import read_masks
     from .saliency import SaliencyMaps, compute_saliency
     from .masking import MaskBatch, MaskedDataset, Threshold, fixed, hide, mean_std, otsu, quantile
     from .counterfactuals import RandomMask, SwappedDataset
     from .settings import Settings
     from .finetune import MaskTune
     from .features import explored_features
+    from .loops import MaskCallback, MaskHook, MaskTrainerCallback
     from .abstaining import SelectiveClassifier
     from .experiments.datasets import load_dataset
     from .experiments.recipes import Recipe, get_recipe, recipe_from_yaml
@@ -57,12 +61,14 @@ _NAMES = {  # module: what of it is offered here
     "evaluation": ("Evaluation", "evaluate"),
     "erm": ("fit",),
     "xgradcam": ("LayerXGradCam",),
+    "given_masks": ("read_masks",),
     "saliency": ("SaliencyMaps", "compute_saliency"),
     "masking": ("MaskBatch", "MaskedDataset", "Threshold", "fixed", "hide", "mean_std", "otsu", "quantile"),
     "counterfactuals": ("RandomMask", "SwappedDataset"),
     "settings": ("Settings",),
     "finetune": ("MaskTune",),
     "features": ("explored_features",),
+    "loops": ("MaskCallback", "MaskHook", "MaskTrainerCallback"),
     "abstaining": ("SelectiveClassifier",),
     "experiments.datasets": ("load_dataset",),
     "experiments.recipes": ("Recipe", "get_recipe", "recipe_from_yaml"),

@@ -110,6 +110,7 @@ class SelectiveClassifier(nn.Module):
     ) -> tuple[Tensor, Tensor]:  # (N,) answers, (N,) scores
         "Answer every image of a data set and say how sure; raises `ValueError` for one with other classes"
         dataset = as_dataset(dataset, model=self.models[0], default_classes=self.classes_ or None)
+        dataset.need_one_label("SelectiveClassifier")
         if self.classes_ and list(dataset.classes) != self.classes_:
             raise ValueError(
                 f"{dataset} has classes {list(dataset.classes)}, this classifier was calibrated for {self.classes_}: "

@@ -44,16 +44,28 @@ def _add_settings(parser: argparse.ArgumentParser, title: str, names: Sequence[s
     for f in fields(Settings):
         if names is None or f.name in names:
             text = help_of.get(f.name, "").replace("%", "%%")
-            _add(group, "--" + f.name.replace("_", "-"), text, **_setting_kind(f.name, str(f.type)))
+            spelled = "--given-masks" if f.name == "given" else "--" + f.name.replace("_", "-")
+            _add(group, spelled, text, dest=f.name, **_setting_kind(f.name, str(f.type)))
 
 # %% ../nbs/api/56_cli.ipynb #c11a0003
 def _setting_kind(name: str, kind: str) -> dict[str, Any]:
     "How a setting is written on a command line, by its annotation"
     if "bool" in kind:
         return {"action": argparse.BooleanOptionalAction}
+    if "tuple[float" in kind:
+        return {"type": _number_or_word, "nargs": "+", "metavar": "WEIGHT"}
     if "tuple" in kind:
         return {"type": int, "nargs": "+", "metavar": "EPOCH"}
+    if name in ("given", "protect"):
+        return {"metavar": "DIR"}
     return {"type": float if "float" in kind else int if "int" in kind else str, "metavar": name.upper()}
+
+
+def _number_or_word(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 # %% ../nbs/api/56_cli.ipynb #c11b0003
 def _add_writing(parser: argparse.ArgumentParser, what: str, states: bool = True) -> None:
@@ -124,11 +136,13 @@ def _erm_options(parser: argparse.ArgumentParser) -> None:
 
 # %% ../nbs/api/56_cli.ipynb #1954d95c
 _MACHINE = ("device", "mixed_precision", "compile", "num_workers", "cache", "eval_batch_size")
-_MASKS = ("layer", "source", "target", "maps_from", "on_device")
+_MASKS = ("layer", "source", "target", "maps_from", "on_device", "given", "protect")
 # fmt: off
 _FINETUNING = (
-    "rule", "fill", "batch_size", "finetune_epochs", "finetune_lr", "finetune_batch_size", "start_from",
-    "keep_optimizer", "freeze_batchnorm", "recalibrate", "augment", "seed", "rounds", "accumulate", "choose",
+    "rule", "fill", "given", "protect", "batch_size", "finetune_epochs", "finetune_lr", "finetune_batch_size",
+    "start_from", "keep_optimizer", "freeze_batchnorm", "recalibrate", "augment", "seed", "rounds", "accumulate",
+    "choose",
+    "max_grad_norm", "label_smoothing", "class_weights", "sampling", "criterion",
 )
 # fmt: on
 

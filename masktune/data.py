@@ -38,7 +38,7 @@ class Sample(NamedTuple):
     `group` is for evaluation alone: nothing that trains or selects ever sees it."""
 
     image: Tensor  # (3, H, W) uint8, after decode, resize and crop
-    label: int  # class index
+    label: Any  # class index; of several labels (L,) int64, 1 present, 0 absent, -1 unknown
     group: int  # group index, or -1 where unknown
     index: int  # position in the split: how a saliency map finds its image
 
@@ -76,6 +76,39 @@ def _indices(
         raise ValueError(f"{where}: {what} {number} has no name (image {first}): only {len(names)} are given")
     return found
 
+# %% ../nbs/api/02_data.ipynb #02a00002
+def _label_matrix(
+    found: Tensor,  # (N, L)
+    names: Sequence[str],  # of the labels
+    where: str,  # the data set's name, for messages
+) -> Tensor:  # (N, L) int64, 1 present, 0 absent, -1 unknown
+    "Check several labels an image"
+    if found.shape[1] != len(names):
+        raise ValueError(f"{where}: labels of shape {tuple(found.shape)} need {found.shape[1]} names, got {len(names)}")
+    if len(names) < 2:
+        raise ValueError(f"{where}: one label an image is two classes: give labels as (N,) and classes as two names")
+    if found.is_floating_point():
+        found = torch.where(found.isnan(), -torch.ones((), dtype=found.dtype), found)
+    wrong = ((found != 0) & (found != 1) & (found != -1)).nonzero()
+    if len(wrong):
+        row, column = wrong[0].tolist()
+        raise ValueError(
+            f"{where}: label {names[column]!r} of image {row} is {found[row, column].item():g}: "
+            "write 1 for present, 0 for absent, -1 or NaN for unknown"
+        )
+    return found.to(torch.int64)
+
+
+def _checked_labels(values: Any, names: Sequence[str], where: str) -> Tensor:
+    "Class indices (N,), or several labels an image (N, L)"
+    try:
+        found = torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError):
+        found = None  # said below
+    if found is not None and found.ndim == 2 and not found.is_complex():
+        return _label_matrix(found, names, where)
+    return _indices("label", values, names, where)
+
 # %% ../nbs/api/02_data.ipynb #63927b5e
 AnyDataset = TypeVar("AnyDataset", bound="ImageDataset")
 
@@ -90,8 +123,8 @@ class ImageDataset(Dataset):
 
     def __init__(
         self,
-        labels: Any,  # (N,) class indices
-        classes: Sequence[str],  # a name for each class
+        labels: Any,  # (N,) class indices; or (N, L), 1 present, 0 absent, -1 or NaN unknown: several labels an image
+        classes: Sequence[str],  # a name for each class, or label
         *,
         groups: Any = None,  # (N,) group indices, -1 where unknown; for evaluation alone
         group_names: Sequence[str] = (),  # a name for each group
@@ -101,8 +134,8 @@ class ImageDataset(Dataset):
         std: Sequence[float] = (1.0, 1.0, 1.0),  # per-channel standard deviation it divides by
     ):
         self.classes, self.group_names = [str(c) for c in classes], [str(g) for g in group_names]
-        self.labels = _indices("label", labels, self.classes, name)
-        unknown = torch.full_like(self.labels, -1)
+        self.labels = _checked_labels(labels, self.classes, name)
+        unknown = torch.full((len(self.labels),), -1)
         self.groups = unknown if groups is None else _indices("group", groups, self.group_names, name, lowest=-1)
         self.name, self.split = name, split
         self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
@@ -116,7 +149,21 @@ class ImageDataset(Dataset):
         if not -len(self) <= index < len(self):
             raise IndexError(f"{self}: no sample {index}")
         index = int(index) % len(self)
-        return Sample(self._image(index), int(self.labels[index]), int(self.groups[index]), index)
+        label = self.labels[index] if self.multilabel else int(self.labels[index])
+        return Sample(self._image(index), label, int(self.groups[index]), index)
+
+    @property
+    def multilabel(self) -> bool:
+        "Whether an image has several labels, each present, absent or unknown: `labels` then is (N, L)"
+        return self.labels.ndim == 2
+
+    def need_one_label(self, what: str) -> None:
+        "Raise `ValueError` where images have several labels, for what makes no sense then"
+        if self.multilabel:
+            raise ValueError(
+                f"{what} needs one label an image, and {self} has {len(self.classes)} each: of several labels "
+                "fit, evaluate, compute_saliency, finetune and MaskTune go"
+            )
 
     def _image(self, index: int) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__} must say where image {index} comes from")
@@ -196,7 +243,8 @@ class ImageDataset(Dataset):
 
     def __repr__(self) -> str:
         title = f"{self.name}/{self.split}" if self.split else self.name
-        return f"{title} ({len(self):,} images, {len(self.classes)} classes)"
+        kind = "labels each" if self.multilabel else "classes"
+        return f"{title} ({len(self):,} images, {len(self.classes)} {kind})"
 
 # %% ../nbs/api/02_data.ipynb #4ca070cd
 class ArrayDataset(ImageDataset):
@@ -282,12 +330,13 @@ class FileDataset(ImageDataset):
 
 # %% ../nbs/api/02_data.ipynb #2d1bae2e
 def stratified_split(
-    labels: Any,  # (N,) class indices
+    labels: Any,  # (N,) class indices, or (N, L) several labels an image: their combinations count as classes
     fractions: Sequence[float],  # the parts' shares, sum at most 1
     seed: int = 0,
 ) -> list[Tensor]:  # one sorted index tensor per part
     "Split positions at random into parts that hold the same share of every class"
     labels = torch.as_tensor(labels)
+    labels = labels.unique(dim=0, return_inverse=True)[1] if labels.ndim == 2 and len(labels) else labels
     if min(fractions) < 0 or sum(fractions) > 1 + 1e-9:
         raise ValueError(f"fractions must be at least 0 and sum to at most 1, got {list(fractions)}")
     generator = torch.Generator().manual_seed(seed)

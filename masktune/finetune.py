@@ -22,13 +22,15 @@ from .data import ImageDataset
 from .erm import FitResult, fit
 from .errors import look_up
 from .evaluation import Evaluation, evaluate
+from .given_masks import GivenMasks, Marks, read_marks
 from .images import make_augmentation
+from .mask_files import wrapped
 from .masking import MaskBatch, MaskedDataset, Threshold
 from .models import Classifier, as_classifier
-from .optimizers import check_number
+from .optimizers import OPTIMIZERS, check_number
 from .rounds import Round, RoundChoice, choose_by_outcomes
 from .saliency import SaliencyMaps, compute_saliency
-from .settings import ERM_SETTINGS, MAP_SETTINGS, Settings, given, spell
+from .settings import ERM_SETTINGS, MAP_SETTINGS, Settings, as_function, given, spell
 
 # %% ../nbs/api/33_finetune.ipynb #962fe852
 def finetune(
@@ -42,6 +44,8 @@ def finetune(
     layer: str | nn.Module | None = None,  # target layer, where maps are computed here; None finds it
     on_device: bool = False,  # make masks inside the training step, without a pass for maps
     epochs: int = 1,  # the paper's one
+    given: Any = None,  # masks of what is hidden in any case, beside the maps', as `read_masks` takes them
+    protect: Any = None,  # masks of what is never hidden
     # anything `fit` takes: optimizer, batch_size, optimizer_state, augment, val, seed, device ...
     **options: Any,
 ) -> FitResult:
@@ -52,8 +56,13 @@ def finetune(
         raise ValueError("lr is missing: give the learning rate your training ended with, or its optimizer_state")
     if on_device and maps is not None:
         raise ValueError("maps are given and on_device is set: masks come from one of them")
+    if on_device and not (given is None and protect is None):
+        raise ValueError(
+            "on_device makes masks without knowing which image it sees: leave it out, or given= and protect="
+        )
+    marks = read_marks(dataset, given, protect)
     if on_device:
-        masks = MaskBatch(as_classifier(model, dataset), layer, rule, fill)
+        masks = MaskBatch(as_classifier(model, dataset), layer, rule, fill, multilabel=dataset.multilabel)
         return fit(model, dataset, epochs=epochs, lr=lr, batch_transform=masks, **options)
     if maps is None:
         names = ("device", "mixed_precision", "num_workers", "progress", "accelerator")
@@ -61,10 +70,33 @@ def finetune(
         if options.get("eval_batch_size"):
             shared["batch_size"] = options["eval_batch_size"]
         maps = compute_saliency(model, dataset, layer, **shared)
-    return fit(model, MaskedDataset(dataset, maps, rule, fill), epochs=epochs, lr=lr, **options)
+    return fit(model, MaskedDataset(dataset, maps, rule, fill, **marks.parts), epochs=epochs, lr=lr, **options)
 
 # %% ../nbs/api/33_finetune.ipynb #95de38fa
 CONTROLS = ("random-squares", "moved-masks", "unmasked")
+# settings that ERM and finetuning share
+_TRAINING = (
+    *("optimizer", "momentum", "weight_decay", "max_grad_norm", "batch_size"),
+    *("label_smoothing", "class_weights", "sampling", "criterion"),
+    *("compile", "progress", "device", "mixed_precision", "num_workers"),
+)
+
+# %% ../nbs/api/33_finetune.ipynb #33a50001
+def _marks_for(
+    source: Any,  # of `given` or `protect`
+    images: ImageDataset,
+    trained_on: bool,  # whether these are the training images
+) -> Any:  # as `read_masks` takes it, or None
+    "What a setting marks on some images: masks without names are those of the training images"
+    if trained_on or source is None or isinstance(source, (str, os.PathLike)):
+        return source
+    if isinstance(source, GivenMasks):
+        try:
+            return source.check(images)
+        except ValueError:
+            return None
+    named = isinstance(source, Mapping) and not any(isinstance(name, int) for name in source)
+    return source if named else None
 
 # %% ../nbs/api/33_finetune.ipynb #dd1d1195
 def _with_weights(model: Classifier, state: Mapping[str, Tensor]) -> Classifier:
@@ -104,6 +136,7 @@ class MaskTune(Settings):
         self.still_: list[str] = []  # modules that stay in eval mode: their owner froze them
         self.erm_settings_: dict[str, Any] = {}  # `ERM_SETTINGS` as the plain model was trained with; empty before
         self.metrics_: dict[str, dict[str, Evaluation]] = {}
+        self.marks_: dict[str, Marks] = {}  # what is marked on images, by their fingerprint
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -145,6 +178,8 @@ class MaskTune(Settings):
         """Finetune `rounds` times, from the maps of round 1 on, and choose a round where there are several; replaces
         what earlier calls made"""
         _ = self.plain_model  # says what is missing
+        train, val = as_datasets(train, val, self.model)
+        self._check_choice(train, val)
         if not self.rounds_:
             raise ValueError("round 1 has no maps yet: call compute_maps first, or fit")
         self.rounds_, self.history_ = self.rounds_[:1], {"erm": self.history_["erm"]}
@@ -165,6 +200,8 @@ class MaskTune(Settings):
     ) -> "MaskTune":
         "Step 1: train the plain model, and keep its best and last weights; with `epochs=0` take it as it is"
         train, val = as_datasets(train, val, self.model)
+        self._check_choice(train, val)
+        self.marks(train)  # says what is wrong with them before anything is trained
         model = as_classifier(copy.deepcopy(self.model), train)
         whole = model.network.training
         self.still_ = [name for name, module in model.network.named_modules() if whole and not module.training]
@@ -175,10 +212,11 @@ class MaskTune(Settings):
                 train,
                 val,
                 epochs=self.epochs,
-                lr=self.lr,
+                lr=self.lr if self.optimizer in OPTIMIZERS else None,  # a function has a rate of its own
                 schedule=self.schedule,
                 milestones=self.milestones,
                 gamma=self.gamma,
+                warmup=self.warmup,
                 select=self.select,
                 augment=self._augmentation(train),
                 seed=self.seed,
@@ -229,6 +267,7 @@ class MaskTune(Settings):
         "Step 2: explain the plain model, or in later rounds the one before, on every training image"
         _check_round(number)
         explained, train = self.explained_model(number), self.keep_decoded(train)
+        self.marks(train)
         maps = (
             None
             if self.on_device
@@ -236,6 +275,22 @@ class MaskTune(Settings):
         )
         self.rounds_[number - 1 :], self.round_ = [Round(maps)], None
         return self
+
+    def marks(
+        self,
+        images: ImageDataset,  # training images, or others
+        trained_on: bool = True,  # whether they are the training images: those must have some mask
+    ) -> Marks:
+        "Read what is marked on images: to be hidden in any case (`given`), and never (`protect`)"
+        if self.given is None and self.protect is None:
+            return Marks()
+        key = list(wrapped(images))[-1].fingerprint
+        if key not in self.marks_:
+            both = [_marks_for(given(source), images, trained_on) for source in (self.given, self.protect)]
+            if self.source == "given" and both[0] is None:
+                both[0] = [None] * len(images)  # nothing is known to be hidden there
+            self.marks_[key] = read_marks(images, *both, needed=trained_on)
+        return self.marks_[key]
 
     def explain(
         self,
@@ -251,6 +306,7 @@ class MaskTune(Settings):
             given(self.source),
             target=self.target,
             path=path,
+            given=self.marks(images, trained_on=False).given if self.source == "given" else None,
             progress=self.progress,
             **self.machine,
         )
@@ -270,7 +326,7 @@ class MaskTune(Settings):
         for r in self.rounds_[0 if self.accumulate else max(number - 1, 0) : number]:
             if r.maps is None:
                 raise ValueError("this run makes its masks on the device and stores no maps")
-            train = MaskedDataset(train, r.maps, Threshold.parse(self.rule), self.fill)
+            train = MaskedDataset(train, r.maps, self.rule, self.fill, **self.marks(train).parts)
         return train
 
     def swapped(
@@ -280,10 +336,10 @@ class MaskTune(Settings):
     ) -> SwappedDataset:
         """A test set that asks, without group labels, whether the evidence of the plain model (or of a round) is
         still followed"""
+        val.need_one_label("swapped")
         val = self.keep_decoded(val)
-        return SwappedDataset(
-            val, self.explain(self.explained_model(number), val), Threshold.parse(self.rule), self.fill, self.seed
-        )
+        maps, marks = self.explain(self.explained_model(number), val), self.marks(val, trained_on=False)
+        return SwappedDataset(val, maps, self.rule, self.fill, self.seed, **marks.parts)
 
     def choose_round(
         self,
@@ -314,11 +370,11 @@ class MaskTune(Settings):
         _check_round(number)
         if len(self.rounds_) < number:
             raise ValueError(f"round {number} has no maps yet: call compute_maps first")
-        data, transform = (
-            (self.keep_decoded(train), self._mask_batches(number))
-            if self.on_device
-            else (self.masked(train, number), None)
-        )
+        data, transform = self.keep_decoded(train), None
+        if self.on_device:
+            transform = self._mask_batches(number, data.multilabel)
+        else:
+            data = self.masked(train, number)
         this = self.rounds_[number - 1]
         this.model, result = self._finetune(
             data, number, transform, None if on_epoch is None else partial(on_epoch, f"round-{number}"), **watching
@@ -343,7 +399,8 @@ class MaskTune(Settings):
         if not self.rounds_ or self.rounds_[0].maps is None:
             raise ValueError("moved-masks needs the maps of round 1: call compute_maps first, with on_device off")
         return self._finetune(
-            MovedMasks(train, self.rounds_[0].maps, Threshold.parse(self.rule), self.fill, self.seed), 1
+            MovedMasks(train, self.rounds_[0].maps, self.rule, self.fill, self.seed, **self.marks(train).parts),
+            1,
         )[0]
 
     def evaluate(
@@ -395,18 +452,12 @@ class MaskTune(Settings):
         }
 
     def _training(self) -> dict[str, Any]:
-        names = (
-            "optimizer",
-            "momentum",
-            "weight_decay",
-            "batch_size",
-            "compile",
-            "progress",
-            "device",
-            "mixed_precision",
-            "num_workers",
-        )
-        return {name: getattr(self, name) for name in names} | {"eval_batch_size": self.machine["batch_size"]}
+        shared = {name: getattr(self, name) for name in _TRAINING} | {"eval_batch_size": self.machine["batch_size"]}
+        for name in ("optimizer", "criterion"):
+            shared[name] = as_function(name, shared[name])
+        if not isinstance(shared["optimizer"], str):  # a function chooses these itself
+            shared |= {"momentum": None, "weight_decay": None}
+        return shared
 
     def _augmentation(self, train):
         return make_augmentation(given(self.augment), tuple(train[0].image.shape[-2:]))
@@ -450,10 +501,11 @@ class MaskTune(Settings):
             raise ValueError(f"round {number} explains round {number - 1}, which has not been finetuned yet")
         return before
 
-    def _mask_batches(self, number) -> Callable[[Tensor], Tensor]:
+    def _mask_batches(self, number, multilabel) -> Callable[[Tensor], Tensor]:
         source, rule = given(self.source), Threshold.parse(self.rule)
         numbers = range(1 if self.accumulate else number, number + 1)
-        masks = [MaskBatch(self.explained_model(n), self.layer, rule, self.fill, source) for n in numbers]
+        options = dict(source=source, multilabel=multilabel)
+        masks = [MaskBatch(self.explained_model(n), self.layer, rule, self.fill, **options) for n in numbers]
 
         def apply(images):
             for mask in masks:
@@ -489,6 +541,13 @@ class MaskTune(Settings):
             **self._training() | {"batch_size": self.finetune_batch_size or self.batch_size},
             **watching,
         )
+
+    def _check_choice(self, train: ImageDataset, val: ImageDataset | None) -> None:
+        if train.multilabel and self.rounds > 1 and val is not None and self.choose == "swapped":
+            raise ValueError(
+                "choose='swapped' exchanges evidence between classes, and several labels an image have no other class: "
+                "choose='last' takes the last round"
+            )
 
     def _freeze_as_given(self, model: Classifier) -> None:
         "Put a copy in train mode, but what was in eval mode within the model that was given"

@@ -257,12 +257,15 @@ def class_names(data: Any, column: Any) -> list[str] | None:
 
 # %% ../nbs/api/08b_pairs.ipynb #ad374ba3
 def index_labels(
-    labels: Any,  # (N,) class indices, or names
+    labels: Any,  # (N,) class indices, or names; (N, L) for several labels an image
     classes: Sequence[str] | None,  # the names in order; None: found
     where: str,  # the data set's name, for messages
 ) -> tuple[Tensor, list[str]]:  # (N,) int64 or float64, and the classes' names
     "Turn labels of any kind to indices and names; raises `ValueError` where one is no label"
     classes = classes.split(",") if isinstance(classes, str) else classes
+    several = _several_labels(labels, classes, where)
+    if several is not None:
+        return several
     plain = (
         labels.tolist() if isinstance(labels, (Tensor, np.ndarray)) else [_one_label(label, where) for label in labels]
     )
@@ -291,6 +294,44 @@ def _one_label(label: Any, where: str) -> Any:
     except (RuntimeError, ValueError):
         shape = tuple(getattr(label, "shape", ()))
         raise ValueError(f"{where}: a label is one class, by number or name; this one has shape {shape}") from None
+
+# %% ../nbs/api/08b_pairs.ipynb #08b00002
+def _several_labels(labels: Any, classes: Sequence[str] | None, where: str) -> tuple[Tensor, list[str]] | None:
+    "Several labels an image as (N, L) numbers, with their names; None where there is one label an image"
+    if isinstance(labels, (Tensor, np.ndarray)):
+        rows = list(labels) if labels.ndim == 2 else []
+    else:
+        rows = list(labels)
+    if not rows or not all(_is_row(row) for row in rows):
+        return None
+    plain = [list(row) if isinstance(row, (list, tuple, set)) else row.tolist() for row in rows]
+    if any(isinstance(entry, str) for row in plain for entry in row):
+        return _from_names(plain, classes, where)
+    lengths = sorted({len(row) for row in plain})
+    if len(lengths) > 1:
+        raise ValueError(
+            f"{where}: rows of labels differ in length ({lengths[0]} and {lengths[-1]}): give each image 0 or 1 for "
+            "every label, or the names of its labels"
+        )
+    matrix = torch.tensor([[float("nan") if entry is None else float(entry) for entry in row] for row in plain])
+    return matrix, [str(name) for name in (range(lengths[0]) if classes is None else classes)]
+
+
+def _is_row(label: Any) -> bool:
+    "Whether a label is a row of several"
+    return isinstance(label, (list, tuple, set)) or (isinstance(label, (Tensor, np.ndarray)) and label.ndim == 1)
+
+
+def _from_names(rows: Sequence[Sequence[Any]], classes: Sequence[str] | None, where: str) -> tuple[Tensor, list[str]]:
+    "Labels by name: 1 for those an image names, 0 for the rest"
+    names = sorted({str(name) for row in rows for name in row}) if classes is None else [str(name) for name in classes]
+    matrix = torch.zeros(len(rows), len(names), dtype=torch.int64)
+    for place, row in enumerate(rows):
+        for name in row:
+            if name not in names:
+                raise ValueError(f"{where}: label {name!r} of image {place} is none of classes={names}")
+            matrix[place, names.index(name)] = 1
+    return matrix, names
 
 # %% ../nbs/api/08b_pairs.ipynb #adb68db8
 class JoinedDataset(ImageDataset):

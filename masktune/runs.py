@@ -259,6 +259,7 @@ def start_run(
         load_weights(weights, network, train.classes)
     run = MaskTune(network, **settings)
     find_process(run.device, run.mixed_precision)  # says what this machine does not have, before anything is written
+    run.marks(train)  # likewise what is wrong with masks that are given
     if run.epochs == 0 and not weights:
         raise ValueError("--epochs 0 takes a model as already trained: name its file with --weights")
     if not is_main_process():

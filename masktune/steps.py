@@ -103,7 +103,9 @@ def best_accuracy(
     rows = run.history_["erm"]
     if not rows:
         return "weights taken as they are"
-    return f"best validation accuracy {max(row.get('val_accuracy', 0.0) for row in rows):.1%}"
+    best = f"best validation accuracy {max(row.get('val_accuracy', 0.0) for row in rows):.1%}"
+    by = rows[-1].get("selected_by", "accuracy")
+    return best if by == "accuracy" else f"{best}; the epoch was chosen by {by}"
 
 # %% ../nbs/api/54_steps.ipynb #e02addec
 def _options(pairs: Sequence[str]) -> dict[str, Any]:
@@ -242,6 +244,8 @@ def measured_on(
 ) -> dict[str, Any]:  # data sets by name
     "Name what a run is measured on: its test sets, and swapped validation images"
     tests = {name: data for name, data in splits.items() if name not in ("train", "val")}
+    if splits["val"].multilabel:
+        return tests  # several labels have no other class whose evidence could be swapped in
     return tests | {"swapped-val": opened.swapped(splits["val"])}
 
 # %% ../nbs/api/54_steps.ipynb #b76149c9
@@ -255,11 +259,15 @@ def both_tables(
 
 
 def _table(metrics: Mapping[str, Any], name: str, data: Any) -> str:
+    from masktune.evaluation import compare_labels
     from masktune.report import format_table, group_table
 
     if "masktune" not in metrics:
         return str(metrics["erm"][name])
-    return format_table(group_table(metrics["erm"][name], metrics["masktune"][name], data))
+    text = format_table(group_table(metrics["erm"][name], metrics["masktune"][name], data))
+    if not data.multilabel:
+        return text
+    return f"{compare_labels({'ERM': metrics['erm'][name], 'MaskTune': metrics['masktune'][name]})}\n\n{text}"
 
 
 def _gaps(metrics: Mapping[str, Any]) -> list[str]:
@@ -355,6 +363,7 @@ def selective(
     from masktune.selective_report import compare_selective
 
     opened, splits = open_run(run, **changes)
+    splits["val"].need_one_label("masktune selective")
     models = {"erm": opened.plain_model, "masktune": opened.model_}
     if second_erm or (Path(run) / "erm-2").is_dir():
         models["erm-2"] = _second_erm(opened, splits, Path(run))

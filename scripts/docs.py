@@ -27,7 +27,15 @@ NOTEBOOKS, ASSETS, STAGE, SITE = (
     ROOT / "_docs",
 )
 
-GUIDES = ["your_own_data", "choosing_a_threshold", "reading_the_report", "when_not_to_answer", "many_gpus", "resuming"]
+GUIDES = [
+    "your_own_data",
+    "your_own_data_model_and_loop",
+    "choosing_a_threshold",
+    "reading_the_report",
+    "when_not_to_answer",
+    "many_gpus",
+    "resuming",
+]
 GROUPS = {
     "Images and models": [
         "errors",
@@ -48,15 +56,30 @@ GROUPS = {
     "Measure and train": [
         "evaluation",
         "optimizers",
+        "losses",
         "loading",
         "batchnorm",
         "divergence",
         "training_state",
+        "selection",
+        "training_checks",
         "erm",
         "cache",
     ],
-    "See and hide": ["xgradcam", "sources", "saliency", "masking", "figures", "counterfactuals", "faithfulness"],
-    "Find and mend": ["settings", "rounds", "refit", "finetune", "features", "selective", "abstaining"],
+    "See and hide": [
+        "xgradcam",
+        "sources",
+        "mask_files",
+        "label_maps",
+        "given_masks",
+        "saliency",
+        "masking",
+        "figures",
+        "counterfactuals",
+        "faithfulness",
+        "instrument",
+    ],
+    "Find and mend": ["settings", "rounds", "refit", "finetune", "features", "loops", "selective", "abstaining"],
     "Experiments": [
         "experiments.published_datasets",
         "experiments.small_images",
@@ -73,6 +96,7 @@ GROUPS = {
     "In the notebook": [
         "lab.sketch",
         "lab.panels",
+        "lab.view",
         "lab.gallery",
         "lab.scrubber",
         "lab.evidence",
