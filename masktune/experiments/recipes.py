@@ -300,11 +300,13 @@ def _conforms(value: Any, kind: Any) -> bool:
 
 # %% ../../nbs/api/experiments/48_recipes.ipynb #11dcf282
 def _kind_name(kind: Any) -> str:
-    "A type as a person writes it"
+    "A type as a person writes it; functions are left out, as no file can hold one"
     if get_origin(kind) in (Union, types.UnionType):
-        return " or ".join(dict.fromkeys(_kind_name(k) for k in get_args(kind) if isinstance(k, type) or get_args(k)))
+        written = [k for k in get_args(kind) if isinstance(k, type) or get_origin(k) in (tuple, list, Sequence)]
+        return " or ".join(dict.fromkeys(map(_kind_name, written)))
     if get_origin(kind) is not None:
-        return "a list of " + _kind_name(get_args(kind)[0])
+        inside = _kind_name(get_args(kind)[0])
+        return f"a list of {inside.removeprefix('a ')}s" if inside.startswith("a ") else f"a list of {inside}"
     return {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}.get(
         kind, getattr(kind, "__name__", str(kind))
     )
