@@ -417,7 +417,9 @@ class MaskBatch:
         seed: int = 0,  # of the noise: an image is known by its visible pixels (`hide`)
     ):
         if not isinstance(model, Classifier):
-            raise ValueError(f"MaskBatch needs a Classifier (as_classifier makes one), got {type(model).__name__}")
+            raise ValueError(
+                f"{type(self).__name__} needs a Classifier (as_classifier makes one), got {type(model).__name__}"
+            )
         look_up("fill", fill, FILLS)
         names = {module: name for name, module in model.named_modules()}
         if isinstance(layer, nn.Module):

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
+from .counterfactuals import EDGES
 from .devices import parse_device
 from .errors import look_up
 from .images import AUGMENTATIONS
@@ -33,6 +34,9 @@ _LEAST = {
 }
 _SWITCHES = ("on_device", "keep_optimizer", "freeze_batchnorm", "recalibrate", "accumulate", "compile")
 _CHOICES = {
+    "recipe": ("measured", "paper"),
+    "mode": ("mask", "transplant"),
+    "edges": EDGES,
     "fill": FILLS,
     "maps_from": ("best", "last"),
     "start_from": ("best", "last"),
@@ -101,6 +105,23 @@ def _check_together(settings: "Settings") -> None:
     if settings.epochs == 0 and settings.finetune_lr is None:
         raise ValueError("epochs=0 means an already trained model: give finetune_lr, the rate its training ended with")
 
+# %% ../nbs/api/30_settings.ipynb #c38a0002
+def _check_paste(settings: "Settings") -> None:
+    "A share of the images"
+    settings.paste = check_number("paste", settings.paste)
+    if not 0 <= settings.paste <= 1:
+        raise ValueError(f"paste must be a share in 0..1, got {settings.paste!r}")
+
+# %% ../nbs/api/30_settings.ipynb #c38a0001
+def _take_recipe(settings: "Settings") -> None:
+    "Fill in what the recipe decides where nothing is given"
+    look_up("recipe", settings.recipe, _CHOICES["recipe"])
+    look_up("mode", settings.mode, _CHOICES["mode"])
+    if settings.fill is None:
+        settings.fill = "zero" if settings.mode == "mask" else "blur"
+    if settings.recalibrate is None:
+        settings.recalibrate = settings.recipe == "measured"
+
 # %% ../nbs/api/30_settings.ipynb #afdb30d2
 @dataclass(kw_only=True)
 class Settings:
@@ -123,17 +144,26 @@ class Settings:
     source: str = "xgradcam"  # where maps come from: xgradcam (the paper), grad-cam, gradients ... (`masktune.sources`)
     target: str = "predicted"  # whose class a map explains: predicted (the paper) or label
     rule: str = "mean_std(k=2)"  # from map to mask (MaskTune, section 3)
-    fill: str = "zero"  # what hidden pixels become: zero (the paper), mean, blur or noise
+    # what hidden pixels become: zero (the paper), mean, blur or noise; None: zero, where evidence is transplanted blur
+    fill: str | None = None
     maps_from: str = "best"  # ERM checkpoint that is explained: best (the official code) or last
     on_device: bool = False  # make masks inside the training step, without stored maps
     # the finetuning
+    # what is not given below: measured (README's table), or exactly as in the paper
+    recipe: str = "measured"
+    # mask: hide the evidence (the paper); transplant: hide it in some images, paste that of other classes into some
+    mode: str = "mask"
+    paste: float = 0.5  # transplant: share of images that get the evidence of another class
+    edges: str = "feathered"  # transplant: of what is pasted: feathered or hard
     finetune_epochs: int = 1  # the paper's one
-    finetune_lr: float | None = None  # None: the last rate of ERM, as in the paper
-    finetune_batch_size: int | None = None  # images per finetuning step; None: as in ERM
+    finetune_lr: float | None = None  # None: the first rate of ERM; of the paper the last
+    # images per finetuning step; None: as in ERM, or fewer, so that an epoch has 32 steps; of the paper as in ERM
+    finetune_batch_size: int | None = None
     start_from: str = "last"  # ERM checkpoint that is finetuned: last (the official code) or best
     keep_optimizer: bool = True  # go on with ERM's momentum; it belongs to the last checkpoint
     freeze_batchnorm: bool = False  # keep batch normalisation's running statistics; the official code updates them
-    recalibrate: bool = False  # measure them anew over the masked images afterwards: for epochs of few steps
+    # measure them anew over the masked images afterwards; None: yes, of the paper no
+    recalibrate: bool | None = None
     rounds: int = 1  # how often to map, mask and finetune
     accumulate: bool = True  # later rounds keep earlier masks, and look for evidence on masked images
     # of several rounds take the one that swapped validation images mislead least (`choose_round`), or the last
@@ -149,8 +179,10 @@ class Settings:
     cache: float = 4.0  # GB of decoded images to keep on disk for later passes (`masktune.cache`); 0 keeps none
 
     def __post_init__(self):
+        _take_recipe(self)
         self.rule = repr(self.rule if isinstance(self.rule, Threshold) else Threshold.parse(self.rule))
         _check_numbers(self)
+        _check_paste(self)
         self.milestones = _check_milestones(self.milestones)
         _check_names(self)
         self.device = None if self.device is None else str(parse_device(self.device))
