@@ -6,7 +6,7 @@ lies in the modules, floor by floor (each imports from those before it alone):
 - images and models: `errors`, `images`, `data`, `checks`, `folders`, `models`, `tracing`, `layers`, `devices`, `files`
 - measure and train: `evaluation`, `optimizers`, `loading`, `batchnorm`, `divergence`, `training_state`, `erm`, `cache`
 - see and hide: `xgradcam`, `sources`, `saliency`, `masking`, `figures`, `counterfactuals`, `faithfulness`
-- find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `selective`, `abstaining`
+- find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `selective`, `abstaining`, `choice`, `repair`
 - experiments: `experiments.published_datasets`, `experiments.small_images`, `experiments.marks`, `experiments.cutouts`,
   `experiments.scenes`, `experiments.waterbirds`, `experiments.digits`, `experiments.datasets`, `experiments.recipes`,
   `experiments.ablations`

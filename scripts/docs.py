@@ -52,7 +52,17 @@ GROUPS = {
         "cache",
     ],
     "See and hide": ["xgradcam", "sources", "saliency", "masking", "figures", "counterfactuals", "faithfulness"],
-    "Find and mend": ["settings", "rounds", "refit", "finetune", "features", "selective", "abstaining"],
+    "Find and mend": [
+        "settings",
+        "rounds",
+        "refit",
+        "finetune",
+        "features",
+        "selective",
+        "abstaining",
+        "choice",
+        "repair",
+    ],
     "Experiments": [
         "experiments.published_datasets",
         "experiments.small_images",
