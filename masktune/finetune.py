@@ -25,6 +25,7 @@ from .images import make_augmentation
 from .masking import MaskBatch, MaskedDataset, Threshold
 from .models import Classifier, as_classifier
 from .optimizers import check_number
+from .refit import ChosenRefit, choose_refit
 from .rounds import Round, RoundChoice, choose_by_outcomes
 from .saliency import SaliencyMaps, compute_saliency
 from .settings import ERM_SETTINGS, MAP_SETTINGS, Settings, given, spell
@@ -124,6 +125,7 @@ class MaskTune(Settings):
         self.still_: list[str] = []  # modules that stay in eval mode: their owner froze them
         self.erm_settings_: dict[str, Any] = {}  # `ERM_SETTINGS` as the plain model was trained with; empty before
         self.metrics_: dict[str, dict[str, Evaluation]] = {}
+        self.refits_: dict[str, ChosenRefit] = {}  # of `refit`, by what was refitted
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -354,6 +356,21 @@ class MaskTune(Settings):
         this.history, this.optimizer_state = result.history, result.optimizer_state
         self.history_[f"round-{number}"], self.round_ = result.history, None
         return self
+
+    def refit(
+        self,
+        val: ImageDataset,  # images that were not trained on: one half refits, the other chooses; groups are never read
+        of: str = "masktune",  # whose last layer: masktune, or erm
+        choose_on: ImageDataset | None = None,  # images that choose; then all of `val` refit
+        **options: Any,  # see `choose_refit`: gammas, l2; `by`, by default price for erm and worst-class for masktune
+    ) -> ChosenRefit:  # kept in `refits_`, too
+        "Train a copy's last layer again, with more weight where the plain model errs (AFR)"
+        look_up("of", of, ("erm", "masktune"))
+        model, by = (self.plain_model, "price") if of == "erm" else (self.model_, "worst-class")
+        val = self.keep_decoded(val)
+        shared = dict(self.machine, progress=self.progress, seed=self.seed, by=by, plain=self.plain_model)
+        self.refits_[of] = choose_refit(model, val, choose_on, **shared | options)
+        return self.refits_[of]
 
     def fit_control(
         self,
