@@ -1570,6 +1570,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'masktune.settings._check_together': ('api/settings.html#_check_together', 'masktune/settings.py'),
                                    'masktune.settings._full_name': ('api/settings.html#_full_name', 'masktune/settings.py'),
                                    'masktune.settings._take_recipe': ('api/settings.html#_take_recipe', 'masktune/settings.py'),
+                                   'masktune.settings.follow': ('api/settings.html#follow', 'masktune/settings.py'),
                                    'masktune.settings.given': ('api/settings.html#given', 'masktune/settings.py'),
                                    'masktune.settings.spell': ('api/settings.html#spell', 'masktune/settings.py'),
                                    'masktune.settings.unspell': ('api/settings.html#unspell', 'masktune/settings.py')},

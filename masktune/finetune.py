@@ -28,7 +28,7 @@ from .optimizers import check_number
 from .refit import ChosenRefit, choose_refit
 from .rounds import Round, RoundChoice, choose_by_outcomes
 from .saliency import SaliencyMaps, compute_saliency
-from .settings import ERM_SETTINGS, MAP_SETTINGS, Settings, given, spell
+from .settings import ERM_SETTINGS, MAP_SETTINGS, Settings, follow, given, spell
 
 # %% ../nbs/api/33_finetune.ipynb #c38b0002
 MODES = ("mask", "transplant")
@@ -230,7 +230,7 @@ class MaskTune(Settings):
                 raise ValueError(
                     f"{name} belongs to the training of the plain model, which a branch shares: train another one"
                 )
-        other = replace(self, **changes)
+        other = replace(self, **follow(self.settings, changes))
         best = self.plain_model.network.state_dict()
         other.still_, other.classes_ = self.still_, self.classes_
         other.take_erm(

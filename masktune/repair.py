@@ -261,9 +261,7 @@ def _with_refits(bench: _Bench, name: str, model: Classifier, gammas: Sequence[f
 def _finetuned(bench: _Bench, mode: str, rounds: int) -> Iterator[tuple[str, Classifier]]:
     "The networks that finetuning in a mode gives, one a round"
     run, count = bench.run, len(bench.train)
-    # `fill` is left to the mode, but where the run has one of its own
-    changes = {"mode": mode, "rounds": rounds} | ({} if mode == run.mode else {"fill": None})
-    branch = run.branch(**changes)
+    branch = run.branch(mode=mode, rounds=rounds)
     if not branch.rounds_:
         branch.compute_maps(bench.train)
         bench.units += count * (not branch.on_device)

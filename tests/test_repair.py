@@ -130,7 +130,7 @@ def test_what_cannot_be_repaired_is_refused_before_any_training(run, images, mon
 
     monkeypatch.setattr("masktune.finetune.fit", never)
     train, val = images["train"], images["val"]
-    one = val.subset((val.labels == 0).nonzero().flatten().tolist() + [1])
+    one = val.subset([*(val.labels == 0).nonzero().flatten().tolist(), 1])
     bad = {
         "unknown remedy 'masks', did you mean 'mask'": dict(remedies=("masks",)),
         "remedies must be a list": dict(remedies="mask"),
