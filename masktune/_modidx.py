@@ -127,6 +127,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'masktune.commands._demo': ('api/commands.html#_demo', 'masktune/commands.py'),
                                    'masktune.commands._demo_ending': ('api/commands.html#_demo_ending', 'masktune/commands.py'),
                                    'masktune.commands._demo_recipe': ('api/commands.html#_demo_recipe', 'masktune/commands.py'),
+                                   'masktune.commands._demo_repair': ('api/commands.html#_demo_repair', 'masktune/commands.py'),
                                    'masktune.commands._folders': ('api/commands.html#_folders', 'masktune/commands.py'),
                                    'masktune.commands._is_demo': ('api/commands.html#_is_demo', 'masktune/commands.py'),
                                    'masktune.commands._say_composed': ('api/commands.html#_say_composed', 'masktune/commands.py'),

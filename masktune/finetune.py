@@ -28,7 +28,7 @@ from .optimizers import check_number
 from .refit import ChosenRefit, choose_refit
 from .rounds import Round, RoundChoice, choose_by_outcomes
 from .saliency import SaliencyMaps, compute_saliency
-from .settings import ERM_SETTINGS, MAP_SETTINGS, Settings, follow, given, spell
+from .settings import ERM_SETTINGS, MAP_SETTINGS, OWN_FILL, Settings, follow, given, spell
 
 # %% ../nbs/api/33_finetune.ipynb #c38b0002
 MODES = ("mask", "transplant")
@@ -41,7 +41,7 @@ def finetune(
     *,
     lr: float | None = None,  # learning rate: the last of the training; None takes the one in `optimizer_state`
     rule: Threshold | str = "mean_std(k=2)",  # from map to mask
-    fill: str | None = None,  # what hidden pixels become: zero, mean, blur or noise; None: the mode's own, zero or blur
+    fill: str = "auto",  # what hidden pixels become: zero, mean, blur or noise; auto: zero, transplanted blur
     mode: str = "mask",  # mask: hide it (the paper); transplant: no class owns it any more
     layer: str | nn.Module | None = None,  # target layer, where maps are computed here; None finds it
     on_device: bool = False,  # make masks inside the training step, without a pass for maps
@@ -51,7 +51,7 @@ def finetune(
 ) -> FitResult:
     "Train one epoch on images that hide what the model looks at, or exchange it (MaskTune, section 3)"
     rule, transplanting = Threshold.parse(rule), look_up("mode", mode, MODES) == "transplant"
-    fill = fill or ("blur" if transplanting else "zero")
+    fill = OWN_FILL[mode] if fill == "auto" else fill
     if lr is None and options.get("optimizer_state") is None:
         raise ValueError("lr is missing: give the learning rate your training ended with, or its optimizer_state")
     if on_device and maps is not None:
@@ -297,7 +297,7 @@ class MaskTune(Settings):
         """The training images as round `number` sees them in mode transplant: evidence that no class owns, and with
         `accumulate` that of earlier rounds with it"""
         train, first = self.keep_decoded(train), self._maps_of(number)[0]
-        rule, fill = Threshold.parse(self.rule), str(self.fill)
+        rule, fill = Threshold.parse(self.rule), self.fill
         later = range(2, number + 1) if self.accumulate else ()  # whose maps are of images masked before
         also = [MaskedDataset(self.masked(train, n - 1), self._maps_of(n)[-1], rule, fill) for n in later]
         how: dict[str, Any] = {"paste": self.paste, "edges": self.edges, "seed": self.seed, "also": also}
@@ -517,7 +517,7 @@ class MaskTune(Settings):
     def _mask_batches(self, number) -> Callable[[Tensor], Tensor]:
         source, rule = given(self.source), Threshold.parse(self.rule)
         numbers = range(1 if self.accumulate else number, number + 1)
-        how = (self.layer, rule, str(self.fill), source)
+        how = (self.layer, rule, self.fill, source)
         if self.mode == "transplant":
             more = {"paste": self.paste, "edges": self.edges}
             masks = [TransplantBatch(self.explained_model(n), *how, **more) for n in numbers]

@@ -121,7 +121,7 @@ def _take_recipe(settings: "Settings") -> None:
     "Fill in what the recipe decides where nothing is given"
     look_up("recipe", settings.recipe, _CHOICES["recipe"])
     look_up("mode", settings.mode, _CHOICES["mode"])
-    if settings.fill is None:
+    if settings.fill == "auto":
         settings.fill = OWN_FILL[settings.mode]
     if settings.recalibrate is None:
         settings.recalibrate = settings.recipe == "measured"
@@ -130,12 +130,12 @@ def _take_recipe(settings: "Settings") -> None:
 def follow(
     held: Mapping[str, Any],  # settings as they are
     changes: Mapping[str, Any],  # some of them, changed
-) -> dict[str, Any]:  # the changes, and None for what hangs on them
+) -> dict[str, Any]:  # the changes, with what hangs on them left open
     "Let fill follow a changed mode and recalibrate a changed recipe, where they were not chosen apart from it"
     more: dict[str, Any] = dict(changes)
     mode, recipe = held.get("mode", "mask"), held.get("recipe", "paper")
     if more.get("mode", mode) != mode and held.get("fill") == OWN_FILL[mode]:
-        more.setdefault("fill", None)
+        more.setdefault("fill", "auto")
     if more.get("recipe", recipe) != recipe and held.get("recalibrate") == (recipe == "measured"):
         more.setdefault("recalibrate", None)
     return more
@@ -162,8 +162,8 @@ class Settings:
     source: str = "xgradcam"  # where maps come from: xgradcam (the paper), grad-cam, gradients ... (`masktune.sources`)
     target: str = "predicted"  # whose class a map explains: predicted (the paper) or label
     rule: str = "mean_std(k=2)"  # from map to mask (MaskTune, section 3)
-    # what hidden pixels become: zero (the paper), mean, blur or noise; None: zero, where evidence is transplanted blur
-    fill: str | None = None
+    # what hidden pixels become: zero (the paper), mean, blur or noise; auto: zero, where evidence is transplanted blur
+    fill: str = "auto"
     maps_from: str = "best"  # ERM checkpoint that is explained: best (the official code) or last
     on_device: bool = False  # make masks inside the training step, without stored maps
     # the finetuning
