@@ -1,6 +1,6 @@
 """Why a finetuning takes ERM's first rate, at least 32 steps, and batch normalisation measured anew.
 
-    python benchmarks/finetuning_defaults.py [--seeds 720-729] [--rounding all] [--out benchmarks/finetuning_defaults.json]
+    python benchmarks/finetuning_defaults.py --rounding all [--seeds 720-729] [--out FILE.json]
 
 The case: `MaskTune(small_cnn, epochs=20, batch_size=128, lr=0.01)` as a reader of README would write it, on embedded
 digits with the square on 99 %. An epoch has 9 steps of 128 images, at a rate that was halved three times. One plain

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['GAMMAS', 'MOST_PRICE', 'CHOOSE_BY', 'find_head', 'HeadFeatures', 'cache_features', 'refit_weights', 'fit_head',
-           'RefitResult', 'refit', 'split_validation', 'head_scores', 'ChosenRefit', 'choose_refit']
+           'RefitResult', 'refit', 'split_validation', 'head_scores', 'ChosenRefit', 'choose_refit',
+           'learnt_from_errors']
 
 # %% ../nbs/api/32_refit.ipynb #85520929
 import copy
@@ -446,3 +447,25 @@ def choose_refit(
     found: dict[float | None, tuple[float, float]] = {None: _accuracies(shown.logits, shown.labels)}
     found |= {gamma: _accuracies(head_scores(again, shown), shown.labels) for gamma, (again, _) in made.items()}
     return ChosenRefit(*made[_choose_gamma(found, by)], by, found)
+
+# %% ../nbs/api/32_refit.ipynb #c32b0002
+def _label_probability(scores: Tensor, labels: Tensor) -> Tensor:
+    "(N,) of the label, 0..1"
+    return scores.double().softmax(1).gather(1, labels[:, None])[:, 0]
+
+# %% ../nbs/api/32_refit.ipynb #c32b0003
+def learnt_from_errors(
+    model: nn.Module,  # the plain classifier
+    halves: tuple[HeadFeatures, HeadFeatures],  # `cache_features` of two parts that share no image
+    gamma: float = 2.0,  # of the refittings that ask
+    l2: float = 0.003,  # see `refit`
+) -> float:  # what the labels of wrong images gain in probability, on average; 0 where there are none
+    "Measure how far the errors in one half are mended by what the errors in the other half teach"
+    gains = []
+    for teaches, asked in (halves, halves[::-1]):
+        again, _ = refit(model, teaches, gamma=gamma, l2=l2)
+        wrong = asked.logits.argmax(1) != asked.labels
+        before = _label_probability(asked.logits, asked.labels)
+        gains.append((_label_probability(head_scores(again, asked), asked.labels) - before)[wrong])
+    found = torch.cat(gains)
+    return float(found.mean()) if len(found) else 0.0

@@ -36,7 +36,7 @@ from .faithfulness import choose_evidence
 from .files import load_weights, read_json, save_weights, write_json
 from .finetune import MaskTune
 from .models import Classifier
-from .refit import GAMMAS, cache_features, head_scores, refit, split_validation
+from .refit import GAMMAS, cache_features, head_scores, learnt_from_errors, refit, split_validation
 
 # %% ../nbs/api/39_repair.ipynb #c3910006
 REMEDIES = ("refit", "mask", "transplant")
@@ -71,9 +71,7 @@ class Repair:
     choice: Choice  # which, by what, why
     images: dict[str, int]  # how many trained, refitted, chose
     cost: float  # in epochs of ERM: images passed forward count one third, trained on one
-    errors: (
-        float  # share of all held-out images, those that refit and those that choose, that the plain model gets wrong
-    )
+    learnt: float  # what the plain model's errors in one half teach about those in the other: `learnt_from_errors`
     notes: list[str]  # what was left out, and why
     classes: list[str]  # the names of the scores' columns
     metrics: dict[str, dict[str, Evaluation]] = field(default_factory=dict)  # of `evaluate`: by candidate, by test set
@@ -96,7 +94,7 @@ class Repair:
         scores = {name: candidate.scores for name, candidate in self.candidates.items()}
         ours = {name: c.gamma for name, c in self.candidates.items() if c.is_plain_network}
         refitted = {name: gamma for name, gamma in ours.items() if gamma is not None}
-        self.choice = choose_candidate(scores, PLAIN, refitted, self.errors, criterion)
+        self.choice = choose_candidate(scores, PLAIN, refitted, self.learnt, criterion)
         return self.choice
 
     def evaluate(
@@ -135,7 +133,7 @@ class Repair:
             "candidates": [candidate.to_dict() for candidate in self.candidates.values()],
             "images": dict(self.images),
             "cost_in_erm_epochs": self.cost,
-            "errors": self.errors,
+            "learnt_from_errors": self.learnt,
             "notes": list(self.notes),
             "classes": list(self.classes),
             "metrics": {n: {t: e.to_dict() for t, e in tests.items()} for n, tests in self.metrics.items()},
@@ -202,7 +200,8 @@ class _Bench:
     def __init__(self, run: MaskTune, train: ImageDataset, parts: tuple[ImageDataset, ImageDataset]):
         self.run, self.train = run, train
         self.refits, self.chooses = (run.keep_decoded(part) for part in parts)
-        self.units, self.notes = 0.0, []  # type: float, list[str]
+        self.units, self.learnt = 0.0, 0.0
+        self.notes: list[str] = []
         self.options = dict(run.machine, progress=run.progress)
         plain = run.plain_model
         self.swapped = run.swapped(self.chooses)
@@ -210,13 +209,7 @@ class _Bench:
         scores, labels = predict(plain, self.chooses, **self.options), self.chooses.labels
         p = scores.double().softmax(1).gather(1, labels[:, None])[:, 0]
         self.environment, self.unsure = infer_environments(scores, labels), least_sure(p, labels)
-        self.wrong = [scores.argmax(1) != labels]  # of the plain model, by part
         self.probability: Tensor | None = None  # the plain model's, on what refits
-
-    @property
-    def errors(self) -> float:
-        "Share of the held-out images that the plain model gets wrong"
-        return float(torch.cat(self.wrong).double().mean())
 
     @property
     def cost(self) -> float:
@@ -251,7 +244,7 @@ def _with_refits(bench: _Bench, name: str, model: Classifier, gammas: Sequence[f
     yield bench.judge(name, model, plain.logits, swapped.logits, None)
     if bench.probability is None:  # the plain network comes first
         bench.probability = held.logits.double().softmax(1).gather(1, held.labels[:, None])[:, 0]
-        bench.wrong.append(held.logits.argmax(1) != held.labels)
+        bench.learnt = learnt_from_errors(model, (held, plain))
     for gamma in gammas:
         again, _ = refit(model, held, gamma=float(gamma), probability=bench.probability)
         scores = (head_scores(again, plain), head_scores(again, swapped))
@@ -288,7 +281,7 @@ def _skip(candidates: Mapping[str, Candidate], mode: str) -> str | None:
     return None
 
 # %% ../nbs/api/39_repair.ipynb #c3910015
-def _as_run(model: nn.Module, train: ImageDataset, settings: Mapping[str, Any]) -> MaskTune:
+def _as_run(model: nn.Module | MaskTune, train: ImageDataset, settings: Mapping[str, Any]) -> MaskTune:
     "A branch of a run with settings changed, or a run around a model that is trained already"
     if isinstance(model, MaskTune):
         return model.branch(**settings)
@@ -333,7 +326,7 @@ def repair(
     candidates = _make_candidates(bench, remedies, gammas, rounds, thorough)
     images = {"trained": len(train), "refitted": len(parts[0]), "chose": len(parts[1])}
     kept = Choice(PLAIN, criterion, "")
-    made = Repair(candidates, kept, images, bench.cost, bench.errors, bench.notes, list(train.classes))
+    made = Repair(candidates, kept, images, bench.cost, bench.learnt, bench.notes, list(train.classes))
     made.choose(criterion)
     return made
 
