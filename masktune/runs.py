@@ -214,7 +214,10 @@ def load_run(
     return run
 
 # %% ../nbs/api/50_runs.ipynb #6bcfde82
-PARTS = ("erm", "erm-2", "round-*", "metrics.json", "selective.json", "log.jsonl", "report.html", "figures")
+PARTS = (
+    *("erm", "erm-2", "round-*", "refit", "repair", "repair.json"),
+    *("metrics.json", "selective.json", "log.jsonl", "report.html", "figures"),
+)
 
 # %% ../nbs/api/50_runs.ipynb #3cae169f
 def clear_run(
