@@ -167,7 +167,7 @@ class Settings:
     maps_from: str = "best"  # ERM checkpoint that is explained: best (the official code) or last
     on_device: bool = False  # make masks inside the training step, without stored maps
     # the finetuning
-    # what is not given below: measured (README's table), or exactly as in the paper
+    # what is not given below: measured (benchmarks/finetuning_defaults.py), or exactly as in the paper
     recipe: str = "measured"
     # mask: hide the evidence (the paper); transplant: hide it in some images, paste that of other classes into some
     mode: str = "mask"
