@@ -9,11 +9,12 @@ lies in the modules, floor by floor (each imports from those before it alone):
   `selection`, `training_checks`, `erm`, `cache`
 - see and hide: `xgradcam`, `sources`, `mask_files`, `label_maps`, `given_masks`, `saliency`, `masking`, `figures`,
   `counterfactuals`, `faithfulness`, `instrument`
-- find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `loops`, `selective`, `abstaining`
+- find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `loops`, `selective`, `abstaining`, `choice`,
+  `repair`
 - experiments: `experiments.published_datasets`, `experiments.small_images`, `experiments.marks`, `experiments.cutouts`,
   `experiments.scenes`, `experiments.waterbirds`, `experiments.digits`, `experiments.datasets`, `experiments.recipes`,
   `experiments.ablations`
-- keep and tell: `runs`, `resume`, `report`, `selective_report`, `steps`, `commands`, `cli`
+- keep and tell: `runs`, `resume`, `report`, `selective_report`, `steps`, `repair_steps`, `commands`, `cli`
 - in the notebook: `lab.scrubber`, `lab.evidence`, `lab.compare`, `lab.launcher`, `lab.coverage`, made of `lab.sketch`,
   `lab.panels`, `lab.view` and `lab.gallery`
 """

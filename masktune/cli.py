@@ -16,7 +16,7 @@ from contextlib import contextmanager, nullcontext, redirect_stdout
 from importlib.metadata import version
 from typing import Any, NamedTuple, NoReturn
 
-from . import commands, steps
+from . import commands, repair_steps, steps
 from ._extras import MissingExtra, needs
 from .errors import look_up
 
@@ -139,6 +139,7 @@ _MACHINE = ("device", "mixed_precision", "compile", "num_workers", "cache", "eva
 _MASKS = ("layer", "source", "target", "maps_from", "on_device", "given", "protect")
 # fmt: off
 _FINETUNING = (
+    "recipe", "mode", "paste", "edges",
     "rule", "fill", "given", "protect", "batch_size", "finetune_epochs", "finetune_lr", "finetune_batch_size",
     "start_from", "keep_optimizer", "freeze_batchnorm", "recalibrate", "augment", "seed", "rounds", "accumulate",
     "choose",
@@ -167,6 +168,34 @@ def _selective_options(parser: argparse.ArgumentParser) -> None:
     second = "train a second plain model, to compare the pair with two plain models at equal cost (kept in erm-2)"
     _add(parser, "--second-erm", second, action="store_true")
     _add_run(parser)
+
+# %% ../nbs/api/56_cli.ipynb #c56a0001
+def _add_choosing(parser: argparse.ArgumentParser) -> None:
+    "What remedies are chosen by"
+    place = "where other images of the same kind lie, whose val chooses (default: half of val refits, half chooses)"
+    _add(parser, "--choose-on", place, metavar="ROOT")
+    gammas = "weights on errors to try (default: 0 2 4 6)"
+    _add(parser, "--gammas", gammas, nargs="+", type=float, metavar="GAMMA")
+
+
+def _refit_options(parser: argparse.ArgumentParser) -> None:
+    whose = "whose last layer (default: the finetuned model's where there is one)"
+    _add(parser, "--of", whose, choices=("erm", "masktune"))
+    _add_choosing(parser)
+    _add_run(parser)
+
+
+def _repair_options(parser: argparse.ArgumentParser) -> None:
+    _add_choosing(parser)
+    remedies = "what to try: refit, mask, transplant (default: all)"
+    _add(parser, "--remedies", remedies, nargs="+", metavar="REMEDY")
+    criterion = (
+        "what chooses: two-step, average, worst-class, swapped, lesser, environments, unsure (default: two-step)"
+    )
+    _add(parser, "--criterion", criterion)
+    _add(parser, "--faithful", "find by measuring where to look, not by the network's structure", action="store_true")
+    _add(parser, "--thorough", "make every candidate, even those that cannot be chosen", action="store_true")
+    _add_run(parser, [name for name in (*_MASKS, *_FINETUNING) if name not in ("mode", "choose")])
 
 # %% ../nbs/api/56_cli.ipynb #c11a000a
 def _recipes_options(parser: argparse.ArgumentParser) -> None:
@@ -258,6 +287,10 @@ COMMANDS: dict[str, Command] = {
                         _saliency_options, steps.saliency, resumes=True),
     "finetune": Command("train one more epoch on images that hide it, once a round",
                         _finetune_options, steps.finetune, resumes=True),
+    "refit": Command("train a model's last layer again, on validation images",
+                     _refit_options, repair_steps.refit),
+    "repair": Command("try every remedy from one plain model, and choose without group labels",
+                      _repair_options, repair_steps.repair),
     "evaluate": Command("measure both models: average, per group, worst group",
                         _add_run, steps.evaluate),
     "selective": Command("say when not to answer: error at five coverages, risk against coverage",

@@ -201,8 +201,10 @@ def rounds_line(
     "Say how the finetuning ended"
     taken = f"round {opened.round_} chosen on swapped validation images" if opened.round_ else "the last taken"
     rounds = f"{opened.rounds} rounds, {taken}" if opened.rounds > 1 else "one round"
-    rate = opened.history_["round-1"][-1]["lr"]
-    return f"{folder}: finetuned with {opened.rule}, {rounds}, at learning rate {rate:g}."
+    used = opened.history_["round-1"][-1]["lr"]
+    how = "evidence transplanted" if opened.mode == "transplant" else "masked"
+    anew = ", batch normalisation measured anew" if opened.recalibrate else ""
+    return f"{folder}: {how} by {opened.rule}, {rounds}, at learning rate {used:g}{anew} (recipe {opened.recipe})."
 
 # %% ../nbs/api/54_steps.ipynb #e473b34e
 _AFTER_MAPS = (  # what a finetuning writes: all but the maps of the first round

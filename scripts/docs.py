@@ -79,7 +79,18 @@ GROUPS = {
         "faithfulness",
         "instrument",
     ],
-    "Find and mend": ["settings", "rounds", "refit", "finetune", "features", "loops", "selective", "abstaining"],
+    "Find and mend": [
+        "settings",
+        "rounds",
+        "refit",
+        "finetune",
+        "features",
+        "loops",
+        "selective",
+        "abstaining",
+        "choice",
+        "repair",
+    ],
     "Experiments": [
         "experiments.published_datasets",
         "experiments.small_images",
@@ -92,7 +103,7 @@ GROUPS = {
         "experiments.recipes",
         "experiments.ablations",
     ],
-    "Keep and tell": ["runs", "resume", "report", "selective_report", "steps", "commands", "cli"],
+    "Keep and tell": ["runs", "resume", "report", "selective_report", "steps", "repair_steps", "commands", "cli"],
     "In the notebook": [
         "lab.sketch",
         "lab.panels",

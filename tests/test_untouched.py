@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from masktune.abstaining import SelectiveClassifier
-from masktune.counterfactuals import MovedMasks, RandomMask, SwappedDataset
+from masktune.counterfactuals import MovedMasks, RandomMask, SwappedDataset, TransplantBatch
 from masktune.data import ArrayDataset
 from masktune.evaluation import evaluate, predict
 from masktune.features import explored_features
@@ -23,6 +23,8 @@ from masktune.layers import find_target_layer, grid_layers, named_layer
 from masktune.loops import MaskCallback, MaskHook, MaskTrainerCallback
 from masktune.masking import MaskBatch, MaskedDataset, Threshold
 from masktune.models import as_classifier, evaluating, model_fingerprint
+from masktune.refit import choose_refit
+from masktune.repair import repair
 from masktune.report import write_report
 from masktune.runs import load_run, save_run
 from masktune.saliency import compute_saliency
@@ -191,6 +193,13 @@ CALLS = {
     "run, choose_round": lambda model, images, tmp: look_at_run(model, images, lambda run: run.choose_round(images)),
     "run, features": lambda model, images, tmp: look_at_run(model, images, lambda run: explored_features(run, images)),
     "run, control": lambda model, images, tmp: look_at_run(model, images, lambda run: run.fit_control(images)),
+    "run, refit": lambda model, images, tmp: look_at_run(model, images, lambda run: run.refit(images)),
+    "run, repair": lambda model, images, tmp: look_at_run(model, images, lambda run: repair(run, images, images)),
+    "choose_refit": lambda model, images, tmp: choose_refit(model, images, gammas=(0, 4)),
+    "repair": lambda model, images, tmp: repair(
+        model, images, images, gammas=(0,), finetune_lr=1e-3, batch_size=8, progress=False, cache=0, thorough=True
+    ),
+    "TransplantBatch": lambda model, images, tmp: TransplantBatch(model).explain(images.images[:4]),
     "run, report": lambda model, images, tmp: look_at_run(
         model, images, lambda run: (run.evaluate(images), write_report(run, tmp / "report.html", images, images))
     ),

@@ -78,6 +78,7 @@ def check_images(
     dataset = as_dataset(dataset, model=model)
     if not len(dataset):
         raise ValueError(f"{name} {dataset} is empty: there is nothing to show")
+    dataset.need_one_label("the instrument")
     return dataset
 
 # %% ../../nbs/api/lab/61_panels.ipynb #e5111b03
