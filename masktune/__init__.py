@@ -5,8 +5,8 @@ lies in the modules, floor by floor (each imports from those before it alone):
 
 - images and models: `errors`, `images`, `data`, `checks`, `folders`, `models`, `tracing`, `layers`, `devices`, `files`
 - measure and train: `evaluation`, `optimizers`, `loading`, `batchnorm`, `divergence`, `training_state`, `erm`, `cache`
-- see and hide: `xgradcam`, `sources`, `saliency`, `masking`, `figures`, `counterfactuals`, `faithfulness`
-- find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `selective`, `abstaining`
+- see and hide: `xgradcam`, `sources`, `saliency`, `masking`, `figures`, `counterfactuals`, `faithfulness`, `similarity`
+- find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `selective`, `abstaining`, `findings`, `diagnosis`
 - experiments: `experiments.published_datasets`, `experiments.small_images`, `experiments.marks`, `experiments.cutouts`,
   `experiments.scenes`, `experiments.waterbirds`, `experiments.digits`, `experiments.datasets`, `experiments.recipes`,
   `experiments.ablations`
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .finetune import MaskTune
     from .features import explored_features
     from .abstaining import SelectiveClassifier
+    from .diagnosis import Diagnosis, diagnose
     from .experiments.datasets import load_dataset
     from .experiments.recipes import Recipe, get_recipe, recipe_from_yaml
     from .experiments.ablations import run_ablation
@@ -61,6 +62,7 @@ _NAMES = {  # module: what of it is offered here
     "finetune": ("MaskTune",),
     "features": ("explored_features",),
     "abstaining": ("SelectiveClassifier",),
+    "diagnosis": ("Diagnosis", "diagnose"),
     "experiments.datasets": ("load_dataset",),
     "experiments.recipes": ("Recipe", "get_recipe", "recipe_from_yaml"),
     "experiments.ablations": ("run_ablation",),

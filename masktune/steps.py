@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['owned', 'begin', 'opening', 'best_accuracy', 'erm', 'saliency', 'rounds_line', 'finetune', 'measured_on',
-           'both_tables', 'evaluate', 'measure_and_report', 'report', 'selective']
+           'both_tables', 'evaluate', 'measure_and_report', 'report', 'selective', 'diagnose']
 
 # %% ../nbs/api/54_steps.ipynb #57e50003
 import os
@@ -360,3 +360,52 @@ def selective(
     compared = compare_selective(models, splits["val"], tests, opened.progress, **opened.machine)
     compared.save(run)
     print(f"{compared}\n\n{run}/selective.json, with coverage and risk per group at 90 %; curves in {run}/figures")
+
+# %% ../nbs/api/54_steps.ipynb #d1a90051
+def _checkpoint(
+    data: str | None, root: str | None, option: Sequence[str], model: str | None, weights: str | None, split: str
+) -> tuple[Any, Any]:
+    "A finished network with its weights, and the images to ask it about"
+    from masktune.errors import look_up
+    from masktune.experiments.datasets import DATASETS, load_dataset
+    from masktune.files import load_weights
+    from masktune.models import build_model
+
+    missing = [f"--{name}" for name, value in (("data", data), ("model", model), ("weights", weights)) if not value]
+    if missing:
+        raise ValueError(
+            f"{', '.join(missing)} missing: give a run's folder, or --model, --weights and --data of a finished model"
+        )
+    images = load_dataset(look_up("dataset", str(data), DATASETS), split, root, **_options(option))
+    network = build_model(str(model), len(images.classes), image_size=images[0].image.shape[-1])
+    load_weights(str(weights), network, images.classes)
+    return network, images
+
+# %% ../nbs/api/54_steps.ipynb #d1a90052
+def diagnose(
+    run: str | None = None,  # a run's folder; None: a finished model, by the options below
+    data: str | None = None,  # a data set's name
+    root: str | None = None,  # where the data lie
+    option: Sequence[str] = (),  # KEY=VALUE pairs for the data set
+    model: str | None = None,  # the network's name
+    weights: str | None = None,  # a .safetensors file with its weights
+    split: str = "val",  # which images are looked at; better not those it was trained on
+    out: str | None = None,  # folder for diagnosis.json and diagnosis.html; None: the run's, or diagnosis
+    **how: Any,  # layer, limit and device, as `masktune.diagnosis.diagnose` takes them
+) -> None:
+    "Say what a finished model goes by, how sure that is, and what to try"
+    from masktune.diagnosis import diagnose as measure
+    from masktune.diagnosis import save_diagnosis
+    from masktune.runs import open_run
+
+    if run is None:
+        network, images = _checkpoint(data, root, option, model, weights, split)
+    else:
+        opened, splits = open_run(run)
+        network, images = opened.plain_model, splits[split]
+        how = {"layer": opened.layer, "device": opened.device} | how
+    found = measure(network, images, **how)
+    folder = Path(out or run or "diagnosis")
+    save_diagnosis(found, folder / "diagnosis.json")
+    page = save_diagnosis(found, folder / "diagnosis.html")
+    print(f"{found}\n\n{page}: the same with pictures; the figures are in {folder}/diagnosis.json")

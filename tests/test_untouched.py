@@ -13,7 +13,9 @@ from torch import nn
 from masktune.abstaining import SelectiveClassifier
 from masktune.counterfactuals import MovedMasks, RandomMask, SwappedDataset
 from masktune.data import ArrayDataset
+from masktune.diagnosis import diagnose
 from masktune.evaluation import evaluate, predict
+from masktune.faithfulness import choose_evidence, faithfulness
 from masktune.features import explored_features
 from masktune.finetune import MaskTune
 from masktune.lab.compare import CompareExplorer
@@ -152,6 +154,9 @@ CALLS = {
     "MaskedDataset, noise": lambda model, images, tmp: MaskedDataset(images, maps_of(model, images), fill="noise")[0],
     "SwappedDataset": lambda model, images, tmp: SwappedDataset(images, maps_of(model, images))[0],
     "MovedMasks": lambda model, images, tmp: MovedMasks(images, maps_of(model, images))[0],
+    "faithfulness": lambda model, images, tmp: faithfulness(model, images),
+    "choose_evidence": lambda model, images, tmp: choose_evidence(model, images, rules=("mean_std(k=2)",)),
+    "diagnose": lambda model, images, tmp: diagnose(model, images),
     "threshold": lambda model, images, tmp: Threshold.parse("otsu")(maps_of(model, images).maps, (SIZE, SIZE)),
     "SelectiveClassifier": lambda model, images, tmp: (
         SelectiveClassifier([model]).calibrate(images, coverage=0.8).predict(images.images)
