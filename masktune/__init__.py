@@ -6,7 +6,8 @@ lies in the modules, floor by floor (each imports from those before it alone):
 - images and models: `errors`, `images`, `data`, `checks`, `folders`, `models`, `tracing`, `layers`, `devices`, `files`
 - measure and train: `evaluation`, `optimizers`, `loading`, `batchnorm`, `divergence`, `training_state`, `erm`, `cache`
 - see and hide: `xgradcam`, `sources`, `saliency`, `masking`, `figures`, `counterfactuals`, `faithfulness`, `similarity`
-- find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `selective`, `abstaining`, `findings`, `diagnosis`
+- find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `selective`, `abstaining`, `findings`,
+  `diagnosis`, `kinds`
 - experiments: `experiments.published_datasets`, `experiments.small_images`, `experiments.marks`, `experiments.cutouts`,
   `experiments.scenes`, `experiments.waterbirds`, `experiments.digits`, `experiments.datasets`, `experiments.recipes`,
   `experiments.ablations`
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from .features import explored_features
     from .abstaining import SelectiveClassifier
     from .diagnosis import Diagnosis, diagnose
+    from .kinds import find_kinds, judged_maps
     from .experiments.datasets import load_dataset
     from .experiments.recipes import Recipe, get_recipe, recipe_from_yaml
     from .experiments.ablations import run_ablation
@@ -63,6 +65,7 @@ _NAMES = {  # module: what of it is offered here
     "features": ("explored_features",),
     "abstaining": ("SelectiveClassifier",),
     "diagnosis": ("Diagnosis", "diagnose"),
+    "kinds": ("find_kinds", "judged_maps"),
     "experiments.datasets": ("load_dataset",),
     "experiments.recipes": ("Recipe", "get_recipe", "recipe_from_yaml"),
     "experiments.ablations": ("run_ablation",),

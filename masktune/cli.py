@@ -154,6 +154,17 @@ def _diagnose_options(parser: argparse.ArgumentParser) -> None:
     _add(parser, "--device", "cpu, cuda ... (default: the GPU when there is one)")
     _add(parser, "--out", "folder for the page and its figures (default: the run's, or diagnosis)")
 
+# %% ../nbs/api/56_cli.ipynb #d1a90056
+def _judge_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", help="the run's folder, with a plain model")
+    parser.add_argument(
+        "kind", nargs="?", help="a kind's name, such as 0-4/1; without one, all kinds are found and shown"
+    )
+    words = "your word on it; without one, the kind's images are listed"
+    parser.add_argument("verdict", nargs="?", choices=("shortcut", "object", "unsure"), help=words)
+    _add(parser, "--most", "kinds of a class, at most (default: 4)", type=int)
+    _add(parser, "--overwrite", "find the kinds again, and forget what was said of them", action="store_true")
+
 # %% ../nbs/api/56_cli.ipynb #c11a000a
 def _recipes_options(parser: argparse.ArgumentParser) -> None:
     _add(parser, "name", "one of them, in full", nargs="?")
@@ -244,6 +255,8 @@ COMMANDS: dict[str, Command] = {
                    _erm_options, steps.erm, resumes=True),
     "saliency": Command("compute what the plain model looks at, for every training image",
                         _saliency_options, steps.saliency, resumes=True),
+    "judge": Command("sort what the plain model looks at into kinds, and say which are shortcuts",
+                     _judge_options, steps.judge),
     "finetune": Command("train one more epoch on images that hide it, once a round",
                         _finetune_options, steps.finetune, resumes=True),
     "evaluate": Command("measure both models: average, per group, worst group",

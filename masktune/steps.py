@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['owned', 'begin', 'opening', 'best_accuracy', 'erm', 'saliency', 'rounds_line', 'finetune', 'measured_on',
-           'both_tables', 'evaluate', 'measure_and_report', 'report', 'selective', 'diagnose']
+           'both_tables', 'evaluate', 'measure_and_report', 'report', 'selective', 'diagnose', 'judge']
 
 # %% ../nbs/api/54_steps.ipynb #57e50003
 import os
@@ -230,6 +230,7 @@ def finetune(
     if not resume:
         opened.rounds_, opened.round_ = [replace(r, model=None) for r in opened.rounds_[:1]], None
         kept.restart(*_AFTER_MAPS)
+    _apply_verdicts(opened, splits["train"], Path(run))
     kept.fit_rounds(splits["train"], splits["val"])
     print(f"{rounds_line(opened, run)} Next: masktune evaluate {run}")
 
@@ -409,3 +410,65 @@ def diagnose(
     save_diagnosis(found, folder / "diagnosis.json")
     page = save_diagnosis(found, folder / "diagnosis.html")
     print(f"{found}\n\n{page}: the same with pictures; the figures are in {folder}/diagnosis.json")
+
+# %% ../nbs/api/54_steps.ipynb #d1a90054
+def _find_kinds(opened: "MaskTune", val: Any, folder: Path, most: int) -> None:
+    "Find the kinds, draw a sheet of each, and write them"
+    from masktune.files import atomic_path
+    from masktune.kinds import find_kinds, plot_kind, save_kinds
+
+    model = opened.plain_model
+    kinds = find_kinds(model, val, layer=opened.layer, most=most, device=opened.device)
+    (folder / "figures").mkdir(exist_ok=True)
+    for number, name in enumerate(kinds.kinds, 1):
+        with atomic_path(folder / "figures" / f"kind-{number}.png") as temporary:
+            temporary.write_bytes(plot_kind(kinds, name, val, model).png())
+    save_kinds(kinds, folder / "kinds.json")
+
+
+def _apply_verdicts(opened: "MaskTune", train: Any, folder: Path) -> None:
+    "Leave in the maps what was judged a shortcut, where somebody judged"
+    from masktune.kinds import judged_maps, load_kinds
+
+    path = folder / "kinds.json"
+    kinds = load_kinds(path) if path.exists() else None
+    if kinds is None or not set(kinds.verdicts.values()) - {"unsure"}:
+        return
+    if opened.on_device or opened.rounds > 1 or not opened.rounds_ or opened.rounds_[0].maps is None:
+        raise ValueError(
+            f"what was judged in {path} needs stored maps and one round: masktune saliency {folder} --no-on-device, "
+            f"masktune finetune {folder} --rounds 1; or remove the file"
+        )
+    maps = judged_maps(kinds, opened.explained_model(1), train, opened.rounds_[0].maps, device=opened.device)
+    opened.rounds_[0] = replace(opened.rounds_[0], maps=maps)
+    print(f"hidden: {', '.join(kinds.judged('shortcut'))}; kept: {', '.join(kinds.judged('object')) or 'nothing else'}")
+
+# %% ../nbs/api/54_steps.ipynb #d1a90055
+def judge(
+    run: str,  # a run's folder
+    kind: str | None = None,  # a kind's name; None: find the kinds, or show those that are there
+    verdict: str | None = None,  # shortcut, object or unsure; None: list the kind's images
+    overwrite: bool = False,  # find the kinds again, and forget what was said of them
+    most: int = 4,  # kinds of a class, at most
+) -> None:
+    "Sort what the plain model looks at into kinds, and note a person's word on them"
+    from masktune.kinds import load_kinds, save_kinds
+    from masktune.runs import open_run
+
+    opened, splits = open_run(run)
+    path = Path(run) / "kinds.json"
+    if overwrite or not path.exists():
+        if kind is not None:
+            raise ValueError(f"there are no kinds of evidence in {run} yet: masktune judge {run} finds them")
+        _find_kinds(opened, splits["val"], Path(run), most)
+    kinds = load_kinds(path)
+    if kind is not None and verdict is None:
+        part = kinds.select(kind, splits["val"])
+        print("\n".join(str(name) for name in getattr(part, "paths", kinds.kinds[kind].members.tolist())))
+        return
+    if kind is not None:
+        save_kinds(kinds.judge(kind, str(verdict)), path)
+    print(
+        f"{kinds}\n\n{path}; a sheet a kind in {run}/figures. Next: masktune judge {run} KIND shortcut|object|unsure,"
+    )
+    print(f"then masktune finetune {run}: it hides what was judged a shortcut, and nothing judged the object")
