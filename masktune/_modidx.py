@@ -311,6 +311,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'masktune.diagnosis._draw_verdicts': ('api/diagnosis.html#_draw_verdicts', 'masktune/diagnosis.py'),
                                     'masktune.diagnosis._page': ('api/diagnosis.html#_page', 'masktune/diagnosis.py'),
                                     'masktune.diagnosis._paragraphs': ('api/diagnosis.html#_paragraphs', 'masktune/diagnosis.py'),
+                                    'masktune.diagnosis._place_to_look': ('api/diagnosis.html#_place_to_look', 'masktune/diagnosis.py'),
                                     'masktune.diagnosis._row': ('api/diagnosis.html#_row', 'masktune/diagnosis.py'),
                                     'masktune.diagnosis._spread_sentence': ('api/diagnosis.html#_spread_sentence', 'masktune/diagnosis.py'),
                                     'masktune.diagnosis._stamp_sentence': ('api/diagnosis.html#_stamp_sentence', 'masktune/diagnosis.py'),

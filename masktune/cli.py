@@ -149,7 +149,7 @@ def _diagnose_options(parser: argparse.ArgumentParser) -> None:
     _add(parser, "--model", "small-cnn, or any torchvision classifier: resnet50, vit_b_16 ...")
     _add(parser, "--weights", "a .safetensors file with its weights")
     _add(parser, "--split", "which images are looked at (default: val)", choices=("train", "val", "test"))
-    _add(parser, "--layer", "name of the target layer (default: found)")
+    _add(parser, "--layer", "name of the target layer, or auto: the one truest to the model (default: found)")
     _add(parser, "--limit", "how many images, of every class alike (default: 512)", type=int)
     _add(parser, "--device", "cpu, cuda ... (default: the GPU when there is one)")
     _add(parser, "--out", "folder for the page and its figures (default: the run's, or diagnosis)")

@@ -21,7 +21,7 @@ from .data import ImageDataset
 from .devices import borrowed, find_process
 from .errors import look_up
 from .evaluation import Table
-from .faithfulness import Estimate, bootstrap_means
+from .faithfulness import Estimate, bootstrap_means, choose_evidence
 from .figures import ReportFigure, figure_style, overlay
 from .files import atomic_path, write_json
 from .findings import ClassFindings, Findings, balanced_part, find_in_classes
@@ -238,7 +238,8 @@ def diagnose(
     val: ImageDataset,  # held-out images; groups are never read
     train: ImageDataset | None = None,  # training images, to tell overfitting: one pass over as many of them more
     *,
-    layer: str | nn.Module | TargetLayer | None = None,  # target layer, or its name; None: see `find_target_layer`
+    # target layer, or its name; None: see `find_target_layer`; auto: see `choose_evidence`, some passes more
+    layer: str | nn.Module | TargetLayer | None = None,
     rule: Threshold | str = "mean_std(k=1)",  # from map to mask; wider than the paper's: all evidence is to be hidden
     fill: str = "blur",  # what hidden pixels become; black would be a mark of its own on a photograph
     limit: int = 512,  # images looked at, of every class alike
@@ -256,9 +257,10 @@ def diagnose(
         with torch.random.fork_rng(devices=[]):
             example = part[0].image[None].to(classifier.mean.device)
             _check_scores(classifier, example, part)
-            found = named_layer(classifier, layer, example)
+            found, more = _place_to_look(classifier, part, layer, rule, fill, example)
             measured = find_in_classes(classifier, part, found, rule, fill, train, seed, batch_size)
     facts = {"images": len(part), "dataset": str(val), "layer": found.spelled, "rule": str(rule), "fill": fill}
+    measured = measured._replace(passes=measured.passes + more)
     return _conclude(measured, part.classes, facts, limits, seed)
 
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90038
@@ -270,6 +272,16 @@ def _check_scores(model: Classifier, example: Tensor, dataset: ImageDataset) -> 
         raise ValueError(
             f"the model gives {count} scores and {dataset} has {len(dataset.classes)} classes: they must be the same"
         )
+
+
+def _place_to_look(
+    model: Classifier, part: ImageDataset, layer: Any, rule: Threshold, fill: str, example: Tensor
+) -> tuple[TargetLayer, float]:
+    "The target layer, and how many passes over the images it took to choose it"
+    if layer != "auto":
+        return named_layer(model, layer, example), 0.0
+    chosen = choose_evidence(model, part, rules=(rule,), fills=(fill,))
+    return chosen.layer, chosen.passes * chosen.chosen.images / len(part)
 
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90039
 def _conclude(

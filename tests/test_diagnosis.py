@@ -95,6 +95,15 @@ def test_the_model_sees_at_most_five_times_the_images(model):
     assert sum(seen) <= 5 * 100 + 20
 
 
+def test_the_layer_may_be_chosen_by_its_evidence_and_the_passes_are_counted(model):
+    data, seen = stamped(200), []
+    handle = model.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+    found = diagnose(model, data, layer="auto")
+    handle.remove()
+    assert found.remedy == "mask"
+    assert abs(sum(seen) / 200 - found.passes) < 0.4
+
+
 def test_groups_are_never_read(model):
     data = stamped()
     other = ArrayDataset(data.images, data.labels, data.classes)
