@@ -8,9 +8,9 @@ lies in the modules, floor by floor (each imports from those before it alone):
 - measure and train: `evaluation`, `optimizers`, `losses`, `loading`, `batchnorm`, `divergence`, `training_state`,
   `selection`, `training_checks`, `erm`, `cache`
 - see and hide: `xgradcam`, `sources`, `mask_files`, `label_maps`, `given_masks`, `saliency`, `masking`, `figures`,
-  `counterfactuals`, `faithfulness`, `instrument`
-- find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `loops`, `selective`, `abstaining`, `choice`,
-  `repair`
+  `counterfactuals`, `faithfulness`, `similarity`, `instrument`
+- find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `loops`, `selective`, `abstaining`, `findings`,
+  `diagnosis`, `kinds`, `choice`, `repair`
 - experiments: `experiments.published_datasets`, `experiments.small_images`, `experiments.marks`, `experiments.cutouts`,
   `experiments.scenes`, `experiments.waterbirds`, `experiments.digits`, `experiments.datasets`, `experiments.recipes`,
   `experiments.ablations`
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from .features import explored_features
     from .loops import MaskCallback, MaskHook, MaskTrainerCallback
     from .abstaining import SelectiveClassifier
+    from .diagnosis import Diagnosis, diagnose
+    from .kinds import find_kinds, judged_maps
     from .experiments.datasets import load_dataset
     from .experiments.recipes import Recipe, get_recipe, recipe_from_yaml
     from .experiments.ablations import run_ablation
@@ -71,6 +73,8 @@ _NAMES = {  # module: what of it is offered here
     "features": ("explored_features",),
     "loops": ("MaskCallback", "MaskHook", "MaskTrainerCallback"),
     "abstaining": ("SelectiveClassifier",),
+    "diagnosis": ("Diagnosis", "diagnose"),
+    "kinds": ("find_kinds", "judged_maps"),
     "experiments.datasets": ("load_dataset",),
     "experiments.recipes": ("Recipe", "get_recipe", "recipe_from_yaml"),
     "experiments.ablations": ("run_ablation",),

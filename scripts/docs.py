@@ -77,6 +77,7 @@ GROUPS = {
         "figures",
         "counterfactuals",
         "faithfulness",
+        "similarity",
         "instrument",
     ],
     "Find and mend": [
@@ -88,6 +89,9 @@ GROUPS = {
         "loops",
         "selective",
         "abstaining",
+        "findings",
+        "diagnosis",
+        "kinds",
         "choice",
         "repair",
     ],
