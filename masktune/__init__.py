@@ -5,15 +5,16 @@ lies in the modules, floor by floor (each imports from those before it alone):
 
 - images and models: `errors`, `images`, `data`, `checks`, `folders`, `models`, `tracing`, `layers`, `devices`, `files`
 - measure and train: `evaluation`, `optimizers`, `loading`, `batchnorm`, `divergence`, `training_state`, `erm`, `cache`
-- see and hide: `xgradcam`, `sources`, `saliency`, `masking`, `figures`, `counterfactuals`, `faithfulness`,
+- see and hide: `xgradcam`, `sources`, `saliency`, `masking`, `figures`, `counterfactuals`, `faithfulness`, `similarity`,
   `instrument`
-- find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `selective`, `abstaining`
+- find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `selective`, `abstaining`, `findings`,
+  `diagnosis`, `kinds`
 - experiments: `experiments.published_datasets`, `experiments.small_images`, `experiments.marks`, `experiments.cutouts`,
   `experiments.scenes`, `experiments.waterbirds`, `experiments.digits`, `experiments.datasets`, `experiments.recipes`,
   `experiments.ablations`
 - keep and tell: `runs`, `resume`, `report`, `selective_report`, `steps`, `commands`, `cli`
-- in the notebook: `lab.scrubber`, `lab.evidence`, `lab.compare`, `lab.launcher`, `lab.coverage`, made of `lab.sketch`,
-  `lab.panels`, `lab.view` and `lab.gallery`
+- in the notebook: `lab.scrubber`, `lab.evidence`, `lab.review`, `lab.compare`, `lab.launcher`, `lab.coverage`, made of
+  `lab.sketch`, `lab.panels`, `lab.view` and `lab.gallery`
 """
 
 from importlib import import_module
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from .finetune import MaskTune
     from .features import explored_features
     from .abstaining import SelectiveClassifier
+    from .diagnosis import Diagnosis, diagnose
+    from .kinds import find_kinds, judged_maps
     from .experiments.datasets import load_dataset
     from .experiments.recipes import Recipe, get_recipe, recipe_from_yaml
     from .experiments.ablations import run_ablation
@@ -62,6 +65,8 @@ _NAMES = {  # module: what of it is offered here
     "finetune": ("MaskTune",),
     "features": ("explored_features",),
     "abstaining": ("SelectiveClassifier",),
+    "diagnosis": ("Diagnosis", "diagnose"),
+    "kinds": ("find_kinds", "judged_maps"),
     "experiments.datasets": ("load_dataset",),
     "experiments.recipes": ("Recipe", "get_recipe", "recipe_from_yaml"),
     "experiments.ablations": ("run_ablation",),

@@ -141,6 +141,32 @@ def _selective_options(parser: argparse.ArgumentParser) -> None:
     _add(parser, "--second-erm", second, action="store_true")
     _add_run(parser)
 
+# %% ../nbs/api/56_cli.ipynb #d1a90053
+def _diagnose_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", nargs="?", help="a run's folder; without one, --model, --weights and --data")
+    _add(parser, "--data", "a data set's name: folder, csv, biased-digits, waterbirds ... (masktune datasets)")
+    _add(parser, "--root", "where the data lie")
+    option = "an option of the data set, such as size=128; may be repeated"
+    _add(parser, "--option", option, action="append", metavar="KEY=VALUE")
+    _add(parser, "--model", "small-cnn, or any torchvision classifier: resnet50, vit_b_16 ...")
+    _add(parser, "--weights", "a .safetensors file with its weights")
+    _add(parser, "--split", "which images are looked at (default: val)", choices=("train", "val", "test"))
+    _add(parser, "--layer", "name of the target layer, or auto: the one truest to the model (default: found)")
+    _add(parser, "--limit", "how many images, of every class alike (default: 512)", type=int)
+    _add(parser, "--device", "cpu, cuda ... (default: the GPU when there is one)")
+    _add(parser, "--out", "folder for the page and its figures (default: the run's, or diagnosis)")
+
+# %% ../nbs/api/56_cli.ipynb #d1a90056
+def _judge_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", help="the run's folder, with a plain model")
+    parser.add_argument(
+        "kind", nargs="?", help="a kind's name, such as 0-4/1; without one, all kinds are found and shown"
+    )
+    words = "your word on it; without one, the kind's images are listed"
+    parser.add_argument("verdict", nargs="?", choices=("shortcut", "object", "unsure"), help=words)
+    _add(parser, "--most", "kinds of a class, at most (default: 4)", type=int)
+    _add(parser, "--overwrite", "find the kinds again, and forget what was said of them", action="store_true")
+
 # %% ../nbs/api/56_cli.ipynb #c11a000a
 def _recipes_options(parser: argparse.ArgumentParser) -> None:
     _add(parser, "name", "one of them, in full", nargs="?")
@@ -223,12 +249,16 @@ def _completion(shell: str) -> None:
 COMMANDS: dict[str, Command] = {
     "demo": Command("the whole story on embedded data: table, pictures, report",
                     _demo_options, commands.demo),
+    "diagnose": Command("say what a finished model goes by, how sure that is, and what to try",
+                        _diagnose_options, steps.diagnose),
     "run": Command("a whole experiment by its recipe: train, mask, finetune, measure, report",
                    _run_options, commands.run, resumes=True),
     "erm": Command("train the plain model (or take one you have: --weights) into a new run folder",
                    _erm_options, steps.erm, resumes=True),
     "saliency": Command("compute what the plain model looks at, for every training image",
                         _saliency_options, steps.saliency, resumes=True),
+    "judge": Command("sort what the plain model looks at into kinds, and say which are shortcuts",
+                     _judge_options, steps.judge),
     "finetune": Command("train one more epoch on images that hide it, once a round",
                         _finetune_options, steps.finetune, resumes=True),
     "evaluate": Command("measure both models: average, per group, worst group",

@@ -26,7 +26,6 @@ from torch.utils.data import Subset
 from .data import ImageDataset
 from .devices import batches, borrowed, find_process, progress_bar
 from .errors import look_up
-from .evaluation import Table
 from .files import atomic_path, read_json, require_space, write_json
 from .layers import TargetLayer, named_layer
 from .models import as_classifier, model_fingerprint
@@ -332,6 +331,9 @@ def compute_saliency(
     return SaliencyMaps.load(path)
 
 # %% ../nbs/api/22_saliency.ipynb #22b0c002
+from .evaluation import Table
+
+
 def _maps_html(maps: SaliencyMaps) -> str:
     "What a notebook shows of maps: how many, where from, how sure the model was, how many are empty"
     empty = int((maps.scale <= 0).sum())

@@ -98,6 +98,8 @@ def _check_together(settings: "Settings") -> None:
     "Settings that exclude one another, or need one another"
     if settings.on_device and settings.target != "predicted":
         raise ValueError("on_device makes masks without labels: target must be 'predicted'")
+    if settings.on_device and settings.layer == "auto":
+        raise ValueError("layer 'auto' is chosen before maps are stored, and on_device stores none: name a layer")
     if settings.epochs == 0 and settings.finetune_lr is None:
         raise ValueError("epochs=0 means an already trained model: give finetune_lr, the rate its training ended with")
 
@@ -119,7 +121,7 @@ class Settings:
     select: str = "average"  # best epoch by val accuracy: average, worst_class, or simply last
     augment: str | Callable[[Tensor], Tensor] = "none"  # none, flip, crop-flip ... (`make_augmentation`), or a function
     # the masks
-    layer: str | None = None  # name of the target layer; None finds it
+    layer: str | None = None  # name of the target layer; None finds it, auto takes the one truest to the model
     source: str = "xgradcam"  # where maps come from: xgradcam (the paper), grad-cam, gradients ... (`masktune.sources`)
     target: str = "predicted"  # whose class a map explains: predicted (the paper) or label
     rule: str = "mean_std(k=2)"  # from map to mask (MaskTune, section 3)

@@ -13,9 +13,12 @@ from torch import nn
 from masktune.abstaining import SelectiveClassifier
 from masktune.counterfactuals import MovedMasks, RandomMask, SwappedDataset
 from masktune.data import ArrayDataset
+from masktune.diagnosis import diagnose
 from masktune.evaluation import evaluate, predict
+from masktune.faithfulness import choose_evidence, faithfulness
 from masktune.features import explored_features
 from masktune.finetune import MaskTune
+from masktune.kinds import find_kinds, judged_maps
 from masktune.lab.compare import CompareExplorer
 from masktune.lab.evidence import ClassEvidence
 from masktune.lab.scrubber import ThresholdScrubber
@@ -124,6 +127,14 @@ def run_of(model, images):
     return run.fit(images, images)
 
 
+def judge_all(model, images):
+    kinds = find_kinds(model, images)
+    for name in kinds.kinds:
+        kinds.judge(name, "shortcut")
+    with evaluating(model):
+        return judged_maps(kinds, model, images, maps_of(model, images))
+
+
 def look_at_run(model, images, use):
     run = run_of(model, images)
     fingerprints = [model_fingerprint(m) for m in (run.erm_, run.model_)]
@@ -152,6 +163,11 @@ CALLS = {
     "MaskedDataset, noise": lambda model, images, tmp: MaskedDataset(images, maps_of(model, images), fill="noise")[0],
     "SwappedDataset": lambda model, images, tmp: SwappedDataset(images, maps_of(model, images))[0],
     "MovedMasks": lambda model, images, tmp: MovedMasks(images, maps_of(model, images))[0],
+    "faithfulness": lambda model, images, tmp: faithfulness(model, images),
+    "choose_evidence": lambda model, images, tmp: choose_evidence(model, images, rules=("mean_std(k=2)",)),
+    "find_kinds": lambda model, images, tmp: find_kinds(model, images),
+    "judged_maps": lambda model, images, tmp: judge_all(model, images),
+    "diagnose": lambda model, images, tmp: diagnose(model, images),
     "threshold": lambda model, images, tmp: Threshold.parse("otsu")(maps_of(model, images).maps, (SIZE, SIZE)),
     "SelectiveClassifier": lambda model, images, tmp: (
         SelectiveClassifier([model]).calibrate(images, coverage=0.8).predict(images.images)
