@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from .report import write_report
     from .lab.scrubber import ThresholdScrubber
     from .lab.evidence import ClassEvidence
+    from .lab.review import EvidenceReview
     from .lab.compare import CompareExplorer
     from .lab.launcher import Launcher
     from .lab.coverage import CoverageExplorer
@@ -74,6 +75,7 @@ _NAMES = {  # module: what of it is offered here
     "report": ("write_report",),
     "lab.scrubber": ("ThresholdScrubber",),
     "lab.evidence": ("ClassEvidence",),
+    "lab.review": ("EvidenceReview",),
     "lab.compare": ("CompareExplorer",),
     "lab.launcher": ("Launcher",),
     "lab.coverage": ("CoverageExplorer",),
