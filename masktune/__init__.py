@@ -15,8 +15,8 @@ lies in the modules, floor by floor (each imports from those before it alone):
   `experiments.scenes`, `experiments.waterbirds`, `experiments.digits`, `experiments.datasets`, `experiments.recipes`,
   `experiments.ablations`
 - keep and tell: `runs`, `resume`, `report`, `selective_report`, `steps`, `repair_steps`, `commands`, `cli`
-- in the notebook: `lab.scrubber`, `lab.evidence`, `lab.compare`, `lab.launcher`, `lab.coverage`, made of `lab.sketch`,
-  `lab.panels`, `lab.view` and `lab.gallery`
+- in the notebook: `lab.scrubber`, `lab.evidence`, `lab.review`, `lab.compare`, `lab.launcher`, `lab.coverage`, made of
+  `lab.sketch`, `lab.panels`, `lab.view` and `lab.gallery`
 """
 
 from importlib import import_module
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from .report import write_report
     from .lab.scrubber import ThresholdScrubber
     from .lab.evidence import ClassEvidence
+    from .lab.review import EvidenceReview
     from .lab.compare import CompareExplorer
     from .lab.launcher import Launcher
     from .lab.coverage import CoverageExplorer
@@ -82,6 +83,7 @@ _NAMES = {  # module: what of it is offered here
     "report": ("write_report",),
     "lab.scrubber": ("ThresholdScrubber",),
     "lab.evidence": ("ClassEvidence",),
+    "lab.review": ("EvidenceReview",),
     "lab.compare": ("CompareExplorer",),
     "lab.launcher": ("Launcher",),
     "lab.coverage": ("CoverageExplorer",),

@@ -651,6 +651,35 @@ class MaskTune(Settings):
         for name, module in model.network.named_modules():
             module.training = name not in self.still_
 
+# %% ../nbs/api/33_finetune.ipynb #33b0c002
+from .evaluation import Table
+
+
+def _run_table(run: MaskTune) -> Table:
+    "Every model measured: its average on each test set, and that of the worst group"
+    tests = list(dict.fromkeys(test for found in run.metrics_.values() for test in found))
+    rows: list[list[Any]] = []
+    for name, found in run.metrics_.items():
+        row: list[Any] = [name]
+        for test in tests:
+            each = found.get(test)
+            worst = None if each is None else each.worst_group_accuracy or each.worst_class_accuracy
+            row += [None if each is None else each.average.accuracy, worst]
+        rows.append(row)
+    head = ["", *(f"{test}{part}" for test in tests for part in ("", ", worst"))]
+    steps = ["no plain model yet: call fit_erm" if run.erm_ is None else "plain model trained"]
+    steps += [f"{len(run.rounds_)} of {run.rounds} rounds finetuned"] if run.rounds_ else []
+    steps += [] if run.metrics_ else ["nothing measured yet: call evaluate"]
+    caption = f"MaskTune with {run.rule} and {run.fill}: {', '.join(steps)}"
+    return Table(head, rows, caption, {name: ".1%" for name in head[1:]})
+
+
+def _run_html(run: MaskTune) -> str:
+    return _run_table(run)._repr_html_()
+
+
+MaskTune._repr_html_ = _run_html  # type: ignore[attr-defined]  # the class is above, in one piece
+
 # %% ../nbs/api/33_finetune.ipynb #31ec1e0a
 from ._aliases import answer, lend_former_methods
 

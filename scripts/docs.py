@@ -115,6 +115,7 @@ GROUPS = {
         "lab.gallery",
         "lab.scrubber",
         "lab.evidence",
+        "lab.review",
         "lab.compare",
         "lab.launcher",
         "lab.coverage",
