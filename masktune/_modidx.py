@@ -418,6 +418,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                           'masktune/experiments/cutouts.py'),
                                               'masktune.experiments.cutouts._images_below': ( 'api/experiments/cutouts.html#_images_below',
                                                                                               'masktune/experiments/cutouts.py'),
+                                              'masktune.experiments.cutouts._is_copy': ( 'api/experiments/cutouts.html#_is_copy',
+                                                                                         'masktune/experiments/cutouts.py'),
                                               'masktune.experiments.cutouts._read_sources': ( 'api/experiments/cutouts.html#_read_sources',
                                                                                               'masktune/experiments/cutouts.py'),
                                               'masktune.experiments.cutouts._small_background': ( 'api/experiments/cutouts.html#_small_background',
