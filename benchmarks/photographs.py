@@ -58,7 +58,6 @@ FROM_SCRATCH = ("sticker-98", "background-95")  # sets that networks without pre
 FROZEN = 5  # of Lite0's 16 blocks, with the stem: edges and colours, at the largest grids, half of the time
 RATE = 0.003  # of every finetuning of a pretrained network
 GAMMAS = (0.0, 4.0, 8.0)
-TEST_KINDS = ("test",)
 QUIET: dict[str, Any] = {"device": "cpu", "progress": False}
 
 
@@ -174,9 +173,11 @@ class Job:
 
     @property
     def clean(self) -> Classifier:
-        "ERM on images without a shortcut"
+        "ERM on images without a shortcut: one for all shares of a mark, which are the same images then"
         epochs, lr = NETWORKS[self.network]
-        return self.trained("clean", self.untrained, self.images("train", False), lr, epochs, self.seed)
+        shared = self.folder.with_name(f"{self.name.split('-')[0]}-none-{self.network}-{self.seed}")
+        shared.mkdir(exist_ok=True)
+        return self.trained("clean", self.untrained, self.images("train", False), lr, epochs, self.seed, shared)
 
     def finetuned(self, name: str, data: ImageDataset, lr: float | None = None, epochs: int = 1) -> Classifier:
         "The plain model trained on, on changed images"
@@ -184,19 +185,25 @@ class Job:
         return self.trained(name, lambda: copy.deepcopy(self.plain), data, lr, epochs, self.seed + 1)
 
     def trained(
-        self, name: str, start: Callable[[], Classifier], data: ImageDataset, lr: float, epochs: int, seed: int
+        self,
+        name: str,
+        start: Callable[[], Classifier],
+        data: ImageDataset,
+        lr: float,
+        epochs: int,
+        seed: int,
+        folder: Path | None = None,
     ) -> Classifier:
         "Train epoch by epoch, each kept when it is done; raises `Stop` when time is up"
-        epochs = 1 if self.quick else epochs
-        state: Any = None
+        epochs, folder, state = 1 if self.quick else epochs, folder or self.folder, None
         for epoch in range(epochs, 0, -1):  # the last one that is kept
-            if (self.folder / f"{name}-{epoch}.pt").exists():
+            if (folder / f"{name}-{epoch}.pt").exists():
                 break
         else:
             epoch = 0
         model = start() if epoch == 0 else self.untrained()
         if epoch:
-            weights, state = torch.load(self.folder / f"{name}-{epoch}.pt", weights_only=True)
+            weights, state = torch.load(folder / f"{name}-{epoch}.pt", weights_only=True)
             model.load_state_dict(weights)
         for done in range(epoch + 1, epochs + 1):
             if time.monotonic() > self.until:
@@ -204,8 +211,8 @@ class Job:
             begin(model)
             found = fit(model, data, epochs=1, lr=lr, optimizer_state=state, seed=1000 * seed + done, **QUIET)
             state = found.optimizer_state
-            (self.folder / f"{name}-{done - 1}.pt").unlink(missing_ok=True)
-            torch.save((model.state_dict(), state), self.folder / f"{name}-{done}.pt")
+            (folder / f"{name}-{done - 1}.pt").unlink(missing_ok=True)
+            torch.save((model.state_dict(), state), folder / f"{name}-{done}.pt")
         return model.eval()
 
     @property
@@ -326,7 +333,7 @@ def row_masktune_refit(job: Job) -> dict:
 def transplanted(job: Job, epochs: int) -> Classifier:
     maps, rule, _ = job.chosen()
     data = TransplantedDataset(job.images("train"), maps, rule, "blur")
-    return job.finetuned(f"transplant-{epochs}", data, epochs=epochs)
+    return job.finetuned("transplant", data, epochs=epochs)
 
 
 def row_transplant(job: Job) -> dict:
@@ -375,10 +382,12 @@ def row_groups(job: Job) -> dict:
 
 
 def row_repair(job: Job) -> dict:
+    "`repair`, which chooses without group labels; it looks where the evidence is"
     from masktune.repair import repair
 
-    found = repair(job.plain, job.images("train"), job.images("val"))
-    return job.measured(found.model, choice=str(found.choice))
+    options = {"faithful": True, "finetune_lr": job.rate, "batch_size": 32, "seed": job.seed}
+    found = repair(begin(copy.deepcopy(job.plain)), job.images("train"), job.images("val"), **options, **QUIET)
+    return job.measured(found.model, choice=found.choice.name, cost=found.cost)
 
 
 ROWS: dict[str, tuple[Callable[[Job], dict], str]] = {
