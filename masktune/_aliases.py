@@ -180,7 +180,6 @@ MOVED: dict[str, dict[str, tuple[str, ...]]] = {
             "step_through",
             "still_html",
         ),
-        "lab.scrubber": ("draw_histogram",),
         "lab.sketch": (
             "encode",
             "encode_small",

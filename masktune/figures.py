@@ -19,7 +19,7 @@ from torch import Tensor
 from ._extras import needs
 from .data import ImageDataset
 from .evaluation import Evaluation, Share
-from .masking import Threshold, hide, normalize
+from .masking import MaskedDataset, Threshold, hide, normalize
 from .saliency import SaliencyMaps
 
 with needs("report"):
@@ -314,6 +314,8 @@ def plot_examples(
     rule: Threshold | str = Threshold("mean_std", 2.0),  # from map to mask
     fill: str = "zero",  # what hidden pixels become
     index: Sequence[int] | None = None,  # which images; None picks some of each class at random
+    given: Any = None,  # masks of what is hidden in any case, as `read_masks` takes them
+    protect: Any = None,  # masks of what is never hidden: shown in another colour
 ) -> ReportFigure:
     "Draw original, map, mask and masked image, a column per image"
     maps.check(dataset)
@@ -322,10 +324,14 @@ def plot_examples(
     images = torch.stack([s.image for s in samples])
     size = tuple(images.shape[-2:])
     found = maps[torch.as_tensor(index)]
-    mask = Threshold.parse(rule)(found, size)
+    hiding = MaskedDataset(dataset, maps, rule, fill, given=given, protect=protect)
+    mask, spared = hiding.masks(index, size), hiding.marks.protect
     faint = 0.25 + 0.5 * images.float().mean(1) / 255
     veil = torch.stack([faint] * 3, -1)
     veil[mask] = 0.35 * veil[mask] + 0.65 * torch.tensor(matplotlib.colors.to_rgb(MASK_COLOR))
+    if spared is not None:
+        kept = spared[index]
+        veil[kept] = 0.6 * veil[kept] + 0.4 * torch.tensor(matplotlib.colors.to_rgb(MASKTUNE_COLOR))
     masked = hide(images, mask, fill)
     return _tiles(
         [

@@ -263,7 +263,7 @@ def class_names(data: Any, column: Any) -> list[str] | None:
 
 # %% ../nbs/api/08b_pairs.ipynb #ad374ba3
 def index_labels(
-    labels: Any,  # (N,) class indices, or names
+    labels: Any,  # (N,) class indices, or names; (N, L) for several labels an image
     classes: Sequence[str] | None,  # the names in order; None: found
     where: str,  # the data set's name, for messages
 ) -> tuple[Tensor, list[str]]:  # (N,) int64 or float64, and the classes' names

@@ -28,9 +28,10 @@ from .data import ImageDataset
 from .devices import batches, borrowed, find_process, progress_bar
 from .errors import look_up
 from .files import atomic_path, read_json, require_space, write_json
+from .given_masks import GivenMasks, read_masks
 from .label_maps import explain_labels, explain_one
 from .layers import TargetLayer, named_layer
-from .models import as_classifier, model_fingerprint
+from .models import Classifier, as_classifier, model_fingerprint
 from .sources import Explain, make_source
 
 # %% ../nbs/api/22_saliency.ipynb #768c2e36
@@ -245,7 +246,7 @@ class _Store:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 # %% ../nbs/api/22_saliency.ipynb #5707e031
-def _check_rows(store: _Store, dataset: ImageDataset, found: TargetLayer) -> None:
+def _check_rows(store: _Store, dataset: ImageDataset, layer: str) -> None:
     "Refuse maps that are not finite; warn when not one of them shows anything"
     if not store.rows:
         return
@@ -259,7 +260,7 @@ def _check_rows(store: _Store, dataset: ImageDataset, found: TargetLayer) -> Non
         )
     if not scale.any():
         _log.warning(
-            f"the saliency maps of all of {dataset} are empty: nothing at layer {found.spelled} speaks for the "
+            f"the saliency maps of all of {dataset} are empty: nothing at layer {layer} speaks for the "
             "explained classes, "
             "and masks made from them hide nothing. Choose another layer, or train the model"
         )
@@ -282,13 +283,22 @@ def _rows(
 
 # %% ../nbs/api/22_saliency.ipynb #5ee22007
 def _fill(
-    store: _Store, loader: Iterable, explain: Explain, process: Any, by_label: bool, label: int | None = None
+    store: _Store,
+    loader: Iterable,
+    explain: Explain,
+    process: Any,
+    by_label: bool,
+    label: int | None = None,
+    given: GivenMasks | None = None,
 ) -> None:
     "Explain batch after batch; how far it has come is noted whatever happens"
     try:
         for batch in loader:
             with process.autocast():
                 saliency, scores = explain(batch.image, batch.label if by_label else None)
+            if given is not None:
+                cells = given.cells(batch.index.tolist()).to(saliency.device)
+                saliency = cells if saliency.ndim == 3 else cells[:, None].expand(-1, scores.shape[1], -1, -1)
             index, *values = process.gather_for_metrics((batch.index, *_rows(saliency.float(), scores.float(), label)))
             if process.is_main_process or store.path is None:
                 store.put(index.cpu(), dict(zip(_KINDS, values, strict=True)))
@@ -304,13 +314,54 @@ def _aimed(explain: Explain, target: str, dataset: ImageDataset) -> tuple[Explai
         return explain_one(explain, label), label if dataset.multilabel else None
     return (explain_labels(explain) if dataset.multilabel else explain), None
 
+# %% ../nbs/api/22_saliency.ipynb #919c8c9d
+def _answers_alone(model: Classifier, multilabel: bool) -> Explain:
+    "What explains nothing: where masks are given, the model only says what it answers"
+
+    def explain(images, labels):
+        with torch.no_grad():
+            scores = model(images)
+        return scores.new_zeros(*(scores.shape if multilabel else scores.shape[:1]), 1, 1), scores
+
+    return explain
+
+
+def _given_for(dataset: ImageDataset, source: Any, given: Any) -> GivenMasks | None:
+    "The masks that stand in for maps; raises `ValueError` where they are missing, or go with no such source"
+    if source == "given" and given is None:
+        raise ValueError("source 'given' takes the masks themselves: give given=, a folder of masks, a CSV, boxes")
+    if source != "given" and given is not None:
+        raise ValueError(
+            "given= goes with source='given': to hide marks beside what a map shows, give them to MaskedDataset or "
+            "MaskTune"
+        )
+    return None if given is None else read_masks(dataset, given)
+
+# %% ../nbs/api/22_saliency.ipynb #919c8c9e
+def _explained(
+    classifier: Classifier,
+    dataset: ImageDataset,
+    layer: Any,
+    source: Any,
+    target: str,
+    given: GivenMasks | None,
+    device: Any,
+) -> tuple[Explain, str, str, int | None]:
+    "What explains a batch, its source's name, the layer's, and the class it aims at; given masks need no layer"
+    if given is not None:
+        return _answers_alone(classifier, dataset.multilabel), "given", given.maps_name, None
+    found = named_layer(classifier, layer, dataset[0].image[None].to(device))
+    explain, name = make_source(source, classifier, found)
+    aimed, label = _aimed(explain, target, dataset)
+    return aimed, name, found.spelled, label
+
 # %% ../nbs/api/22_saliency.ipynb #919c8c9b
 def compute_saliency(
     model: nn.Module,  # a classifier, or a network that `dataset` says how to normalise for
     dataset: Any,  # N images, all of one size: an `ImageDataset`, or whatever `as_dataset` takes
     # the target layer, or its name; None finds it (`find_target_layer`)
     layer: str | nn.Module | TargetLayer | None = None,
-    # one of `masktune.sources.SOURCES`, or any Captum layer attribution class
+    # one of `masktune.sources.SOURCES`, any Captum layer attribution class, or given: masks from elsewhere
     source: str | type[LayerAttribution] = "xgradcam",
     *,
     # whose evidence: predicted (the paper's), label, or a class by name; of several labels each that is predicted, each
@@ -323,6 +374,7 @@ def compute_saliency(
     accelerator: Any = None,  # an Accelerator of your own, see `find_process`
     # write the maps here as they come (.safetensors): memory stays flat, and a pass that was killed goes on
     path: str | os.PathLike | None = None,
+    given: Any = None,  # source given alone: the masks, as `read_masks` takes them
     progress: bool | None = None,  # see `progress_bar`
 ) -> SaliencyMaps:
     "Compute every image's saliency map in one pass over the data; the model is left as it was (MaskTune, section 3)"
@@ -330,27 +382,47 @@ def compute_saliency(
     look_up("target", target, ("predicted", "label", *dataset.classes))
     if not len(dataset):
         raise ValueError(f"{dataset} is empty: there is nothing to explain")
+    masks = _given_for(dataset, source, given)
     process = find_process(device, mixed_precision, accelerator)
     with borrowed(as_classifier(model, dataset), process.device) as classifier:
-        found = named_layer(classifier, layer, dataset[0].image[None].to(process.device))
-        explain, name = make_source(source, classifier, found)
-        explain, label = _aimed(explain, target, dataset)
+        explain, name, place, label = _explained(classifier, dataset, layer, source, target, masks, process.device)
         facts: dict[str, Any] = dict(
             model=model_fingerprint(classifier),
             data=dataset.fingerprint,
             dataset=str(dataset),
-            layer=found.spelled,
+            layer=place,
             source=name,
             target=target,
         )
         store = _Store(path, len(dataset), facts)
         left = dataset if not store.done else Subset(dataset, range(store.done, len(dataset)))
         loader = process.prepare(batches(left, batch_size, num_workers))
-        _fill(store, progress_bar(loader, "saliency", progress), explain, process, target == "label", label)
-    _check_rows(store, dataset, found)
+        _fill(store, progress_bar(loader, "saliency", progress), explain, process, target == "label", label, masks)
+    _check_rows(store, dataset, place)
     if path is None:
         return SaliencyMaps(**store.rows, **facts)
     if process.is_main_process:
         store.finish()
     process.wait_for_everyone()
     return SaliencyMaps.load(path)
+
+# %% ../nbs/api/22_saliency.ipynb #22b0c002
+from .evaluation import Table
+
+
+def _maps_html(maps: SaliencyMaps) -> str:
+    "What a notebook shows of maps: how many, where from, how sure the model was, how many are empty"
+    empty = int((maps.scale <= 0).sum())
+    rows = [
+        ("images", f"{len(maps):,} of {maps.dataset or 'an unnamed data set'}"),
+        ("cells of a map", " x ".join(map(str, maps.maps.shape[-2:]))),
+        ("source", f"{maps.source} at {maps.layer or 'an unnamed layer'}"),
+        ("class explained", maps.target),
+        ("empty maps", f"{empty:,} ({empty / max(len(maps), 1):.1%})"),
+        ("mean confidence", f"{float(maps.confidence.float().mean()):.3f}"),
+        ("model", maps.model or "unknown"),
+    ]
+    return Table(["saliency maps", ""], rows, left=2)._repr_html_()
+
+
+SaliencyMaps._repr_html_ = _maps_html  # type: ignore[attr-defined]  # the class is above, in one piece

@@ -27,7 +27,15 @@ NOTEBOOKS, ASSETS, STAGE, SITE = (
     ROOT / "_docs",
 )
 
-GUIDES = ["your_own_data", "choosing_a_threshold", "reading_the_report", "when_not_to_answer", "many_gpus", "resuming"]
+GUIDES = [
+    "your_own_data",
+    "your_own_data_model_and_loop",
+    "choosing_a_threshold",
+    "reading_the_report",
+    "when_not_to_answer",
+    "many_gpus",
+    "resuming",
+]
 GROUPS = {
     "Images and models": [
         "errors",
@@ -61,14 +69,32 @@ GROUPS = {
     "See and hide": [
         "xgradcam",
         "sources",
+        "mask_files",
         "label_maps",
+        "given_masks",
         "saliency",
         "masking",
         "figures",
         "counterfactuals",
         "faithfulness",
+        "similarity",
+        "instrument",
     ],
-    "Find and mend": ["settings", "rounds", "refit", "finetune", "features", "selective", "abstaining"],
+    "Find and mend": [
+        "settings",
+        "rounds",
+        "refit",
+        "finetune",
+        "features",
+        "loops",
+        "selective",
+        "abstaining",
+        "findings",
+        "diagnosis",
+        "kinds",
+        "choice",
+        "repair",
+    ],
     "Experiments": [
         "experiments.published_datasets",
         "experiments.small_images",
@@ -81,13 +107,15 @@ GROUPS = {
         "experiments.recipes",
         "experiments.ablations",
     ],
-    "Keep and tell": ["runs", "resume", "report", "selective_report", "steps", "commands", "cli"],
+    "Keep and tell": ["runs", "resume", "report", "selective_report", "steps", "repair_steps", "commands", "cli"],
     "In the notebook": [
         "lab.sketch",
         "lab.panels",
+        "lab.view",
         "lab.gallery",
         "lab.scrubber",
         "lab.evidence",
+        "lab.review",
         "lab.compare",
         "lab.launcher",
         "lab.coverage",
