@@ -66,11 +66,17 @@ def _agrees(pairs: Any, told: Sequence[Any]) -> bool:
     except (TypeError, ValueError, RuntimeError):
         return False  # no single values
 
-# %% ../nbs/api/08b_pairs.ipynb #ad709786
+# %% ../nbs/api/08b_pairs.ipynb #ad9df78b
+def _changes_labels(data: Any) -> bool:
+    "Whether a data set, or one it is made of, has a `target_transform`: then its class names are of other labels"
+    parts = data.datasets if isinstance(data, ConcatDataset) else [data.dataset] if isinstance(data, Subset) else []
+    return getattr(data, "target_transform", None) is not None or any(_changes_labels(part) for part in parts)
+
+
 def labels_of(pairs: Any, data: Any, column: Any = None) -> tuple[list[Any], bool]:
     "Each pair's label, and whether they are the ones that `classes` names: told, where one pair of each class agrees"
     told = _told_labels(data, column)
-    untouched = getattr(whole_of(data), "target_transform", None) is None
+    untouched = not _changes_labels(data)
     if told is not None and _agrees(pairs, told):
         return told, untouched
     return [pairs[i][1] for i in range(len(pairs))], told is None and untouched
@@ -294,6 +300,44 @@ def _one_label(label: Any, where: str) -> Any:
     except (RuntimeError, ValueError):
         shape = tuple(getattr(label, "shape", ()))
         raise ValueError(f"{where}: a label is one class, by number or name; this one has shape {shape}") from None
+
+# %% ../nbs/api/08b_pairs.ipynb #ad746761
+def _several_labels(labels: Any, classes: Sequence[str] | None, where: str) -> tuple[Tensor, list[str]] | None:
+    "Several labels an image as (N, L) numbers, with their names; None where there is one label an image"
+    if isinstance(labels, (Tensor, np.ndarray)):
+        rows = list(labels) if labels.ndim == 2 else []
+    else:
+        rows = list(labels)
+    if not rows or not all(_is_row(row) for row in rows):
+        return None
+    plain = [list(row) if isinstance(row, (list, tuple, set)) else row.tolist() for row in rows]
+    if any(isinstance(entry, str) for row in plain for entry in row):
+        return _from_names(plain, classes, where)
+    lengths = sorted({len(row) for row in plain})
+    if len(lengths) > 1:
+        raise ValueError(
+            f"{where}: rows of labels differ in length ({lengths[0]} and {lengths[-1]}): give each image 0 or 1 for "
+            "every label, or the names of its labels"
+        )
+    matrix = torch.tensor([[float("nan") if entry is None else float(entry) for entry in row] for row in plain])
+    return matrix, [str(name) for name in (range(lengths[0]) if classes is None else classes)]
+
+
+def _is_row(label: Any) -> bool:
+    "Whether a label is a row of several"
+    return isinstance(label, (list, tuple, set)) or (isinstance(label, (Tensor, np.ndarray)) and label.ndim == 1)
+
+
+def _from_names(rows: Sequence[Sequence[Any]], classes: Sequence[str] | None, where: str) -> tuple[Tensor, list[str]]:
+    "Labels by name: 1 for those an image names, 0 for the rest"
+    names = sorted({str(name) for row in rows for name in row}) if classes is None else [str(name) for name in classes]
+    matrix = torch.zeros(len(rows), len(names), dtype=torch.int64)
+    for place, row in enumerate(rows):
+        for name in row:
+            if name not in names:
+                raise ValueError(f"{where}: label {name!r} of image {place} is none of classes={names}")
+            matrix[place, names.index(name)] = 1
+    return matrix, names
 
 # %% ../nbs/api/08b_pairs.ipynb #08b00002
 def _several_labels(labels: Any, classes: Sequence[str] | None, where: str) -> tuple[Tensor, list[str]] | None:
