@@ -3,7 +3,8 @@
 The names below are loaded when they are first used, so that `import masktune` costs next to nothing. Everything else
 lies in the modules, floor by floor (each imports from those before it alone):
 
-- images and models: `errors`, `images`, `data`, `checks`, `folders`, `models`, `tracing`, `layers`, `devices`, `files`
+- images and models: `errors`, `images`, `data`, `checks`, `folders`, `unwrapping`, `models`, `tracing`, `layers`,
+  `devices`, `files`
 - measure and train: `evaluation`, `optimizers`, `loading`, `batchnorm`, `divergence`, `training_state`, `erm`, `cache`
 - see and hide: `xgradcam`, `sources`, `saliency`, `masking`, `figures`, `counterfactuals`, `faithfulness`
 - find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `selective`, `abstaining`

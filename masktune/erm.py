@@ -31,6 +31,7 @@ from .loading import EpochOrder, TrainingPairs, training_loader
 from .models import Classifier, as_classifier, evaluating
 from .optimizers import check_number, make_schedule, start_optimizer, state_to_keep
 from .training_state import network_state, plan_of, state_of, take_up
+from .unwrapping import check_trainable
 
 # %% ../nbs/api/16_erm.ipynb #a6ff0071
 @dataclass
@@ -168,6 +169,7 @@ def _begin(model: nn.Module, dataset: ImageDataset, val: ImageDataset | None, op
     process = find_process(options.device, options.mixed_precision, options.accelerator)
     _check_options(options)
     classifier = as_classifier(model, dataset)
+    check_trainable(classifier.network)
     raw = _make_stepper(classifier, options)
     place_model(classifier, process.device)
     _check_fit(classifier, dataset, val)
@@ -343,6 +345,7 @@ def _recalibrate(training: _Training) -> None:
         training.best["best_state"] = network_state(model)  # the best epoch is the last
 
 # %% ../nbs/api/16_erm.ipynb #15219eb5
+@torch.inference_mode(False)  # with gradients, wherever it is called
 def fit(
     # trained in place, and left where it was trained; a plain network is normalised for as `dataset` says
     model: nn.Module,

@@ -23,7 +23,7 @@ from uuid import uuid4
 import torch
 from torch import nn
 
-from .models import Classifier, model_fingerprint
+from .models import model_fingerprint, network_of
 
 # %% ../nbs/api/09_files.ipynb #fa84c719
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
@@ -128,7 +128,7 @@ def save_weights(
     "Save a network's weights as safetensors, atomically, under the names the network itself uses"
     from safetensors.torch import save_model
 
-    network = model.network if isinstance(model, Classifier) else model
+    network = network_of(model)
     facts = {"fingerprint": model_fingerprint(network), "dtypes": _dtypes(network)}
     if classes is not None:
         facts["classes"] = json.dumps([str(name) for name in classes])
@@ -173,7 +173,7 @@ def load_weights(
     from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_model
 
-    network = model.network if isinstance(model, Classifier) else model
+    network = network_of(model)
     if not Path(path).is_file():
         raise ValueError(
             f"no weights at {path}: is that the right run folder, and did the step that writes them finish?"

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from .cache import cached
@@ -30,6 +31,7 @@ from .saliency import SaliencyMaps, compute_saliency
 from .settings import ERM_SETTINGS, MAP_SETTINGS, Settings, given, spell
 
 # %% ../nbs/api/33_finetune.ipynb #962fe852
+@torch.inference_mode(False)  # with gradients, wherever it is called
 def finetune(
     model: nn.Module,  # a trained classifier; finetuned in place
     dataset: ImageDataset,  # its training images

@@ -25,7 +25,7 @@ from .experiments.datasets import dataset_splits, load_dataset
 from .experiments.recipes import Recipe
 from .files import load_state, load_weights, read_json, save_state, save_weights, weights_classes, write_json
 from .finetune import MaskTune
-from .models import Classifier, build_model
+from .models import Classifier, build_model, network_of
 from .rounds import Round
 from .saliency import SaliencyMaps
 from .settings import ERM_SETTINGS, SHARED_SETTINGS, spell, unspell
@@ -155,7 +155,7 @@ def _load_erm(run: MaskTune, folder: Path, config: Mapping[str, Any], model: nn.
             "before that model was trained, restore the later one"
         )
     mean, std = (config["normalisation"][name] for name in ("mean", "std"))
-    network = Classifier(copy.deepcopy(model.network if isinstance(model, Classifier) else model), mean, std)
+    network = Classifier(copy.deepcopy(network_of(model)), mean, std)
     place, state = folder / "erm", load_state(folder / "erm" / "state.pt")
     models = [load_weights(place / f"{name}.safetensors", copy.deepcopy(network)) for name in ("best", "last")]
     best, last = (each.network.state_dict() for each in models)

@@ -284,6 +284,7 @@ def _fill(store: _Store, loader: Iterable, explain: Explain, process: Any, by_la
             store.note()
 
 # %% ../nbs/api/22_saliency.ipynb #919c8c9b
+@torch.inference_mode(False)  # its maps are plain tensors, wherever it is called
 def compute_saliency(
     model: nn.Module,  # a classifier, or a network that `dataset` says how to normalise for
     dataset: ImageDataset,  # N images, all of one size

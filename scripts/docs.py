@@ -35,6 +35,7 @@ GROUPS = {
         "data",
         "checks",
         "folders",
+        "unwrapping",
         "models",
         "tracing",
         "layers",
