@@ -4,7 +4,7 @@ The names below are loaded when they are first used, so that `import masktune` c
 lies in the modules, floor by floor (each imports from those before it alone):
 
 - images and models: `errors`, `images`, `data`, `checks`, `folders`, `unwrapping`, `models`, `tracing`, `layers`,
-  `devices`, `files`
+  `devices`, `files`, `weights`
 - measure and train: `evaluation`, `optimizers`, `loading`, `batchnorm`, `divergence`, `training_state`, `erm`, `cache`
 - see and hide: `xgradcam`, `sources`, `saliency`, `masking`, `figures`, `counterfactuals`, `faithfulness`
 - find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `selective`, `abstaining`

@@ -41,6 +41,7 @@ GROUPS = {
         "layers",
         "devices",
         "files",
+        "weights",
     ],
     "Measure and train": [
         "evaluation",
