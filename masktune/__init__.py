@@ -7,7 +7,7 @@ lies in the modules, floor by floor (each imports from those before it alone):
   `devices`, `files`, `weights`
 - measure and train: `evaluation`, `optimizers`, `loading`, `batchnorm`, `divergence`, `training_state`, `erm`, `cache`
 - see and hide: `xgradcam`, `sources`, `saliency`, `masking`, `figures`, `counterfactuals`, `faithfulness`
-- find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `selective`, `abstaining`
+- find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `selective`, `abstaining`, `comparing`
 - experiments: `experiments.published_datasets`, `experiments.small_images`, `experiments.marks`, `experiments.cutouts`,
   `experiments.scenes`, `experiments.waterbirds`, `experiments.digits`, `experiments.datasets`, `experiments.recipes`,
   `experiments.ablations`
@@ -23,9 +23,10 @@ from . import _aliases
 
 if TYPE_CHECKING:
     from .data import Sample
-    from .models import Classifier, build_model
+    from .models import Classifier, as_classifier, build_model
     from .layers import find_target_layer
     from .devices import seed_everything
+    from .weights import load_checkpoint, load_model
     from .evaluation import Evaluation, evaluate
     from .erm import fit
     from .xgradcam import LayerXGradCam
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from .finetune import MaskTune
     from .features import explored_features
     from .abstaining import SelectiveClassifier
+    from .comparing import Comparison, compare
     from .experiments.datasets import load_dataset
     from .experiments.recipes import Recipe, get_recipe, recipe_from_yaml
     from .experiments.ablations import run_ablation
@@ -49,9 +51,10 @@ if TYPE_CHECKING:
 
 _NAMES = {  # module: what of it is offered here
     "data": ("Sample",),
-    "models": ("Classifier", "build_model"),
+    "models": ("Classifier", "as_classifier", "build_model"),
     "layers": ("find_target_layer",),
     "devices": ("seed_everything",),
+    "weights": ("load_checkpoint", "load_model"),
     "evaluation": ("Evaluation", "evaluate"),
     "erm": ("fit",),
     "xgradcam": ("LayerXGradCam",),
@@ -62,6 +65,7 @@ _NAMES = {  # module: what of it is offered here
     "finetune": ("MaskTune",),
     "features": ("explored_features",),
     "abstaining": ("SelectiveClassifier",),
+    "comparing": ("Comparison", "compare"),
     "experiments.datasets": ("load_dataset",),
     "experiments.recipes": ("Recipe", "get_recipe", "recipe_from_yaml"),
     "experiments.ablations": ("run_ablation",),

@@ -54,7 +54,7 @@ GROUPS = {
         "cache",
     ],
     "See and hide": ["xgradcam", "sources", "saliency", "masking", "figures", "counterfactuals", "faithfulness"],
-    "Find and mend": ["settings", "rounds", "refit", "finetune", "features", "selective", "abstaining"],
+    "Find and mend": ["settings", "rounds", "refit", "finetune", "features", "selective", "abstaining", "comparing"],
     "Experiments": [
         "experiments.published_datasets",
         "experiments.small_images",
