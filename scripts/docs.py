@@ -44,6 +44,7 @@ GROUPS = {
         "checks",
         "tables",
         "folders",
+        "unwrapping",
         "models",
         "tracing",
         "layers",
@@ -52,6 +53,7 @@ GROUPS = {
         "pairs",
         "adapters",
         "files",
+        "weights",
     ],
     "Measure and train": [
         "evaluation",
@@ -92,6 +94,7 @@ GROUPS = {
         "findings",
         "diagnosis",
         "kinds",
+        "comparing",
         "choice",
         "repair",
     ],
