@@ -11,6 +11,7 @@ lies in the modules, floor by floor (each imports from those before it alone):
   `counterfactuals`, `faithfulness`, `similarity`, `instrument`
 - find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `loops`, `selective`, `abstaining`, `findings`,
   `diagnosis`, `kinds`, `comparing`, `choice`, `repair`
+  `diagnosis`, `kinds`, `choice`, `repair`
 - experiments: `experiments.published_datasets`, `experiments.small_images`, `experiments.marks`, `experiments.cutouts`,
   `experiments.scenes`, `experiments.waterbirds`, `experiments.digits`, `experiments.datasets`, `experiments.recipes`,
   `experiments.ablations`

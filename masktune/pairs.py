@@ -339,44 +339,6 @@ def _from_names(rows: Sequence[Sequence[Any]], classes: Sequence[str] | None, wh
             matrix[place, names.index(name)] = 1
     return matrix, names
 
-# %% ../nbs/api/08b_pairs.ipynb #08b00002
-def _several_labels(labels: Any, classes: Sequence[str] | None, where: str) -> tuple[Tensor, list[str]] | None:
-    "Several labels an image as (N, L) numbers, with their names; None where there is one label an image"
-    if isinstance(labels, (Tensor, np.ndarray)):
-        rows = list(labels) if labels.ndim == 2 else []
-    else:
-        rows = list(labels)
-    if not rows or not all(_is_row(row) for row in rows):
-        return None
-    plain = [list(row) if isinstance(row, (list, tuple, set)) else row.tolist() for row in rows]
-    if any(isinstance(entry, str) for row in plain for entry in row):
-        return _from_names(plain, classes, where)
-    lengths = sorted({len(row) for row in plain})
-    if len(lengths) > 1:
-        raise ValueError(
-            f"{where}: rows of labels differ in length ({lengths[0]} and {lengths[-1]}): give each image 0 or 1 for "
-            "every label, or the names of its labels"
-        )
-    matrix = torch.tensor([[float("nan") if entry is None else float(entry) for entry in row] for row in plain])
-    return matrix, [str(name) for name in (range(lengths[0]) if classes is None else classes)]
-
-
-def _is_row(label: Any) -> bool:
-    "Whether a label is a row of several"
-    return isinstance(label, (list, tuple, set)) or (isinstance(label, (Tensor, np.ndarray)) and label.ndim == 1)
-
-
-def _from_names(rows: Sequence[Sequence[Any]], classes: Sequence[str] | None, where: str) -> tuple[Tensor, list[str]]:
-    "Labels by name: 1 for those an image names, 0 for the rest"
-    names = sorted({str(name) for row in rows for name in row}) if classes is None else [str(name) for name in classes]
-    matrix = torch.zeros(len(rows), len(names), dtype=torch.int64)
-    for place, row in enumerate(rows):
-        for name in row:
-            if name not in names:
-                raise ValueError(f"{where}: label {name!r} of image {place} is none of classes={names}")
-            matrix[place, names.index(name)] = 1
-    return matrix, names
-
 # %% ../nbs/api/08b_pairs.ipynb #adb68db8
 class JoinedDataset(ImageDataset):
     "Several data sets of the same classes, one after the other, their groups kept"
