@@ -909,6 +909,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'masktune.findings._train_shares': ('api/findings.html#_train_shares', 'masktune/findings.py'),
                                    'masktune.findings.balanced_part': ('api/findings.html#balanced_part', 'masktune/findings.py'),
                                    'masktune.findings.draw_partners': ('api/findings.html#draw_partners', 'masktune/findings.py'),
+                                   'masktune.findings.every': ('api/findings.html#every', 'masktune/findings.py'),
                                    'masktune.findings.find_in_classes': ('api/findings.html#find_in_classes', 'masktune/findings.py'),
                                    'masktune.findings.share_of': ('api/findings.html#share_of', 'masktune/findings.py')},
             'masktune.finetune': { 'masktune.finetune.Finetuning': ('api/finetune.html#finetuning', 'masktune/finetune.py'),
