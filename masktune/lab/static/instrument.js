@@ -465,15 +465,10 @@ function make(name, given = {}, ...children) {
 let counter = 0;
 
 function choose(words, options, value, call) {
-  const select = make("select", { onchange: (event) => call(event.target.value) });
+  const select = make("select", { "aria-label": words, onchange: (event) => call(event.target.value) });
   for (const [text, key] of options) select.append(make("option", { value: key }, text));
   select.value = value;
   return { label: make("label", { class: "mt-field" }, make("span", {}, words), select), select };
-}
-
-function put_options(select, options, value) {
-  select.replaceChildren(...options.map(([text, key]) => make("option", { value: key }, text)));
-  select.value = value;
 }
 
 // ---------------------------------------------------------------- a histogram whose axis stays
