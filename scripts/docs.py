@@ -95,6 +95,7 @@ GROUPS = {
         "lab.evidence",
         "lab.review",
         "lab.compare",
+        "lab.trials",
         "lab.launcher",
         "lab.coverage",
     ],
