@@ -726,6 +726,7 @@ export class Instrument {
     this.root.classList.toggle("mt-own", !themed()); // nobody else says which theme: the reader's own
     this.root.setAttribute("role", "group");
     this.root.setAttribute("aria-label", options.title);
+    this.root.setAttribute("data-lm-suppress-shortcuts", "true"); // keys here are ours: JupyterLab's change cells
     this.root.style.setProperty("--mt-tile", `${controls.tile}px`);
     this.root.replaceChildren(this.headline, top, this.filters(), this.pages(), make("div", { class: "mt-head" }, ...heads),
       this.grid, this.empty, make("div", { class: "mt-foot" }, this.status, make("span", { class: "mt-picks" }, this.picked,
@@ -1098,6 +1099,7 @@ export class Review {
     root.classList.toggle("mt-own", !themed());
     root.setAttribute("role", "group");
     root.setAttribute("aria-label", options.title);
+    root.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab's 1, 2 and 3 make headings of cells
     const list = make("ul", { class: "mt-kinds" }, ...options.kinds.map((kind) => this.card(kind)));
     const keys = "Keys on a card: 1 a shortcut, 2 the object, 3 unsure, u takes the last word back.";
     root.replaceChildren(this.headline, make("p", { class: "mt-made" }, keys), list,
