@@ -164,7 +164,7 @@ def run_one(name: str, seed: int) -> dict:
         "erm_seconds": trained - started,
         "cost": asked.cost,
         "cost_by_clock": (repaired - trained) / epoch,
-        "learnt_from_errors": made.learnt,
+        "learnt_from_errors": made.learnt._asdict(),
         "chosen": asked.choice.name,
         "choices": {criterion: made.choose(criterion).name for criterion in (TWO_STEP, *CRITERIA)},
         "candidates": {

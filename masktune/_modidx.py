@@ -1331,6 +1331,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'masktune.refit.ChosenRefit.to_dict': ('api/refit.html#chosenrefit.to_dict', 'masktune/refit.py'),
                                 'masktune.refit.HeadFeatures': ('api/refit.html#headfeatures', 'masktune/refit.py'),
                                 'masktune.refit.HeadFeatures.__len__': ('api/refit.html#headfeatures.__len__', 'masktune/refit.py'),
+                                'masktune.refit.LearntFromErrors': ('api/refit.html#learntfromerrors', 'masktune/refit.py'),
                                 'masktune.refit.RefitResult': ('api/refit.html#refitresult', 'masktune/refit.py'),
                                 'masktune.refit.RefitResult.__str__': ('api/refit.html#refitresult.__str__', 'masktune/refit.py'),
                                 'masktune.refit.RefitResult.to_dict': ('api/refit.html#refitresult.to_dict', 'masktune/refit.py'),

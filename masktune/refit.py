@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GAMMAS', 'MOST_PRICE', 'CHOOSE_BY', 'find_head', 'HeadFeatures', 'cache_features', 'refit_weights', 'fit_head',
-           'RefitResult', 'refit', 'split_validation', 'head_scores', 'ChosenRefit', 'choose_refit',
+           'RefitResult', 'refit', 'split_validation', 'head_scores', 'ChosenRefit', 'choose_refit', 'LearntFromErrors',
            'learnt_from_errors']
 
 # %% ../nbs/api/32_refit.ipynb #85520929
@@ -12,7 +12,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -454,18 +454,36 @@ def _label_probability(scores: Tensor, labels: Tensor) -> Tensor:
     return scores.double().softmax(1).gather(1, labels[:, None])[:, 0]
 
 # %% ../nbs/api/32_refit.ipynb #c32b0003
+class LearntFromErrors(NamedTuple):
+    "What the errors in one half of the held-out images teach about those in the other"
+
+    images: int  # held out
+    errors: int  # of them the plain model gets wrong
+    gain: float  # in probability of the label, on average over the wrong images; 0 where there are none
+
+
 def learnt_from_errors(
     model: nn.Module,  # the plain classifier
-    halves: tuple[HeadFeatures, HeadFeatures],  # `cache_features` of two parts that share no image
+    parts: Sequence[HeadFeatures],  # `cache_features` of one or several parts that share no image
     gamma: float = 2.0,  # of the refittings that ask
     l2: float = 0.003,  # see `refit`
-) -> float:  # what the labels of wrong images gain in probability, on average; 0 where there are none
+    splits: int = 4,  # how often images are split into halves
+) -> LearntFromErrors:
     "Measure how far the errors in one half are mended by what the errors in the other half teach"
+    features, logits, labels = (
+        torch.cat([getattr(part, n) for part in parts]) for n in ("features", "logits", "labels")
+    )
+    before, wrong = _label_probability(logits, labels), logits.argmax(1) != labels
+    head: Any = model.get_submodule(parts[0].head)
+    old = head.weight.detach().cpu().float().flatten(1)
+    bias = None if head.bias is None else head.bias.detach().cpu().float()
     gains = []
-    for teaches, asked in (halves, halves[::-1]):
-        again, _ = refit(model, teaches, gamma=gamma, l2=l2)
-        wrong = asked.logits.argmax(1) != asked.labels
-        before = _label_probability(asked.logits, asked.labels)
-        gains.append((_label_probability(head_scores(again, asked), asked.labels) - before)[wrong])
+    for seed in range(splits):
+        halves = stratified_split(labels, (0.5, 0.5), seed=seed)
+        for teaches, asked in (halves, halves[::-1]):
+            weights = refit_weights(before[teaches], labels[teaches], gamma)
+            weight, shift, _ = fit_head(features[teaches], labels[teaches], weights, old, bias, l2)
+            after = _label_probability(features[asked] @ weight.T + shift, labels[asked])
+            gains.append((after - before[asked])[wrong[asked]])
     found = torch.cat(gains)
-    return float(found.mean()) if len(found) else 0.0
+    return LearntFromErrors(len(labels), int(wrong.sum()), float(found.mean()) if len(found) else 0.0)
