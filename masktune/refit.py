@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['GAMMAS', 'MOST_PRICE', 'CHOOSE_BY', 'find_head', 'HeadFeatures', 'cache_features', 'refit_weights', 'fit_head',
-           'RefitResult', 'refit', 'split_validation', 'head_scores', 'ChosenRefit', 'choose_refit', 'LearntFromErrors',
-           'learnt_from_errors']
+           'RefitResult', 'refit', 'split_validation', 'head_scores', 'ChosenRefit', 'choose_refit', 'ErrorConflict',
+           'error_conflict']
 
 # %% ../nbs/api/32_refit.ipynb #85520929
 import copy
@@ -454,36 +454,34 @@ def _label_probability(scores: Tensor, labels: Tensor) -> Tensor:
     return scores.double().softmax(1).gather(1, labels[:, None])[:, 0]
 
 # %% ../nbs/api/32_refit.ipynb #c32b0003
-class LearntFromErrors(NamedTuple):
-    "What the errors in one half of the held-out images teach about those in the other"
+class ErrorConflict(NamedTuple):
+    "How far the plain model's errors contradict what it goes by"
 
     images: int  # held out
     errors: int  # of them the plain model gets wrong
-    gain: float  # in probability of the label, on average over the wrong images; 0 where there are none
+    price: float  # accuracy that a last layer loses which goes by the errors of other images
 
 
-def learnt_from_errors(
+def error_conflict(
     model: nn.Module,  # the plain classifier
     parts: Sequence[HeadFeatures],  # `cache_features` of one or several parts that share no image
-    gamma: float = 2.0,  # of the refittings that ask
+    gamma: float = 8.0,  # weight on errors: up to exp(gamma) times
     l2: float = 0.003,  # see `refit`
     splits: int = 4,  # how often images are split into halves
-) -> LearntFromErrors:
-    "Measure how far the errors in one half are mended by what the errors in the other half teach"
-    features, logits, labels = (
-        torch.cat([getattr(part, n) for part in parts]) for n in ("features", "logits", "labels")
-    )
-    before, wrong = _label_probability(logits, labels), logits.argmax(1) != labels
+) -> ErrorConflict:
+    "Measure what it costs to go by the errors: much where they have a common cause, little where they have many"
+    names = ("features", "logits", "labels")
+    features, logits, labels = (torch.cat([getattr(part, name) for part in parts]) for name in names)
+    right, p = logits.argmax(1) == labels, _label_probability(logits, labels)
     head: Any = model.get_submodule(parts[0].head)
     old = head.weight.detach().cpu().float().flatten(1)
     bias = None if head.bias is None else head.bias.detach().cpu().float()
-    gains = []
+    prices = []
     for seed in range(splits):
         halves = stratified_split(labels, (0.5, 0.5), seed=seed)
         for teaches, asked in (halves, halves[::-1]):
-            weights = refit_weights(before[teaches], labels[teaches], gamma)
+            weights = refit_weights(p[teaches], labels[teaches], gamma)
             weight, shift, _ = fit_head(features[teaches], labels[teaches], weights, old, bias, l2)
-            after = _label_probability(features[asked] @ weight.T + shift, labels[asked])
-            gains.append((after - before[asked])[wrong[asked]])
-    found = torch.cat(gains)
-    return LearntFromErrors(len(labels), int(wrong.sum()), float(found.mean()) if len(found) else 0.0)
+            after = (features[asked] @ weight.T + shift).argmax(1) == labels[asked]
+            prices.append(float(right[asked].double().mean() - after.double().mean()))
+    return ErrorConflict(len(labels), int((~right).sum()), sum(prices) / len(prices))

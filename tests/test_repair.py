@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,13 +16,13 @@ from masktune.evaluation import predict
 from masktune.finetune import LEAST_STEPS, MaskTune
 from masktune.masking import MaskBatch
 from masktune.models import model_fingerprint
-from masktune.refit import LearntFromErrors, cache_features, choose_refit, learnt_from_errors, split_validation
+from masktune.refit import ErrorConflict, cache_features, choose_refit, error_conflict, split_validation
 from masktune.repair import Repair, file_name, load_repaired, repair
 from masktune.runs import load_run, save_run
 from masktune.settings import Settings
 
 SIDE = 16
-COMMON = LearntFromErrors(300, 9, 0.2)
+COMMON = ErrorConflict(300, 9, 0.2)
 MACHINE = {"device": "cpu", "progress": False, "cache": 0}
 
 
@@ -203,7 +204,7 @@ def test_the_plain_model_is_kept_where_nothing_gains():
     }
     gammas = {"plain, refit 2": 2.0, "plain, refit 4": 4.0}
     assert choose_candidate(fair, "plain", gammas, COMMON).name == "plain, refit 4"
-    assert choose_candidate(fair, "plain", gammas, COMMON._replace(gain=0.02)).name == "plain"  # nothing in common
+    assert choose_candidate(fair, "plain", gammas, COMMON._replace(price=0.02)).name == "plain"  # many causes
     assert choose_candidate(fair, "plain", gammas, COMMON._replace(errors=2)).name == "plain"  # too few
     lifted = fair | {"transplant": Scores(0.94, 0.93, 0.93, 0.6, 0.8)}
     low = lifted | {"plain": Scores(0.97, 0.96, 0.6, 0.5, 0.8)}
@@ -303,19 +304,17 @@ def test_gamma_is_chosen_at_a_fair_price(run, images):
     json.dumps(kept.to_dict())
 
 
-def test_errors_with_a_common_cause_teach_about_each_other(run, images):
-    "The corner on the other class is one cause; labels turned at random have none"
-    same = spots(200, 5, 0.9)
-    turned = same.labels.clone()
-    turned[torch.randperm(200, generator=torch.Generator().manual_seed(0))[:12]] ^= 1
-    marked = ArrayDataset(same.images, same.labels, same.classes, name="spots")
-    model, options = run.plain_model, {"device": "cpu", "progress": False}
-    found = learnt_from_errors(model, [cache_features(model, marked, **options)])
-    right = predict(model, marked, **options).argmax(1)
-    noisy = ArrayDataset(same.images, torch.where(turned == same.labels, right, 1 - right), same.classes, name="noise")
-    noise = learnt_from_errors(model, [cache_features(model, noisy, **options)])
-    assert found.images == 200 and noise.errors == 12
-    assert found.gain > noise.gain + 0.05
+def test_going_by_errors_costs_much_where_they_have_one_cause(run, images):
+    "The corner on the other class is one cause; the images of which the model is least sure are many"
+    marked, options = spots(200, 5, 0.9), {"device": "cpu", "progress": False}
+    held = cache_features(run.plain_model, marked, **options)
+    one = error_conflict(run.plain_model, [held])
+    said, sure = held.logits.argmax(1), held.logits.softmax(1).max(1).values
+    labels = said.clone()
+    labels[sure.argsort()[:12]] ^= 1
+    many = error_conflict(run.plain_model, [replace(held, labels=labels)])
+    assert (one.images, many.errors) == (200, 12) and one.errors >= 12
+    assert one.price > 0.05 and one.price > many.price + 0.02
 
 
 def test_the_commands_mend_a_run_and_leave_it_as_it_was(tmp_path, capsys):
