@@ -3,16 +3,20 @@
 The names below are loaded when they are first used, so that `import masktune` costs next to nothing. Everything else
 lies in the modules, floor by floor (each imports from those before it alone):
 
-- images and models: `errors`, `images`, `data`, `checks`, `folders`, `models`, `tracing`, `layers`, `devices`, `files`
-- measure and train: `evaluation`, `optimizers`, `loading`, `batchnorm`, `divergence`, `training_state`, `erm`, `cache`
-- see and hide: `xgradcam`, `sources`, `saliency`, `masking`, `figures`, `counterfactuals`, `faithfulness`
-- find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `selective`, `abstaining`, `choice`, `repair`
+- images and models: `errors`, `images`, `data`, `checks`, `tables`, `folders`, `models`, `tracing`, `layers`,
+  `devices`, `pixels`, `pairs`, `adapters`, `files`
+- measure and train: `evaluation`, `optimizers`, `losses`, `loading`, `batchnorm`, `divergence`, `training_state`,
+  `selection`, `training_checks`, `erm`, `cache`
+- see and hide: `xgradcam`, `sources`, `mask_files`, `label_maps`, `given_masks`, `saliency`, `masking`, `figures`,
+  `counterfactuals`, `faithfulness`, `similarity`, `instrument`
+- find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `loops`, `selective`, `abstaining`, `findings`,
+  `diagnosis`, `kinds`, `choice`, `repair`
 - experiments: `experiments.published_datasets`, `experiments.small_images`, `experiments.marks`, `experiments.cutouts`,
   `experiments.scenes`, `experiments.waterbirds`, `experiments.digits`, `experiments.datasets`, `experiments.recipes`,
   `experiments.ablations`
 - keep and tell: `runs`, `resume`, `report`, `selective_report`, `steps`, `repair_steps`, `commands`, `cli`
-- in the notebook: `lab.scrubber`, `lab.evidence`, `lab.compare`, `lab.launcher`, `lab.coverage`, made of `lab.sketch`,
-  `lab.panels` and `lab.gallery`
+- in the notebook: `lab.scrubber`, `lab.evidence`, `lab.review`, `lab.compare`, `lab.launcher`, `lab.coverage`, made of
+  `lab.sketch`, `lab.panels`, `lab.view` and `lab.gallery`
 """
 
 from importlib import import_module
@@ -25,16 +29,21 @@ if TYPE_CHECKING:
     from .models import Classifier, build_model
     from .layers import find_target_layer
     from .devices import seed_everything
+    from .adapters import as_dataset
     from .evaluation import Evaluation, evaluate
     from .erm import fit
     from .xgradcam import LayerXGradCam
+    from .given_masks import read_masks
     from .saliency import SaliencyMaps, compute_saliency
     from .masking import MaskBatch, MaskedDataset, Threshold, fixed, hide, mean_std, otsu, quantile
     from .counterfactuals import RandomMask, SwappedDataset
     from .settings import Settings
     from .finetune import MaskTune
     from .features import explored_features
+    from .loops import MaskCallback, MaskHook, MaskTrainerCallback
     from .abstaining import SelectiveClassifier
+    from .diagnosis import Diagnosis, diagnose
+    from .kinds import find_kinds, judged_maps
     from .experiments.datasets import load_dataset
     from .experiments.recipes import Recipe, get_recipe, recipe_from_yaml
     from .experiments.ablations import run_ablation
@@ -42,6 +51,7 @@ if TYPE_CHECKING:
     from .report import write_report
     from .lab.scrubber import ThresholdScrubber
     from .lab.evidence import ClassEvidence
+    from .lab.review import EvidenceReview
     from .lab.compare import CompareExplorer
     from .lab.launcher import Launcher
     from .lab.coverage import CoverageExplorer
@@ -51,16 +61,21 @@ _NAMES = {  # module: what of it is offered here
     "models": ("Classifier", "build_model"),
     "layers": ("find_target_layer",),
     "devices": ("seed_everything",),
+    "adapters": ("as_dataset",),
     "evaluation": ("Evaluation", "evaluate"),
     "erm": ("fit",),
     "xgradcam": ("LayerXGradCam",),
+    "given_masks": ("read_masks",),
     "saliency": ("SaliencyMaps", "compute_saliency"),
     "masking": ("MaskBatch", "MaskedDataset", "Threshold", "fixed", "hide", "mean_std", "otsu", "quantile"),
     "counterfactuals": ("RandomMask", "SwappedDataset"),
     "settings": ("Settings",),
     "finetune": ("MaskTune",),
     "features": ("explored_features",),
+    "loops": ("MaskCallback", "MaskHook", "MaskTrainerCallback"),
     "abstaining": ("SelectiveClassifier",),
+    "diagnosis": ("Diagnosis", "diagnose"),
+    "kinds": ("find_kinds", "judged_maps"),
     "experiments.datasets": ("load_dataset",),
     "experiments.recipes": ("Recipe", "get_recipe", "recipe_from_yaml"),
     "experiments.ablations": ("run_ablation",),
@@ -68,6 +83,7 @@ _NAMES = {  # module: what of it is offered here
     "report": ("write_report",),
     "lab.scrubber": ("ThresholdScrubber",),
     "lab.evidence": ("ClassEvidence",),
+    "lab.review": ("EvidenceReview",),
     "lab.compare": ("CompareExplorer",),
     "lab.launcher": ("Launcher",),
     "lab.coverage": ("CoverageExplorer",),

@@ -139,12 +139,13 @@ def run(
     root: str | None = None,  # where the data lie
     out: str | None = None,  # folder to write; None: runs/RECIPE
     set: Sequence[str] = (),  # KEY=VALUE pairs that change the recipe
+    fit: str | None = None,  # crop, pad or stretch: options.fit of a folder or CSV
     overwrite: bool = False,  # replace a run that is there
     resume: bool = False,  # go on with it
     keep_every: float = 30.0,  # seconds between saved states
 ) -> None:
     "Carry out a whole experiment: train, mask, finetune, measure, report"
-    chosen = _chosen_recipe(recipe, set)
+    chosen = _chosen_recipe(recipe, [*set, *([] if fit is None else [f"options.fit={fit}"])])
     out = out or f"runs/{Path(recipe).stem}"
     with owned(out):
         kept, splits = begin(out, chosen, root, None, overwrite, resume, keep_every, {"recipe": recipe})
@@ -173,6 +174,7 @@ def ablate(
     root: str | None = None,  # where the data lie
     out: str | None = None,  # folder to write; None: runs/ablate-AXIS
     set: Sequence[str] = (),  # KEY=VALUE pairs that change the recipe
+    fit: str | None = None,  # crop, pad or stretch: options.fit of a folder or CSV
     seeds: str = "0-4",  # first-last
     jobs: int = 1,  # processes
 ) -> None:
@@ -181,6 +183,7 @@ def ablate(
     from masktune.experiments.ablations import AXES, run_ablation
 
     look_up("ablation", axis, AXES)
+    set = [*set, *([] if fit is None else [f"options.fit={fit}"])]
     place, numbers = Path(out or f"runs/ablate-{axis}"), _seeds(seeds)
     rows = run_ablation(_chosen_recipe(recipe, set), axis, numbers, root, jobs)
     table = _write_ablation(place, rows, axis)

@@ -9,6 +9,7 @@ __all__ = ['EDGES', 'SwappedDataset', 'random_square_mask', 'RandomMask', 'Moved
 # %% ../nbs/api/25_counterfactuals.ipynb #8ffb578e
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -37,8 +38,9 @@ def _lenders_by_class(
 class _Exchanged(MaskedDataset):
     "A masked data set whose images carry evidence of others, so that groups no longer describe them"
 
-    def __init__(self, *args, **options):
-        super().__init__(*args, **options)
+    def __init__(self, dataset, *args, **options):
+        dataset.need_one_label("evidence of another class")
+        super().__init__(dataset, *args, **options)
         self.groups, self.group_names = torch.full_like(self.labels, -1), []
 
 # %% ../nbs/api/25_counterfactuals.ipynb #15c9547e
@@ -53,8 +55,9 @@ class SwappedDataset(_Exchanged):
         rule: Threshold | str = Threshold("mean_std", 2.0),  # from map to mask
         fill: str = "zero",  # what hidden pixels become: zero, mean, blur or noise
         seed: int = 0,  # which image lends its evidence to which; of the noise too
+        **marks: Any,  # given and protect, see `MaskedDataset`
     ):
-        super().__init__(dataset, maps, rule, fill, seed)
+        super().__init__(dataset, maps, rule, fill, seed, **marks)
         generator = torch.Generator().manual_seed(seed)
         self.partners = torch.empty(len(dataset), dtype=torch.int64)
         for label, mine in _lenders_by_class(self).items():
@@ -128,14 +131,16 @@ class MovedMasks(MaskedDataset):
         rule: Threshold | str = Threshold("mean_std", 2.0),  # from map to mask
         fill: str = "zero",  # what hidden pixels become: zero, mean, blur or noise
         seed: int = 0,  # where each mask goes; of the noise too
+        **marks: Any,  # given and protect, see `MaskedDataset`
     ):
-        super().__init__(dataset, maps, rule, fill, seed)
+        super().__init__(dataset, maps, rule, fill, seed, **marks)
         self.steps = torch.rand(len(dataset), 2, generator=torch.Generator().manual_seed(seed))
 
     def masks(self, indices: Sequence[int], size: Sequence[int] | None = None) -> Tensor:
         found = super().masks(indices, size)
         steps = self.steps[torch.as_tensor(indices)] * (torch.tensor(found.shape[1:]) - 1) + 1  # at least one pixel
-        return torch.stack([mask.roll(step, (0, 1)) for mask, step in zip(found, steps.long().tolist(), strict=True)])
+        moved = [mask.roll(step, (0, 1)) for mask, step in zip(found, steps.long().tolist(), strict=True)]
+        return self.marks.spare(torch.stack(moved), indices)
 
     def _pixel_digest(self, sha):
         super()._pixel_digest(sha)
@@ -186,7 +191,8 @@ class EvidenceAlone(MaskedDataset):
     def subset(self, index: Sequence[int] | Tensor) -> "EvidenceAlone":
         "Only the samples at `index`, renumbered from 0"
         part = self.dataset.subset(index)
-        return EvidenceAlone(part, self.maps.subset(index, part), self.rule, self.fill)
+        maps = None if self.maps is None else self.maps.subset(index, part)
+        return EvidenceAlone(part, maps, self.rule, self.fill, **self.marks.subset(index, part).parts)
 
 # %% ../nbs/api/25_counterfactuals.ipynb #d64f6178
 def balanced_share(

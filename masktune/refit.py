@@ -116,6 +116,7 @@ def cache_features(
     "Compute what enters the last layer, in one pass in eval mode; raises `ValueError` when there is no such layer"
     if not len(dataset):
         raise ValueError(f"{dataset} is empty: there is nothing to refit on")
+    dataset.need_one_label("cache_features")
     model = as_classifier(model, dataset)
     head = find_head(model, dataset[0].image[None].to(model.mean.device))
     inputs: list[Tensor] = []
@@ -265,6 +266,8 @@ def _name(held: ImageDataset | HeadFeatures) -> str:
 # %% ../nbs/api/32_refit.ipynb #1d428360
 def _check_refit(held: ImageDataset | HeadFeatures, gamma: float, l2: float, probability: Tensor | None) -> None:
     "Refuse whatever would make the result meaningless, before any pass over the images"
+    if isinstance(held, ImageDataset):
+        held.need_one_label("refit")
     if not 0 <= gamma < float("inf"):
         raise ValueError(f"gamma must be a number of at least 0, got {gamma}")
     if not 0 < l2 < float("inf"):

@@ -254,7 +254,7 @@ def start_run(
     options, settings = dict(recipe.options), dict(recipe.settings)
     splits = {
         split: load_dataset(recipe.data, split, root, **options)
-        for split in ("train", "val", *dataset_splits(recipe.data, root))
+        for split in ("train", "val", *dataset_splits(recipe.data, root, **recipe.options))
     }
     train = splits["train"]
     seed_everything(settings.get("seed", 0))
@@ -263,12 +263,13 @@ def start_run(
         load_weights(weights, network, train.classes)
     run = MaskTune(network, **settings)
     find_process(run.device, run.mixed_precision)  # says what this machine does not have, before anything is written
+    run.marks(train)  # likewise what is wrong with masks that are given
     if run.epochs == 0 and not weights:
         raise ValueError("--epochs 0 takes a model as already trained: name its file with --weights")
     if not is_main_process():
         return run, splits
     clear_run(folder)
-    place = None if root is None else str(Path(root).resolve())
+    place = None if root is None else str(Path(root).expanduser().resolve())
     save_config(
         run,
         folder,
@@ -306,7 +307,7 @@ def open_run(
     data, model = config["data"], config["model"]
     splits = {
         split: load_dataset(data["name"], split, data["root"], **data["options"])
-        for split in ("train", "val", *dataset_splits(data["name"], data["root"]))
+        for split in ("train", "val", *dataset_splits(data["name"], data["root"], **data["options"]))
     }
     if splits["train"].fingerprint != data["fingerprint"]:
         raise ValueError(
