@@ -4,18 +4,19 @@ The names below are loaded when they are first used, so that `import masktune` c
 lies in the modules, floor by floor (each imports from those before it alone):
 
 - images and models: `errors`, `images`, `data`, `checks`, `tables`, `folders`, `models`, `tracing`, `layers`,
-  `devices`, `adapters`, `files`
+  `devices`, `pixels`, `pairs`, `adapters`, `files`
 - measure and train: `evaluation`, `optimizers`, `losses`, `loading`, `batchnorm`, `divergence`, `training_state`,
   `selection`, `training_checks`, `erm`, `cache`
 - see and hide: `xgradcam`, `sources`, `mask_files`, `label_maps`, `given_masks`, `saliency`, `masking`, `figures`,
-  `counterfactuals`, `faithfulness`, `instrument`
-- find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `loops`, `selective`, `abstaining`
+  `counterfactuals`, `faithfulness`, `similarity`, `instrument`
+- find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `loops`, `selective`, `abstaining`, `findings`,
+  `diagnosis`, `kinds`, `choice`, `repair`
 - experiments: `experiments.published_datasets`, `experiments.small_images`, `experiments.marks`, `experiments.cutouts`,
   `experiments.scenes`, `experiments.waterbirds`, `experiments.digits`, `experiments.datasets`, `experiments.recipes`,
   `experiments.ablations`
-- keep and tell: `runs`, `resume`, `report`, `selective_report`, `steps`, `commands`, `cli`
-- in the notebook: `lab.scrubber`, `lab.evidence`, `lab.compare`, `lab.launcher`, `lab.coverage`, made of `lab.sketch`,
-  `lab.panels`, `lab.view` and `lab.gallery`
+- keep and tell: `runs`, `resume`, `report`, `selective_report`, `steps`, `repair_steps`, `commands`, `cli`
+- in the notebook: `lab.scrubber`, `lab.evidence`, `lab.review`, `lab.compare`, `lab.launcher`, `lab.coverage`, made of
+  `lab.sketch`, `lab.panels`, `lab.view` and `lab.gallery`
 """
 
 from importlib import import_module
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from .features import explored_features
     from .loops import MaskCallback, MaskHook, MaskTrainerCallback
     from .abstaining import SelectiveClassifier
+    from .diagnosis import Diagnosis, diagnose
+    from .kinds import find_kinds, judged_maps
     from .experiments.datasets import load_dataset
     from .experiments.recipes import Recipe, get_recipe, recipe_from_yaml
     from .experiments.ablations import run_ablation
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
     from .report import write_report
     from .lab.scrubber import ThresholdScrubber
     from .lab.evidence import ClassEvidence
+    from .lab.review import EvidenceReview
     from .lab.compare import CompareExplorer
     from .lab.launcher import Launcher
     from .lab.coverage import CoverageExplorer
@@ -70,6 +74,8 @@ _NAMES = {  # module: what of it is offered here
     "features": ("explored_features",),
     "loops": ("MaskCallback", "MaskHook", "MaskTrainerCallback"),
     "abstaining": ("SelectiveClassifier",),
+    "diagnosis": ("Diagnosis", "diagnose"),
+    "kinds": ("find_kinds", "judged_maps"),
     "experiments.datasets": ("load_dataset",),
     "experiments.recipes": ("Recipe", "get_recipe", "recipe_from_yaml"),
     "experiments.ablations": ("run_ablation",),
@@ -77,6 +83,7 @@ _NAMES = {  # module: what of it is offered here
     "report": ("write_report",),
     "lab.scrubber": ("ThresholdScrubber",),
     "lab.evidence": ("ClassEvidence",),
+    "lab.review": ("EvidenceReview",),
     "lab.compare": ("CompareExplorer",),
     "lab.launcher": ("Launcher",),
     "lab.coverage": ("CoverageExplorer",),

@@ -59,7 +59,7 @@ MOVED: dict[str, dict[str, tuple[str, ...]]] = {
             "show_tree",
             "split_named",
         ),
-        "adapters": ("PairsDataset",),
+        "pairs": ("PairsDataset",),
         "folders": (
             "open_csv",
             "open_folder",

@@ -16,7 +16,7 @@ from contextlib import contextmanager, nullcontext, redirect_stdout
 from importlib.metadata import version
 from typing import Any, NamedTuple, NoReturn
 
-from . import commands, steps
+from . import commands, repair_steps, steps
 from ._extras import MissingExtra, needs
 from .errors import look_up
 
@@ -139,6 +139,7 @@ _MACHINE = ("device", "mixed_precision", "compile", "num_workers", "cache", "eva
 _MASKS = ("layer", "source", "target", "maps_from", "on_device", "given", "protect")
 # fmt: off
 _FINETUNING = (
+    "recipe", "mode", "paste", "edges",
     "rule", "fill", "given", "protect", "batch_size", "finetune_epochs", "finetune_lr", "finetune_batch_size",
     "start_from", "keep_optimizer", "freeze_batchnorm", "recalibrate", "augment", "seed", "rounds", "accumulate",
     "choose",
@@ -167,6 +168,60 @@ def _selective_options(parser: argparse.ArgumentParser) -> None:
     second = "train a second plain model, to compare the pair with two plain models at equal cost (kept in erm-2)"
     _add(parser, "--second-erm", second, action="store_true")
     _add_run(parser)
+
+# %% ../nbs/api/56_cli.ipynb #d1a90053
+def _diagnose_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", nargs="?", help="a run's folder; without one, --model, --weights and --data")
+    _add(parser, "--data", "a data set's name: folder, csv, biased-digits, waterbirds ... (masktune datasets)")
+    _add(parser, "--root", "where the data lie")
+    option = "an option of the data set, such as size=128; may be repeated"
+    _add(parser, "--option", option, action="append", metavar="KEY=VALUE")
+    _add(parser, "--model", "small-cnn, or any torchvision classifier: resnet50, vit_b_16 ...")
+    _add(parser, "--weights", "a .safetensors file with its weights")
+    _add(parser, "--split", "which images are looked at (default: val)", choices=("train", "val", "test"))
+    _add(parser, "--layer", "name of the target layer, or auto: the one truest to the model (default: found)")
+    _add(parser, "--limit", "how many images, of every class alike (default: 512)", type=int)
+    _add(parser, "--device", "cpu, cuda ... (default: the GPU when there is one)")
+    _add(parser, "--out", "folder for the page and its figures (default: the run's, or diagnosis)")
+
+# %% ../nbs/api/56_cli.ipynb #d1a90056
+def _judge_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", help="the run's folder, with a plain model")
+    parser.add_argument(
+        "kind", nargs="?", help="a kind's name, such as 0-4/1; without one, all kinds are found and shown"
+    )
+    words = "your word on it; without one, the kind's images are listed"
+    parser.add_argument("verdict", nargs="?", choices=("shortcut", "object", "unsure"), help=words)
+    _add(parser, "--most", "kinds of a class, at most (default: 4)", type=int)
+    _add(parser, "--overwrite", "find the kinds again, and forget what was said of them", action="store_true")
+
+# %% ../nbs/api/56_cli.ipynb #c56a0001
+def _add_choosing(parser: argparse.ArgumentParser) -> None:
+    "What remedies are chosen by"
+    place = "where other images of the same kind lie, whose val chooses (default: half of val refits, half chooses)"
+    _add(parser, "--choose-on", place, metavar="ROOT")
+    gammas = "weights on errors to try (default: 0 2 4 6)"
+    _add(parser, "--gammas", gammas, nargs="+", type=float, metavar="GAMMA")
+
+
+def _refit_options(parser: argparse.ArgumentParser) -> None:
+    whose = "whose last layer (default: the finetuned model's where there is one)"
+    _add(parser, "--of", whose, choices=("erm", "masktune"))
+    _add_choosing(parser)
+    _add_run(parser)
+
+
+def _repair_options(parser: argparse.ArgumentParser) -> None:
+    _add_choosing(parser)
+    remedies = "what to try: refit, mask, transplant (default: all)"
+    _add(parser, "--remedies", remedies, nargs="+", metavar="REMEDY")
+    criterion = (
+        "what chooses: two-step, average, worst-class, swapped, lesser, environments, unsure (default: two-step)"
+    )
+    _add(parser, "--criterion", criterion)
+    _add(parser, "--faithful", "find by measuring where to look, not by the network's structure", action="store_true")
+    _add(parser, "--thorough", "make every candidate, even those that cannot be chosen", action="store_true")
+    _add_run(parser, [name for name in (*_MASKS, *_FINETUNING) if name not in ("mode", "choose")])
 
 # %% ../nbs/api/56_cli.ipynb #c11a000a
 def _recipes_options(parser: argparse.ArgumentParser) -> None:
@@ -250,14 +305,22 @@ def _completion(shell: str) -> None:
 COMMANDS: dict[str, Command] = {
     "demo": Command("the whole story on embedded data: table, pictures, report",
                     _demo_options, commands.demo),
+    "diagnose": Command("say what a finished model goes by, how sure that is, and what to try",
+                        _diagnose_options, steps.diagnose),
     "run": Command("a whole experiment by its recipe: train, mask, finetune, measure, report",
                    _run_options, commands.run, resumes=True),
     "erm": Command("train the plain model (or take one you have: --weights) into a new run folder",
                    _erm_options, steps.erm, resumes=True),
     "saliency": Command("compute what the plain model looks at, for every training image",
                         _saliency_options, steps.saliency, resumes=True),
+    "judge": Command("sort what the plain model looks at into kinds, and say which are shortcuts",
+                     _judge_options, steps.judge),
     "finetune": Command("train one more epoch on images that hide it, once a round",
                         _finetune_options, steps.finetune, resumes=True),
+    "refit": Command("train a model's last layer again, on validation images",
+                     _refit_options, repair_steps.refit),
+    "repair": Command("try every remedy from one plain model, and choose without group labels",
+                      _repair_options, repair_steps.repair),
     "evaluate": Command("measure both models: average, per group, worst group",
                         _add_run, steps.evaluate),
     "selective": Command("say when not to answer: error at five coverages, risk against coverage",

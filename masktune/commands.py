@@ -261,9 +261,22 @@ def _demo(out: str, seed: int, ours: bool, started: float) -> None:
     run.evaluate(tests, others={"random_mask": run.fit_control(train)})
     save_metrics(run, out)
     say("measured, with random masks as a control")
+    say(_demo_repair(run, splits, out))
     page = write_report(run, f"{out}/report.html", train, tests)
     say(f"report written\n\n{both_tables(run, tests)}\n")
     _demo_ending(run, seed, recipe.published, page, out)
+
+# %% ../nbs/api/55_commands.ipynb #c55a0001
+def _demo_repair(run: "MaskTune", splits: Mapping[str, Any], out: str) -> str:
+    "Every remedy from the plain model, the choice, and what it does where the square changed sides"
+    from masktune.repair import repair
+
+    made = repair(run, splits["train"], splits["val"])
+    tests = {"biased-test": splits["biased-test"]}
+    found = made.evaluate(tests, progress=False, **run.machine)[made.choice.name]["biased-test"]
+    made.save(out)
+    where = f"biased-test {found.average.accuracy:.1%}, worst group {found.worst_group_accuracy:.1%}"
+    return f"repair, without group labels, of {len(made.candidates)} candidates\n\n{made}\n{where}\n"
 
 # %% ../nbs/api/55_commands.ipynb #c0de0013
 def _demo_recipe(seed: int) -> "Recipe":

@@ -30,7 +30,7 @@ from masktune.checks import (
 from .data import IMAGENET_MEAN, IMAGENET_STD, FileDataset, stratified_split
 from .errors import DatasetError, Finding, look_up, settle
 from .images import FITS, check_background, check_window, image_suffixes
-from .tables import FIELDS, READING, Listing, image_place, read_listing
+from .tables import FIELDS, READING, Listing, Record, image_place, read_listing
 
 # %% ../nbs/api/04_folders.ipynb #da7a0037
 def _shares(table: Mapping[str, list[ListedImage]], opening: Any) -> dict[str, float]:
@@ -74,6 +74,8 @@ def _check_numbers(opening: Any) -> None:
         values = getattr(opening, name)
         if not isinstance(values, (list, tuple)) or len(values) != 3 or not all(map(_is_number, values)):
             raise ValueError(f"{name} must be three numbers, one per channel, for images in 0..1: got {values!r}")
+    if min(opening.std) <= 0:
+        raise ValueError(f"std must be above 0 in every channel, got {opening.std!r}")
 
 # %% ../nbs/api/04_folders.ipynb #fo0e0001
 @dataclass(frozen=True)
@@ -120,10 +122,15 @@ def _checked_order(
     findings: Iterable[str],  # what is known already
     numeric: bool,  # see `class_order`
     opening: _Opening,
+    labels: Sequence[str] = (),  # names of several labels an image
 ) -> list[str]:
     "The order of a table's classes; raises `DatasetError` with everything that is wrong with the table"
-    order = class_order([row.label for row in table["train"]], opening.classes, numeric)
-    findings = [*findings, *label_findings(table, order, opening.classes is not None)]
+    if labels:  # what counts as a class are the combinations that occur
+        order = sorted({row.label for part in table.values() for row in part})
+        findings = [*findings, *_several_findings(table, labels)]
+    else:
+        order = class_order([row.label for row in table["train"]], opening.classes, numeric)
+        findings = [*findings, *label_findings(table, order, opening.classes is not None)]
     if opening.check:
         rows = [row for part in table.values() for row in part]
         how: dict[str, Any] = dict(window=opening.window, background=opening.background)
@@ -141,17 +148,18 @@ def _open_table(
     findings: Iterable[str],  # what is known already
     numeric: bool,  # see `class_order`
     opening: _Opening,
+    labels: Sequence[str] = (),  # names of several labels an image; a row's label then holds a number for each
 ) -> FileDataset:
     "One split of a table of image files, everything about the whole table checked first"
     asked = _split_asked(name, where, split, [*table, *_shares(table, opening)])
-    order = _checked_order(f"{name} at {where}", table, findings, numeric, opening)
+    order = _checked_order(f"{name} at {where}", table, findings, numeric, opening, labels)
     chosen = _parts(table, order, opening)[asked]
     groups = sorted({row.group for part in table.values() for row in part if row.group is not None})
     numbers = {group: i for i, group in enumerate(groups)} | {None: -1}
     return FileDataset(
         [row.path for row in chosen],
-        [order.index(row.label) for row in chosen],
-        order,
+        [_matrix_row(row.label) if labels else order.index(row.label) for row in chosen],
+        labels or order,
         groups=[numbers[row.group] for row in chosen],
         group_names=groups,
         name=Path(where).stem or name,
@@ -315,8 +323,100 @@ def open_folder(
         findings.append(Finding(_NUMBERED.format(some_of(sorted(names))), False))
     return _open_table("folder", root, table, split, findings, False, opening)
 
+# %% ../nbs/api/04_folders.ipynb #04b00002
+_NUMBERS = {"1": "1", "1.0": "1", "true": "1", "yes": "1", "0": "0", "0.0": "0", "false": "0", "no": "0"}
+_NUMBERS |= dict.fromkeys(("-1", "-1.0", "nan", "na", "n/a", "unknown", "?"), "-1")
+_NO_LABEL = ("", "no finding", "none", "normal")  # names that say that an image has none of the labels
+
+
+@dataclass(frozen=True)
+class _Several:
+    "Several labels an image, as a CSV has them"
+
+    names: list[str]  # of the labels
+    columns: list[str]  # one for each, or the one that names those that are present
+    separator: str | None  # between names; None: columns of numbers
+    blank: str  # what an empty value of a column of numbers stands for: 0 or -1
+
+    def read(self, record: Record, problem: str | None) -> tuple[str, str | None]:
+        "A number for each label, and what is wrong with the line"
+        if self.separator is not None:
+            present = _named(record.values[self.columns[0]], self.separator)
+            unknown = [name for name in present if name not in self.names]
+            wrong = f"label {unknown[0]!r} is none of classes={self.names}" if unknown else None
+            return " ".join(str(int(name in present)) for name in self.names), problem or wrong
+        numbers = []
+        for column in self.columns:
+            value = record.values[column]
+            number = self.blank if not value else _NUMBERS.get(value.casefold())
+            if number is None:
+                return "", problem or f"{column} is {value!r}: write 1 for present, 0 for absent, -1 for unknown"
+            numbers.append(number)
+        return " ".join(numbers), problem
+
+
+def _named(value: str, separator: str) -> list[str]:
+    "The labels that a value names"
+    names = [unicodedata.normalize("NFC", name).strip() for name in value.split(separator)]
+    return [name for name in names if name.casefold() not in _NO_LABEL]
+
+
+def _matrix_row(text: str) -> list[int]:
+    "The numbers that `_Several.read` wrote"
+    return [int(number) for number in text.split()]
+
+# %% ../nbs/api/04_folders.ipynb #04b00003
+def _listed(label_columns: Sequence[str] | str) -> list[str]:
+    "Columns by name, in a list or between commas"
+    names = label_columns.split(",") if isinstance(label_columns, str) else list(label_columns)
+    return [str(name).strip() for name in names]
+
+
+def _csv_reading(given: Mapping[str, Any]) -> dict[str, Any]:
+    "How `read_listing` reads a CSV; the first of several label columns stands for the label"
+    reading = {option: given[option] for option in READING if option in given}
+    columns = given.get("label_columns")
+    return reading if columns is None else reading | {"label_column": next(iter(_listed(columns)), None)}
+
+
+def _several(where: str, listing: Listing, given: Mapping[str, Any]) -> _Several | None:
+    "How a CSV tells several labels an image, None where it has one; raises `DatasetError` for missing columns"
+    columns, separator, blank = (given[name] for name in ("label_columns", "label_separator", "blank_label"))
+    look_up("blank_label", blank, ("unknown", "absent"))
+    if columns is not None and separator is not None:
+        raise ValueError("label_columns are columns of numbers, label_separator stands between names: give one of them")
+    if separator is not None:
+        if not isinstance(separator, str) or not separator:
+            raise ValueError(f"label_separator must be the sign between names, such as '|', got {separator!r}")
+        found = {name for r in listing.records for name in _named(r.values[listing.columns["label"]], separator)}
+        names = sorted(found) if given["classes"] is None else class_order((), given["classes"])
+        return _Several(names, [listing.columns["label"]], separator, "")
+    if columns is None:
+        return None
+    named = _listed(columns)
+    there = list(listing.records[0].values) if listing.records else named
+    missing = [name for name in named if name not in there]
+    if missing or len(set(named)) != len(named) or len(named) < 2:
+        why = f"has no column {missing[0]!r}" if missing else "must be two columns or more, each once"
+        raise DatasetError(where, [f"label_columns {why}: got {named}, found {', '.join(filter(None, there))}"])
+    return _Several(named, named, None, "-1" if blank == "unknown" else "0")
+
+
+def _several_findings(table: Mapping[str, list[ListedImage]], labels: Sequence[str]) -> list[Finding]:
+    "Tell of labels that are nowhere present in a split, or nowhere absent"
+    findings = []
+    for part, rows in table.items():
+        columns = list(zip(*(_matrix_row(row.label) for row in rows), strict=True))
+        for value, word in ((1, "has"), (0, "lacks")):
+            never = [name for name, column in zip(labels, columns, strict=False) if value not in column]
+            if never:
+                findings.append(Finding(f"no image of split {part} {word} the label {some_of(never)}", False))
+    return findings
+
 # %% ../nbs/api/04_folders.ipynb #da7a004c
-def _csv_table(listing: Listing, base: Path) -> tuple[dict[str, list[ListedImage]], list[Finding]]:
+def _csv_table(
+    listing: Listing, base: Path, several: "_Several | None" = None
+) -> tuple[dict[str, list[ListedImage]], list[Finding]]:
     "The images of a CSV by split, and what is wrong with its lines"
     table: dict[str, list[ListedImage]] = {"train": []}
     findings = list(listing.findings)
@@ -325,6 +425,10 @@ def _csv_table(listing: Listing, base: Path) -> tuple[dict[str, list[ListedImage
         part = "train" if said["split"] is None else split_named(said["split"])
         path, problem = image_place(said["path"] or "", base)
         empty = [listing.columns[field] for field in ("path", "label") if not said[field]]
+        label = unicodedata.normalize("NFC", said["label"] or "")
+        if several is not None:
+            empty = [column for column in empty if column != listing.columns["label"]]
+            label, problem = several.read(record, problem)
         if empty:
             problem = f"empty {' and '.join(empty)}"
         elif part is None:
@@ -332,7 +436,6 @@ def _csv_table(listing: Listing, base: Path) -> tuple[dict[str, list[ListedImage
         if problem:
             findings.append(Finding(f"line {record.line}: {problem}"))
             continue
-        label = unicodedata.normalize("NFC", said["label"] or "")
         table.setdefault(part or "train", []).append(ListedImage(path, label, said["group"] or None, record.line))
     return table, findings
 
@@ -351,6 +454,8 @@ def _base(root: Path, images: str | os.PathLike | None) -> Path:
     "What a CSV's paths start from"
     if images is None:
         return root.parent
+    if not isinstance(images, (str, os.PathLike)):
+        raise ValueError(f"images must be the path of a folder, got {images!r}")
     base = _home(images)
     if not base.is_dir():
         raise DatasetError(f"csv at {root}", [f"images={str(images)!r}: there is no such folder"])
@@ -364,6 +469,10 @@ def open_csv(
     images: str | os.PathLike | None = None,  # what relative paths start from; default: the CSV's folder
     path_column: str | None = None,  # the columns' names, where they are not the usual ones (`masktune.tables.FIELDS`)
     label_column: str | None = None,
+    # several labels an image: columns of 1, 0 and -1 (unknown) ...
+    label_columns: Sequence[str] | str | None = None,
+    blank_label: str = "unknown",  # ... in which an empty value means unknown, or absent
+    label_separator: str | None = None,  # or one column of names with this between them: Effusion|Nodule
     split_column: str | None = None,
     group_column: str | None = None,
     encoding: str | None = None,  # utf-8, utf-16, cp1252 ...; default: found
@@ -384,8 +493,10 @@ def open_csv(
     given = dict(locals())
     opening, root = _Opening.of(given), _existing_csv(root)
     base = _base(root, images)
-    table, findings = _csv_table(read_listing(root, **{name: given[name] for name in READING}), base)
-    return _open_table("csv", root, table, split, findings, True, opening)
+    listing = read_listing(root, **_csv_reading(given))
+    several = _several(f"csv at {root}", listing, given)
+    table, findings = _csv_table(listing, base, several)
+    return _open_table("csv", root, table, split, findings, True, opening, several.names if several else ())
 
 # %% ../nbs/api/04_folders.ipynb #da7a004f
 _NO_TEST = (
@@ -405,8 +516,7 @@ def own_test_splits(
     if name == "folder":
         parts = set(_layout(_existing_folder(root))[0])
     else:
-        reading = {option: value for option, value in options.items() if option in READING}
-        listing = read_listing(_existing_csv(root), **reading)
+        listing = read_listing(_existing_csv(root), **_csv_reading(options))
         named = [listing.get(record, "split") for record in listing.records]
         parts = {split_named(part) or "" for part in named if part}
     if "val" not in parts or "test" in parts:

@@ -26,7 +26,7 @@ from .data import ImageDataset
 from .devices import find_process, is_main_process, leave_processes
 from .divergence import TrainingDiverged
 from .erm import Step, TrainingStopped
-from .files import atomic_path, load_state, load_weights, read_json, require_space, save_state
+from .files import atomic_path, load_state, load_weights, read_json, require_space, save_state, write_json
 from .finetune import MaskTune
 from .rounds import Round
 from .runs import clear_run, load_run, save_config, save_erm, save_round
@@ -222,7 +222,16 @@ class Resumable:
             self.run.compute_maps(
                 train, number, None if self.run.on_device else self.folder / f"round-{number}" / "maps.safetensors"
             )
+        if number == 1 and self.run.evidence_ is not None:
+            self._write(self._note_evidence)
         return self
+
+    def _note_evidence(self) -> None:
+        "Say in `log.jsonl` which layer was chosen, against what and how sure; every candidate in `evidence.json`"
+        found = self.run.evidence_
+        if found is not None:
+            write_json(self.folder / "evidence.json", found.to_dict())
+            self.log("evidence", {"epoch": 0, "chosen": found.layer.spelled, "lead": found.lead, "said": str(found)})
 
     def fit_rounds(self, train: ImageDataset, val: ImageDataset | None = None) -> "Resumable":
         "Every round, and the choice among them"

@@ -28,7 +28,7 @@ from .finetune import MaskTune
 from .models import Classifier, build_model
 from .rounds import Round
 from .saliency import SaliencyMaps
-from .settings import ERM_SETTINGS, SHARED_SETTINGS, spell, unspell
+from .settings import ERM_SETTINGS, SHARED_SETTINGS, follow, spell, unspell
 
 # %% ../nbs/api/50_runs.ipynb #504e0002
 def package_versions() -> dict[str, str]:
@@ -203,8 +203,9 @@ def load_run(
     trained = (folder / "erm" / "state.pt").exists()
     if trained:
         _check_frozen(folder, config["settings"], changes)
-    held = config["settings"] | config.get("finetuning", {})
-    run = MaskTune(model, **{name: unspell(name, value) for name, value in held.items()} | changes)
+    # a run from before there were recipes was made by the paper's
+    held = {"recipe": "paper"} | config["settings"] | config.get("finetuning", {})
+    run = MaskTune(model, **{name: unspell(name, value) for name, value in held.items()} | follow(held, changes))
     if trained:
         _load_erm(run, folder, config, model)
         _load_rounds(run, folder)
@@ -213,7 +214,10 @@ def load_run(
     return run
 
 # %% ../nbs/api/50_runs.ipynb #6bcfde82
-PARTS = ("erm", "erm-2", "round-*", "metrics.json", "selective.json", "log.jsonl", "report.html", "figures")
+PARTS = (
+    *("erm", "erm-2", "round-*", "refit", "repair", "repair.json"),
+    *("metrics.json", "selective.json", "log.jsonl", "report.html", "figures"),
+)
 
 # %% ../nbs/api/50_runs.ipynb #3cae169f
 def clear_run(

@@ -405,3 +405,24 @@ def compute_saliency(
         store.finish()
     process.wait_for_everyone()
     return SaliencyMaps.load(path)
+
+# %% ../nbs/api/22_saliency.ipynb #22b0c002
+from .evaluation import Table
+
+
+def _maps_html(maps: SaliencyMaps) -> str:
+    "What a notebook shows of maps: how many, where from, how sure the model was, how many are empty"
+    empty = int((maps.scale <= 0).sum())
+    rows = [
+        ("images", f"{len(maps):,} of {maps.dataset or 'an unnamed data set'}"),
+        ("cells of a map", " x ".join(map(str, maps.maps.shape[-2:]))),
+        ("source", f"{maps.source} at {maps.layer or 'an unnamed layer'}"),
+        ("class explained", maps.target),
+        ("empty maps", f"{empty:,} ({empty / max(len(maps), 1):.1%})"),
+        ("mean confidence", f"{float(maps.confidence.float().mean()):.3f}"),
+        ("model", maps.model or "unknown"),
+    ]
+    return Table(["saliency maps", ""], rows, left=2)._repr_html_()
+
+
+SaliencyMaps._repr_html_ = _maps_html  # type: ignore[attr-defined]  # the class is above, in one piece

@@ -278,8 +278,8 @@ def test_an_optimiser_of_ones_own_goes_through_a_whole_run(uneven, tmp_path):
     def two_rates(parameters):
         return torch.optim.SGD([{"params": parameters[:4]}, {"params": parameters[4:], "lr": 0.002}], lr=0.02)
 
-    settings = dict(epochs=1, optimizer=two_rates, criterion=focal, finetune_lr=0.01, **{**SHORT, "epochs": 1})
-    run = MaskTune(fresh(), **{**settings, "finetune_lr": 0.01}).fit(uneven)
+    settings = {**SHORT, "epochs": 1, "optimizer": two_rates, "criterion": focal, "finetune_lr": 0.01}
+    run = MaskTune(fresh(), **settings).fit(uneven)
     rates = [
         [g["lr"] for g in state["param_groups"]] for state in (run.optimizer_state_, run.rounds_[0].optimizer_state)
     ]
@@ -345,7 +345,7 @@ def test_a_run_writes_what_chose_its_epoch(uneven, tmp_path):
 def test_the_command_takes_every_choice_and_writes_it(tmp_path, monkeypatch, capsys):
     from masktune.cli import main
 
-    (tmp_path / "my_losses.py").write_text(
+    (tmp_path / "their_losses.py").write_text(
         "import torch.nn.functional as F\n\n\ndef plain(s, y):\n    return F.cross_entropy(s, y)\n"
     )
     monkeypatch.chdir(tmp_path)
@@ -357,9 +357,9 @@ def test_the_command_takes_every_choice_and_writes_it(tmp_path, monkeypatch, cap
     assert expected | {"class_weights": "balanced"} == {name: stored[name] for name in (*expected, "class_weights")}
     capsys.readouterr()
     for wrong, words in (
-        (["--criterion", "my_losses:plain", "--class-weights", "1", "2"], "criterion is the whole loss"),
+        (["--criterion", "their_losses:plain", "--class-weights", "1", "2"], "criterion is the whole loss"),
         (["--class-weights", "1", "2", "3"], "class_weights has 3 numbers for 2 classes: 0-4, 5-9"),
-        (["--criterion", "my_losses:plane"], "criterion='my_losses:plane' cannot be imported"),
+        (["--criterion", "their_losses:plane"], "criterion='their_losses:plane' cannot be imported"),
         (["--warmup", "2"], "warmup takes 2 epochs, the training 1"),
     ):
         assert main([*begin, "--out", "b", *wrong]) == 2

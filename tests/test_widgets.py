@@ -476,7 +476,7 @@ def test_a_rule_of_ones_own_is_masked_by_the_kernel(scrubber):
 
 
 def test_what_was_ticked_is_known_by_position_and_file(pets):
-    data = load_dataset("folder", "all", root=pets, size=32)
+    data = load_dataset("folder", "train", root=pets, size=32)
     scrubber = ThresholdScrubber(build_model("small-cnn", 2), data, page_size=6)
     scrubber.view.selected = [7, 2]
     assert [picked.index for picked in scrubber.selected] == [2, 7]

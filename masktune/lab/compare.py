@@ -142,7 +142,7 @@ class CompareExplorer(Gallery):
         **options: Any,
     ):
         check_run(run)
-        dataset = check_images("dataset", dataset)
+        dataset = check_images("dataset", dataset, before)
         super().__init__(dataset, page_size, tile)
         models = (check_classifier("before", before, dataset), check_classifier("after", after, dataset))
         machine = {name: value for name, value in options.items() if name not in _MAP_OPTIONS}

@@ -355,9 +355,7 @@ class Launcher(Panel):
 # %% ../../nbs/api/lab/66_launcher.ipynb #66a0c012
 def _controls(run: MaskTune) -> tuple[W.BoundedFloatText, W.BoundedIntText, W.Dropdown, W.BoundedIntText]:
     "Learning rate, rounds, device and processes, as the run has them"
-    rate = run.finetune_lr
-    if rate is None:
-        rate = run.optimizer_state_["param_groups"][0]["lr"] if run.optimizer_state_ else 1e-4
+    rate = run.finetuning(images=1).lr  # as given, or as the run's recipe takes it
     lr = W.BoundedFloatText(value=rate, min=1e-8, max=10.0, step=rate / 10, description="learning rate", style=NARROW)
     rounds = W.BoundedIntText(value=run.rounds, min=1, max=10, description="rounds", style=NARROW)
     devices = available_devices()

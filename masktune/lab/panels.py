@@ -67,6 +67,7 @@ def still_html(
 def check_images(
     name: str,  # of the argument, for the message
     dataset: Any,  # what was given
+    model: Any = None,  # asked what normalised float images where nothing else says it
 ) -> ImageDataset:  # the same
     "Return `dataset` as one with images, whatever form it has (`as_dataset`); raises `ValueError`"
     if isinstance(dataset, (nn.Module, SaliencyMaps)) or not hasattr(dataset, "__len__"):
@@ -74,9 +75,10 @@ def check_images(
             f"{name} must be a data set (ImageDataset), got {type(dataset).__name__}: are the arguments in the "
             "right order?"
         )
-    dataset = as_dataset(dataset)
+    dataset = as_dataset(dataset, model=model)
     if not len(dataset):
         raise ValueError(f"{name} {dataset} is empty: there is nothing to show")
+    dataset.need_one_label("the instrument")
     return dataset
 
 # %% ../../nbs/api/lab/61_panels.ipynb #e5111b03

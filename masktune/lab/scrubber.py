@@ -284,7 +284,7 @@ class ThresholdScrubber(MaskGallery):
         protect: Any = None,  # masks of what is never hidden, shown in another colour; None: the run's
     ):
         check_run(run)
-        dataset = check_images("dataset", dataset)
+        dataset = check_images("dataset", dataset, model if run is None else run.model)
         rule = rule if rule is not None else "mean_std(k=2)" if run is None else run.rule
         rule = rule if isinstance(rule, Threshold) else Threshold.parse(str(rule))
         fill = look_up("fill", fill if fill is not None else "zero" if run is None else run.fill, FILLS)

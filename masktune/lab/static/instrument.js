@@ -754,8 +754,7 @@ export class Instrument {
     const top = make("div", { class: "mt-top" }, make("div", { class: "mt-controls" },
       make("div", { class: "mt-line" }, this.ruleField.label, this.codeText, this.fillField.label), strength), this.side);
     this.root.classList.add("masktune", "mt");
-    const themed = document.body.dataset.theme || getComputedStyle(document.body).getPropertyValue("--jp-layout-color1");
-    this.root.classList.toggle("mt-own", !themed); // nobody else says which theme: the reader's own
+    this.root.classList.toggle("mt-own", !themed()); // nobody else says which theme: the reader's own
     this.root.setAttribute("role", "group");
     this.root.setAttribute("aria-label", options.title);
     this.root.style.setProperty("--mt-tile", `${controls.tile}px`);
@@ -1101,12 +1100,127 @@ export class Instrument {
   }
 }
 
+// ---------------------------------------------------------------- one card a kind of evidence
+
+const WORDS = { shortcut: "a shortcut", object: "the object", unsure: "unsure" };
+const VERDICT_KEYS = { 1: "shortcut", 2: "object", 3: "unsure" };
+
+export class Review {
+  constructor(root, host) {
+    Object.assign(this, { root, host, history: [], cards: [] });
+    this.options = host.get("options");
+    this.judgements = { ...host.get("judgements") };
+    this.build();
+    host.listen("judgements", () => {
+      this.judgements = { ...host.get("judgements") };
+      this.tell();
+    });
+    host.listen("summary", () => this.tell());
+    this.ready = this.paint();
+    this.tell();
+  }
+
+  build() {
+    const { options, root } = this;
+    this.headline = make("p", { class: "mt-headline" });
+    this.status = make("p", { class: "mt-status", role: "status" });
+    this.back = make("button", { type: "button", class: "mt-small", onclick: () => this.undo() }, "undo (u)");
+    root.classList.add("masktune", "mt");
+    root.classList.toggle("mt-own", !themed());
+    root.setAttribute("role", "group");
+    root.setAttribute("aria-label", options.title);
+    const list = make("ul", { class: "mt-kinds" }, ...options.kinds.map((kind) => this.card(kind)));
+    const keys = "Keys on a card: 1 a shortcut, 2 the object, 3 unsure, u takes the last word back.";
+    root.replaceChildren(this.headline, make("p", { class: "mt-made" }, keys), list,
+      make("div", { class: "mt-foot" }, this.status, this.host.live ? this.back : null), make("p", { class: "mt-made" }, options.made));
+  }
+
+  card(kind) {
+    const buttons = Object.entries(VERDICT_KEYS).map(([key, verdict]) => make("button", { type: "button", class: "mt-verdict",
+      "data-verdict": verdict, disabled: !this.host.live, onclick: () => this.judge(kind.name, verdict) }, `${key} ${WORDS[verdict]}`));
+    const pictures = kind.images.map((about) => make("canvas", { role: "img",
+      "aria-label": `${about.path ? about.path.split(/[\\/]/).pop() : `image ${about.index}`} of ${kind.label}, its evidence outlined` }));
+    const words = kind.sentences.map((sentence) => make("p", {}, sentence));
+    const element = make("li", { class: "mt-kind", tabindex: 0, "aria-label": `kind ${kind.name}` },
+      make("h4", {}, kind.name), make("div", { class: "mt-sheet" }, ...pictures), make("div", { class: "mt-facts" }, ...words),
+      make("div", { class: "mt-line", role: "group", "aria-label": `what ${kind.name} is` }, ...buttons));
+    element.addEventListener("keydown", (event) => this.press(event, kind.name));
+    this.cards.push({ kind, element, buttons, pictures });
+    return element;
+  }
+
+  press(event, name) {
+    const verdict = VERDICT_KEYS[event.key];
+    if (event.ctrlKey || event.metaKey || event.altKey || !(verdict || event.key === "u")) return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (verdict) this.judge(name, verdict);
+    else this.undo();
+  }
+
+  judge(name, verdict) {
+    if (!this.host.live) return;
+    this.history.push([name, this.judgements[name]]);
+    this.judgements = { ...this.judgements, [name]: verdict };
+    this.host.judge(this.judgements);
+    this.tell();
+    const open = this.cards.filter((card) => !(card.kind.name in this.judgements));
+    const at = this.cards.findIndex((card) => card.kind.name === name);
+    const next = open.find((card) => this.cards.indexOf(card) > at) ?? open[0];
+    next?.element.focus(); // ten judgements take a minute
+  }
+
+  undo() {
+    const last = this.history.pop();
+    if (!last) return;
+    const [name, verdict] = last;
+    const { [name]: _, ...others } = this.judgements;
+    this.judgements = verdict === undefined ? others : { ...others, [name]: verdict };
+    this.host.judge(this.judgements);
+    this.tell();
+    this.cards.find((card) => card.kind.name === name).element.focus();
+  }
+
+  tell() {
+    for (const { kind, element, buttons } of this.cards) {
+      const said = this.judgements[kind.name];
+      element.classList.toggle("mt-judged", said !== undefined);
+      for (const button of buttons) button.setAttribute("aria-pressed", String(button.dataset.verdict === said));
+    }
+    const count = this.cards.filter((card) => card.kind.name in this.judgements).length;
+    const shortcuts = this.cards.filter((card) => this.judgements[card.kind.name] === "shortcut").map((card) => card.kind.name);
+    const named = shortcuts.length ? ` Shortcuts: ${shortcuts.join(", ")}.` : "";
+    this.headline.textContent = `${count} of ${this.cards.length} kinds of evidence judged.${named}`;
+    this.status.textContent = this.host.get("summary")?.status ?? "";
+    this.back.disabled = !this.history.length;
+  }
+
+  async paint() {
+    const { rule, page } = this.options;
+    for (const { kind, pictures } of this.cards) {
+      for (const [place, about] of kind.images.entries()) {
+        const picture = await new Picture(about, page).load();
+        picture.measure(rule.name, rule.strength);
+        const shown = new Shown(picture, 96 * Math.min(window.devicePixelRatio || 1, 3));
+        shown.hide();
+        shown.drawHidden(pictures[place]);
+      }
+    }
+  }
+
+  close() {}
+}
+
+const themed = () => document.body.dataset.theme || getComputedStyle(document.body).getPropertyValue("--jp-layout-color1");
+
+const panelOf = (root, host) => (host.get("options").kinds ? new Review(root, host) : new Instrument(root, host));
+
 // ---------------------------------------------------------------- its homes
 
 // In a page without a kernel: `data` holds options, page, controls, and answers on a grid of thresholds
 export function mount(root, data) {
   const host = { live: false, get: (name) => data[name] ?? null, listen() {}, send() {} };
-  return new Instrument(root, host);
+  return panelOf(root, host);
 }
 
 // In a notebook: an anywidget's model holds the same, and a kernel answers
@@ -1124,6 +1238,10 @@ export default {
         model.set("controls", controls);
         model.save_changes();
       },
+      judge(judgements) {
+        model.set("judgements", judgements);
+        model.save_changes();
+      },
       pick(selected) {
         model.set("selected", selected);
         model.save_changes();
@@ -1131,7 +1249,7 @@ export default {
     };
     const root = document.createElement("div");
     el.append(root);
-    const panel = new Instrument(root, host);
+    const panel = panelOf(root, host);
     return () => {
       for (const [name, call] of listeners) model.off(name, call);
       panel.close();
