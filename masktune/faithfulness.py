@@ -187,6 +187,7 @@ def some_images(
     "Take at most `limit` images at random; raises `ValueError` for an empty data set"
     if limit < 2:
         raise ValueError(f"limit must be at least 2 images, got {limit}")
+    dataset.need_one_label("faithfulness")
     if not len(dataset):
         raise ValueError(f"{dataset} is empty: there is nothing to measure")
     if len(dataset) <= limit:
@@ -301,10 +302,10 @@ def choose_evidence(
     dataset: ImageDataset,  # images, better not those it was trained on; labels are not read
     *,
     layers: Sequence[str | TargetLayer] | None = None,  # candidates, the reference first; None: see `grid_layers`
-    sources: Sequence[Any] = ("xgradcam", "grad-cam"),  # see `compute_saliency`
+    sources: Sequence[Any] = ("xgradcam",),  # see `compute_saliency`
     rules: Sequence[Threshold | str] = RULES,  # from map to mask
     fills: Sequence[str] = ("zero", "blur"),  # what hidden pixels become
-    limit: int = 256,  # images that are measured, at random
+    limit: int = 64,  # images that are measured, at random
     seed: int = 0,  # which images, where masks are moved, bootstrap
     batch_size: int = 64,  # images per forward pass
 ) -> Evidence:

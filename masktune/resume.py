@@ -26,7 +26,7 @@ from .data import ImageDataset
 from .devices import find_process, is_main_process, leave_processes
 from .divergence import TrainingDiverged
 from .erm import Step, TrainingStopped
-from .files import atomic_path, load_state, load_weights, read_json, require_space, save_state
+from .files import atomic_path, load_state, load_weights, read_json, require_space, save_state, write_json
 from .finetune import MaskTune
 from .rounds import Round
 from .runs import clear_run, load_run, save_config, save_erm, save_round
@@ -133,7 +133,7 @@ def _bytes_needed(run: MaskTune) -> int:
     """About what the files of a run need: weights and momentum, finished and begun, of the plain model and a round
     at a time"""
     weights = sum(value.numel() * value.element_size() for value in run.model.state_dict().values())
-    return weights * (8 + 4 * run.rounds) * (2 if run.optimizer == "adam" else 1)
+    return weights * (8 + 4 * run.rounds) * (1 if run.optimizer == "sgd" else 2)
 
 # %% ../nbs/api/51_resume.ipynb #4e5d0012
 def _trim_log(folder: Path, phase: str, epoch: int) -> None:
@@ -222,7 +222,16 @@ class Resumable:
             self.run.compute_maps(
                 train, number, None if self.run.on_device else self.folder / f"round-{number}" / "maps.safetensors"
             )
+        if number == 1 and self.run.evidence_ is not None:
+            self._write(self._note_evidence)
         return self
+
+    def _note_evidence(self) -> None:
+        "Say in `log.jsonl` which layer was chosen, against what and how sure; every candidate in `evidence.json`"
+        found = self.run.evidence_
+        if found is not None:
+            write_json(self.folder / "evidence.json", found.to_dict())
+            self.log("evidence", {"epoch": 0, "chosen": found.layer.spelled, "lead": found.lead, "said": str(found)})
 
     def fit_rounds(self, train: ImageDataset, val: ImageDataset | None = None) -> "Resumable":
         "Every round, and the choice among them"

@@ -28,7 +28,7 @@ from .finetune import MaskTune
 from .models import Classifier, network_of
 from .rounds import Round
 from .saliency import SaliencyMaps
-from .settings import ERM_SETTINGS, SHARED_SETTINGS, spell, unspell
+from .settings import ERM_SETTINGS, SHARED_SETTINGS, follow, spell, unspell
 from .weights import brings_weights, load_model, remember_spec
 
 # %% ../nbs/api/50_runs.ipynb #504e0002
@@ -204,8 +204,9 @@ def load_run(
     trained = (folder / "erm" / "state.pt").exists()
     if trained:
         _check_frozen(folder, config["settings"], changes)
-    held = config["settings"] | config.get("finetuning", {})
-    run = MaskTune(model, **{name: unspell(name, value) for name, value in held.items()} | changes)
+    # a run from before there were recipes was made by the paper's
+    held = {"recipe": "paper"} | config["settings"] | config.get("finetuning", {})
+    run = MaskTune(model, **{name: unspell(name, value) for name, value in held.items()} | follow(held, changes))
     if trained:
         _load_erm(run, folder, config, model)
         _load_rounds(run, folder)
@@ -214,7 +215,10 @@ def load_run(
     return run
 
 # %% ../nbs/api/50_runs.ipynb #6bcfde82
-PARTS = ("erm", "erm-2", "round-*", "metrics.json", "selective.json", "log.jsonl", "report.html", "figures")
+PARTS = (
+    *("erm", "erm-2", "round-*", "refit", "repair", "repair.json"),
+    *("metrics.json", "selective.json", "log.jsonl", "report.html", "figures"),
+)
 
 # %% ../nbs/api/50_runs.ipynb #3cae169f
 def clear_run(
@@ -251,7 +255,7 @@ def start_run(
     options, settings = dict(recipe.options), dict(recipe.settings)
     splits = {
         split: load_dataset(recipe.data, split, root, **options)
-        for split in ("train", "val", *dataset_splits(recipe.data, root))
+        for split in ("train", "val", *dataset_splits(recipe.data, root, **recipe.options))
     }
     train = splits["train"]
     seed_everything(settings.get("seed", 0))
@@ -265,12 +269,13 @@ def start_run(
     )
     run = MaskTune(network, **settings)
     find_process(run.device, run.mixed_precision)  # says what this machine does not have, before anything is written
+    run.marks(train)  # likewise what is wrong with masks that are given
     if run.epochs == 0 and not weights and not brings_weights(recipe.model):
         raise ValueError("--epochs 0 takes a model as already trained: name its file with --weights")
     if not is_main_process():
         return run, splits
     clear_run(folder)
-    place = None if root is None else str(Path(root).resolve())
+    place = None if root is None else str(Path(root).expanduser().resolve())
     save_config(
         run,
         folder,
@@ -308,7 +313,7 @@ def open_run(
     data, model = config["data"], config["model"]
     splits = {
         split: load_dataset(data["name"], split, data["root"], **data["options"])
-        for split in ("train", "val", *dataset_splits(data["name"], data["root"]))
+        for split in ("train", "val", *dataset_splits(data["name"], data["root"], **data["options"]))
     }
     if splits["train"].fingerprint != data["fingerprint"]:
         raise ValueError(

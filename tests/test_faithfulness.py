@@ -1,6 +1,7 @@
 "What a map is worth to its model: known answers, nothing disturbed, and a choice that finds the true evidence."
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,10 +11,14 @@ from masktune.data import ArrayDataset
 from masktune.devices import seed_everything
 from masktune.erm import fit
 from masktune.experiments.datasets import load_dataset
+from masktune.experiments.recipes import get_recipe
 from masktune.faithfulness import bootstrap_interval, choose_evidence, evidence_score, faithfulness, some_images
+from masktune.finetune import MaskTune
 from masktune.masking import mean_std, quantile
 from masktune.models import Classifier, build_model, model_fingerprint
+from masktune.resume import Resumable
 from masktune.saliency import compute_saliency
+from masktune.steps import look_where_true
 
 
 class Corner(nn.Module):
@@ -106,7 +111,7 @@ def test_the_choice_finds_the_corner(model):
 def test_the_result_says_what_was_chosen_against_what_and_at_what_cost(model):
     chosen = choose_evidence(model, corners(), rules=(mean_std(2), quantile(0.9)), limit=32)
     layers = {candidate.layer for candidate in chosen.candidates}
-    assert len(chosen.candidates) == len(layers) * 2 * 2 * 2
+    assert len(chosen.candidates) == len(layers) * 2 * 2
     assert chosen.chosen.name in str(chosen)
     assert f"{chosen.passes:.1f} passes" in str(chosen)
     assert 0 <= chosen.lead <= 1
@@ -169,3 +174,63 @@ def test_on_biased_digits_the_square_is_what_is_found(seed):
     masks = chosen.rule(maps.maps.float(), (28, 28))
     assert masks[:, :4, :4].float().mean() >= 0.8
     assert masks.float().mean() < 0.1
+
+
+def tiny_run(**settings):
+    "A run that takes `Corner` as its plain model"
+    given = {"epochs": 0, "finetune_lr": 0.001, "batch_size": 16, "device": "cpu", "progress": False, "cache": 0}
+    return MaskTune(Corner(), **given | settings)
+
+
+def test_masktune_takes_the_layer_that_is_truest_and_says_so(caplog):
+    data = corners()
+    run = tiny_run(layer="auto")
+    with caplog.at_level("WARNING", logger="masktune"):
+        run.fit_erm(data).compute_maps(data)
+    assert run.rounds_[0].maps.layer == run.evidence_.layer.spelled
+    assert "evidence: " in caplog.text
+    assert "leads in" in caplog.text or "structure says" in caplog.text
+    assert run.layer == "auto"
+    assert run.explain(run.plain_model, data).layer == run.rounds_[0].maps.layer
+    assert run.branch(rule="quantile(0.9)").compute_maps(data).rounds_[0].maps.layer == run.rounds_[0].maps.layer
+    structural = tiny_run().fit_erm(data).compute_maps(data)
+    assert structural.evidence_ is None
+
+
+def test_a_run_keeps_what_was_chosen_and_goes_on_with_it(tmp_path):
+    data = corners()
+    kept = Resumable(tiny_run(layer="auto"), tmp_path)
+    kept.fit_erm(data).compute_maps(data)
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    said = next(row for row in rows if row["phase"] == "evidence")
+    assert said["chosen"] == kept.run.rounds_[0].maps.layer
+    assert 0 <= said["lead"] <= 1
+    assert "against" in said["said"] or "structure" in said["said"]
+    assert len(json.loads((tmp_path / "evidence.json").read_text(encoding="utf-8"))["candidates"]) >= 2
+    again = Resumable.open(tmp_path, Corner())
+    assert again.run.layer == "auto"
+    again.fit_rounds(data)
+    assert again.run.explain(again.run.plain_model, data).layer == said["chosen"]
+
+
+def test_auto_needs_stored_maps():
+    with pytest.raises(ValueError, match="on_device stores none"):
+        tiny_run(layer="auto", on_device=True)
+
+
+def test_the_command_chooses_for_networks_that_are_not_the_papers():
+    recipe = get_recipe("biased-digits")
+    assert look_where_true(recipe) is recipe
+    other = replace(recipe, model="resnet18")
+    assert look_where_true(other).settings["layer"] == "auto"
+    named = replace(other, settings=dict(other.settings) | {"layer": "layer3"})
+    assert look_where_true(named).settings["layer"] == "layer3"
+
+
+def test_the_choice_is_cheap(model):
+    seen, data = [], corners(400)
+    handle = model.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+    chosen = choose_evidence(model, data)
+    handle.remove()
+    assert chosen.chosen.images == 64
+    assert sum(seen) < 64 * 40

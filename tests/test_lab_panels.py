@@ -9,7 +9,7 @@ import sys
 
 import nbformat
 import pytest
-from screenshots import CHROMIUM, FLAGS, ROOT, panel, served, show
+from screenshots import CHROMIUM, FLAGS, ROOT, instrument, panel, served, show
 
 SHOTS = ROOT / ".cache" / "screenshots"
 DEFAULTS = {"mean_std": "mean_std(k=2)", "quantile": "quantile(q=0.9)", "fixed": "fixed(t=0.5)", "otsu": "otsu()"}
@@ -81,8 +81,7 @@ def choose(page, menu, item):
 
 def scrubber_of(page):
     "The first of the two: the second begins with a rule of its own"
-    show(page, ".widget-label:text-is('rule') >> nth=0")
-    return page.locator(".jp-OutputArea-output", has=page.locator(".widget-label:text-is('rule')")).first
+    return instrument(page)
 
 
 def says(page, area, rule):
@@ -103,7 +102,7 @@ def test_every_change_of_rule_gives_that_rules_own_strength(page):
         says(page, area, DEFAULTS[second])
         usual = re.search(r"=([\d.]+)", DEFAULTS[second])
         if usual:
-            assert float(area.locator(".widget-readout").first.inner_text()) == float(usual.group(1))
+            assert float(area.locator(".mt-strength input[type=number]").input_value()) == float(usual.group(1))
         assert DEFAULTS[second] in shown.all_inner_texts()[1]  # the launcher's line: what it would train with
     page.screenshot(path=SHOTS / "rules.png")
 
@@ -113,7 +112,7 @@ def test_a_rule_keeps_the_strength_it_was_given(page):
     rules = area.locator("select").first
     rules.select_option("quantile")
     says(page, area, "quantile(q=0.9)")
-    area.locator(".noUi-handle").first.focus()
+    area.locator(".mt-strength input[type=range]").focus()
     for _ in range(3):
         page.keyboard.press("ArrowRight")
     says(page, area, "quantile(q=0.915)")
@@ -124,9 +123,8 @@ def test_a_rule_keeps_the_strength_it_was_given(page):
 
 
 def test_a_strength_between_two_steps_is_left_as_it_was_given(page):
-    show(page, ".widget-label:text-is('rule')")
+    area = instrument(page, last=True)
     page.wait_for_timeout(1000)
-    area = page.locator(".jp-OutputArea-output", has=page.locator(".widget-label:text-is('rule')")).last
     assert area.locator("code").first.inner_text() == "mean_std(k=2.03)"
     show(page, "text=87.5% asked")
     page.wait_for_timeout(1000)
@@ -144,15 +142,16 @@ def test_the_launcher_trains_with_the_rule_that_is_shown(page, lab):
 
 def test_fewer_pages_never_leave_a_page_that_is_not_there(page):
     area = scrubber_of(page)
-    number = area.locator("input[type=number]").first
+    number = area.get_by_label("page", exact=True)
     for _ in range(4):
         area.get_by_role("button", name="next").click()
     page.wait_for_function("e => e.value === '5'", arg=number.element_handle())
-    area.locator("select").nth(4).select_option("wrong")  # rule, fill, class, predicted, verdict ...
+    area.locator("summary").click()
+    area.get_by_label("verdict").select_option("wrong")
     area.get_by_text(re.compile(r"of 144 images\)")).wait_for()
     page.wait_for_timeout(700)
     assert number.input_value() == "1"
-    area.locator("select").nth(4).select_option("all")
+    area.get_by_role("button", name="reset").click()
     area.get_by_text(re.compile(r"\(144 of 144 images\)")).wait_for()
     assert number.input_value() == "1"
 
@@ -168,8 +167,21 @@ def dead(page):
     return [found.inner_text() for found in texts.all() if found.is_visible()]
 
 
-def stills_are_seen(page):
-    "Scroll to every still picture and look whether it is there, with its words"
+LIVE = 2  # of the panels: those whose page part lives on without a kernel
+
+
+def panels_are_seen(page):
+    "Scroll to every panel: its page part lives, or its still picture is there, with its words"
+    for place in page.locator(".mt-place").all():
+        place.evaluate("e => e.scrollIntoView({block: 'start'})")
+        place.locator(".mt-card").nth(5).wait_for()
+        before = place.locator("canvas").nth(3).evaluate("c => c.toDataURL()")
+        place.locator(".mt-strength input[type=number]").fill("0.3")
+        place.locator(".mt-strength input[type=number]").press("Enter")
+        page.wait_for_timeout(300)
+        assert place.locator("canvas").nth(3).evaluate("c => c.toDataURL()") != before
+        assert "hidden on this page" in place.locator("[role=status]").inner_text()
+    assert page.locator(".masktune-still").count() == len(CELLS) - LIVE
     for still in page.locator(".masktune-still").all():
         still.evaluate("e => e.scrollIntoView({block: 'center'})")
         page.wait_for_timeout(200)
@@ -211,12 +223,11 @@ def test_a_notebook_opened_again_shows_its_stills(saved, lab, kernel):
         page.locator(".lm-Menu-item", has_text="Open With").hover()
         page.locator(".lm-Menu-item", has_text="Notebook (no kernel)").click()
         page.wait_for_selector("text=No Kernel")
-    page.wait_for_selector(".masktune-still", state="attached")
+    page.wait_for_selector(".masktune-still, .mt-place", state="attached")
     page.wait_for_timeout(4000)  # a widget is looked for during two seconds
-    assert page.locator(".masktune-still").count() == len(CELLS)
-    stills_are_seen(page)
+    panels_are_seen(page)
     assert dead(page) == []
-    page.locator(".masktune-still").first.evaluate("e => e.scrollIntoView({block: 'start'})")
+    page.locator(".mt-place").first.evaluate("e => e.scrollIntoView({block: 'start'})")
     page.screenshot(path=SHOTS / f"saved-{kernel}.png")
     page.close()
 
@@ -242,6 +253,6 @@ def test_a_saved_notebook_as_a_web_page_shows_its_stills(saved, lab):
     subprocess.run([sys.executable, "-m", "nbconvert", "--to", "html", str(saved)], check=True, capture_output=True)
     page = browser.new_page(viewport={"width": 1500, "height": 1100})
     page.goto(f"file://{place / 'panels.html'}")
-    stills_are_seen(page)
-    assert page.locator(".masktune-still").count() == len(CELLS) and dead(page) == []
+    panels_are_seen(page)
+    assert dead(page) == []
     page.close()

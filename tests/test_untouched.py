@@ -11,17 +11,23 @@ import torch
 from torch import nn
 
 from masktune.abstaining import SelectiveClassifier
-from masktune.counterfactuals import MovedMasks, RandomMask, SwappedDataset
+from masktune.counterfactuals import MovedMasks, RandomMask, SwappedDataset, TransplantBatch
 from masktune.data import ArrayDataset
+from masktune.diagnosis import diagnose
 from masktune.evaluation import evaluate, predict
+from masktune.faithfulness import choose_evidence, faithfulness
 from masktune.features import explored_features
 from masktune.finetune import MaskTune
+from masktune.kinds import find_kinds, judged_maps
 from masktune.lab.compare import CompareExplorer
 from masktune.lab.evidence import ClassEvidence
 from masktune.lab.scrubber import ThresholdScrubber
 from masktune.layers import find_target_layer, grid_layers, named_layer
+from masktune.loops import MaskCallback, MaskHook, MaskTrainerCallback
 from masktune.masking import MaskBatch, MaskedDataset, Threshold
 from masktune.models import as_classifier, evaluating, model_fingerprint
+from masktune.refit import choose_refit
+from masktune.repair import repair
 from masktune.report import write_report
 from masktune.runs import load_run, save_run
 from masktune.saliency import compute_saliency
@@ -124,12 +130,28 @@ def run_of(model, images):
     return run.fit(images, images)
 
 
+def judge_all(model, images):
+    kinds = find_kinds(model, images)
+    for name in kinds.kinds:
+        kinds.judge(name, "shortcut")
+    with evaluating(model):
+        return judged_maps(kinds, model, images, maps_of(model, images))
+
+
 def look_at_run(model, images, use):
     run = run_of(model, images)
     fingerprints = [model_fingerprint(m) for m in (run.erm_, run.model_)]
     use(run)
     assert [model_fingerprint(m) for m in (run.erm_, run.model_)] == fingerprints
     assert not run.erm_.training and not run.model_.training
+
+
+SCALE = {"mean": (0.5,) * 3, "std": (0.25,) * 3}
+
+
+def floats_of(images):
+    "A batch as a loop of one's own has it"
+    return (images.images[:4] / 255 - 0.5) / 0.25
 
 
 CALLS = {
@@ -148,10 +170,27 @@ CALLS = {
     ),
     "MaskBatch": lambda model, images, tmp: MaskBatch(model)(images.images[:4]),
     "MaskBatch, noise": lambda model, images, tmp: MaskBatch(model, fill="noise")(images.images[:4]),
+    "MaskBatch, normalised floats": lambda model, images, tmp: MaskBatch(model.network, **SCALE)(floats_of(images)),
+    "MaskHook": lambda model, images, tmp: MaskHook(model.network, fill="noise", **SCALE)(floats_of(images), None),
+    "MaskTrainerCallback": lambda model, images, tmp: MaskTrainerCallback(model.network, **SCALE).masked(
+        (floats_of(images),), {}
+    ),
+    "MaskCallback": lambda model, images, tmp: MaskCallback(model.network, **SCALE).mask(floats_of(images)),
+    "compute_saliency, given": lambda model, images, tmp: compute_saliency(
+        model, images, source="given", given=[(0, 0, 4, 4)] * COUNT
+    ),
+    "MaskedDataset, given": lambda model, images, tmp: MaskedDataset(
+        images, maps_of(model, images), given=[(0, 0, 4, 4)] * COUNT, protect=[(4, 4, 9, 9)] * COUNT
+    )[0],
     "MaskedDataset": lambda model, images, tmp: MaskedDataset(images, maps_of(model, images))[0],
     "MaskedDataset, noise": lambda model, images, tmp: MaskedDataset(images, maps_of(model, images), fill="noise")[0],
     "SwappedDataset": lambda model, images, tmp: SwappedDataset(images, maps_of(model, images))[0],
     "MovedMasks": lambda model, images, tmp: MovedMasks(images, maps_of(model, images))[0],
+    "faithfulness": lambda model, images, tmp: faithfulness(model, images),
+    "choose_evidence": lambda model, images, tmp: choose_evidence(model, images, rules=("mean_std(k=2)",)),
+    "find_kinds": lambda model, images, tmp: find_kinds(model, images),
+    "judged_maps": lambda model, images, tmp: judge_all(model, images),
+    "diagnose": lambda model, images, tmp: diagnose(model, images),
     "threshold": lambda model, images, tmp: Threshold.parse("otsu")(maps_of(model, images).maps, (SIZE, SIZE)),
     "SelectiveClassifier": lambda model, images, tmp: (
         SelectiveClassifier([model]).calibrate(images, coverage=0.8).predict(images.images)
@@ -170,6 +209,13 @@ CALLS = {
     "run, choose_round": lambda model, images, tmp: look_at_run(model, images, lambda run: run.choose_round(images)),
     "run, features": lambda model, images, tmp: look_at_run(model, images, lambda run: explored_features(run, images)),
     "run, control": lambda model, images, tmp: look_at_run(model, images, lambda run: run.fit_control(images)),
+    "run, refit": lambda model, images, tmp: look_at_run(model, images, lambda run: run.refit(images)),
+    "run, repair": lambda model, images, tmp: look_at_run(model, images, lambda run: repair(run, images, images)),
+    "choose_refit": lambda model, images, tmp: choose_refit(model, images, gammas=(0, 4)),
+    "repair": lambda model, images, tmp: repair(
+        model, images, images, gammas=(0,), finetune_lr=1e-3, batch_size=8, progress=False, cache=0, thorough=True
+    ),
+    "TransplantBatch": lambda model, images, tmp: TransplantBatch(model).explain(images.images[:4]),
     "run, report": lambda model, images, tmp: look_at_run(
         model, images, lambda run: (run.evaluate(images), write_report(run, tmp / "report.html", images, images))
     ),

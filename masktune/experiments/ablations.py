@@ -194,7 +194,7 @@ def ablate_seed(
 ) -> list[AblationRow]:  # the plain model's, then one a variant; a variant that the model cannot run is left out
     "Run every variant of an axis with one seed"
     options = dict(recipe.options) | ({"seed": seed} if "seed" in dataset_options(recipe.data) else {})
-    names = ("train", "val", *dataset_splits(recipe.data, root))
+    names = ("train", "val", *dataset_splits(recipe.data, root, **recipe.options))
     splits = {split: load_dataset(recipe.data, split, root, **options) for split in names}
     runs = _Seed(recipe, seed, splits.pop("train"), splits.pop("val"))
     plain = runs.plain({})

@@ -24,6 +24,7 @@ from masktune.lab.panels import (
     W,
     asking,
     check_classifier,
+    check_images,
     check_run,
     choice,
     html_group_table,
@@ -96,6 +97,7 @@ class CompareExplorer(Gallery):
         **options: Any,
     ):
         check_run(run)
+        dataset = check_images("dataset", dataset, before)
         super().__init__(dataset, page_size, tile)
         models = (check_classifier("before", before, dataset), check_classifier("after", after, dataset))
         with asking(*models):

@@ -1,0 +1,218 @@
+"What a finished model goes by: known answers, images counted, nothing disturbed, one sentence for bad input."
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from masktune.__main__ import main
+from masktune.data import ArrayDataset
+from masktune.diagnosis import LIMITS, REMEDIES, choose_remedy, diagnose, save_diagnosis
+from masktune.findings import balanced_part
+from masktune.models import Classifier, build_model, model_fingerprint
+
+
+class Corner(nn.Module):
+    "Answers by a bright upper left corner, or by the mean brightness of the whole image"
+
+    def __init__(self, everywhere=False):
+        super().__init__()
+        self.grid = nn.Sequential(nn.AvgPool2d(4), nn.Conv2d(3, 2, 1, bias=False), nn.ReLU())
+        self.head = nn.Linear(2 * 49, 2)
+        with torch.no_grad():
+            self.grid[1].weight.copy_(torch.tensor([[1.0, -1.0, 0.0], [0.0, 0.0, 1.0]])[:, :, None, None] / 2)
+            self.head.weight.zero_()
+            if everywhere:
+                self.head.weight[1, :49] = 2.0
+                self.head.bias.copy_(torch.tensor([0.0, -8.0]))
+            else:
+                self.head.weight[1, 0] = 40.0
+                self.head.bias.copy_(torch.tensor([0.0, -8.0]))
+
+    def forward(self, images):
+        return self.head(self.grid(images).flatten(1))
+
+
+def noise(count=120, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 90, (count, 3, 28, 28), dtype=torch.uint8, generator=generator)
+
+
+def stamped(count=120):
+    "A red corner on class 1"
+    images, labels = noise(count), torch.arange(count) % 2
+    images[labels == 1, 0, :4, :4] = 255
+    images[labels == 1, 1:, :4, :4] = 0
+    groups = torch.arange(count) % 3
+    return ArrayDataset(images, labels, ["plain", "stamped"], groups=groups, group_names=["a", "b", "c"])
+
+
+def tinted(count=120):
+    "A reddish cast over all of class 1"
+    images, labels = noise(count), torch.arange(count) % 2
+    images[labels == 1, 0] += 120
+    return ArrayDataset(images, labels, ["plain", "tinted"])
+
+
+@pytest.fixture
+def model():
+    return Classifier(Corner()).eval()
+
+
+def test_a_stamp_is_to_be_masked(model):
+    found = diagnose(model, stamped())
+    assert found.remedy == "mask"
+    assert found.alarm
+    assert found.certainty > 0.95
+    marked = found.classes["stamped"]
+    assert marked.plain.accuracy == 1
+    assert marked.hidden.accuracy < 0.1 < 0.9 < marked.elsewhere.accuracy
+    assert marked.alone.accuracy > 0.9
+    assert marked.look.low > LIMITS.look
+    assert "'stamped' goes by one thing" in str(found)
+    assert "object itself" in " ".join(found.unknown)
+
+
+def test_what_is_everywhere_asks_for_a_refit():
+    found = diagnose(Classifier(Corner(everywhere=True)).eval(), tinted())
+    assert found.remedy in ("refit", "both")
+    assert "Any place of an image tells the class" in str(found)
+
+
+def test_the_model_sees_at_most_five_times_the_images(model):
+    data, seen = stamped(400), []
+    handle = model.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+    found = diagnose(model, data)
+    handle.remove()
+    assert sum(seen) <= 5 * 400
+    assert found.passes <= 5
+    assert sum(seen) <= found.passes * 400 + 40  # the search for the layer looks at single images
+    seen.clear()
+    handle = model.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+    assert diagnose(model, data, limit=100).images == 100
+    handle.remove()
+    assert sum(seen) <= 5 * 100 + 20
+
+
+def test_the_layer_may_be_chosen_by_its_evidence_and_the_passes_are_counted(model):
+    data, seen = stamped(200), []
+    handle = model.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+    found = diagnose(model, data, layer="auto")
+    handle.remove()
+    assert found.remedy == "mask"
+    assert abs(sum(seen) / 200 - found.passes) < 0.4
+
+
+def test_groups_are_never_read(model):
+    data = stamped()
+    other = ArrayDataset(data.images, data.labels, data.classes)
+    first, second = diagnose(model, data).to_dict(), diagnose(model, other).to_dict()
+    assert {k: v for k, v in first.items() if k != "dataset"} == {k: v for k, v in second.items() if k != "dataset"}
+
+
+def test_the_same_call_says_the_same_and_moves_no_random_state(model):
+    data, state, before = stamped(), torch.get_rng_state(), model_fingerprint(model)
+    first = diagnose(model, data).to_dict()
+    assert torch.get_rng_state().equal(state)
+    assert model_fingerprint(model) == before
+    assert diagnose(model, data).to_dict() == first
+
+
+def test_the_least_confident_tenth_is_a_tenth(model):
+    found = diagnose(model, stamped())
+    assert [one.unsure.count for one in found.classes.values()] == [6, 6]
+
+
+def test_training_images_tell_overfitting(model):
+    data = stamped()
+    wrong = ArrayDataset(data.images, 1 - data.labels, data.classes)
+    found = diagnose(model, wrong, train=data)
+    assert found.classes["plain"].train.accuracy == 1
+    assert found.remedy in ("collect images", "mask")
+    assert "right in training" in str(found) or "0% right" in str(found)
+
+
+def test_few_images_and_absent_classes_are_named(model):
+    data = stamped(24)
+    few = ArrayDataset(data.images, data.labels, data.classes)
+    assert "fewer than 20" in " ".join(diagnose(model, few).unknown)
+    images, labels = noise(60), torch.arange(60) % 2
+    head = nn.Linear(98, 3)
+    network = Corner()
+    network.head = head
+    absent = ArrayDataset(images, labels, ["a", "b", "c"])
+    assert "Anything of c" in " ".join(diagnose(Classifier(network).eval(), absent).unknown)
+
+
+def test_a_part_has_of_every_class_alike():
+    data = ArrayDataset(noise(100), [0] * 90 + [1] * 10, ["many", "few"])
+    assert balanced_part(data, 40).labels.bincount().tolist() == [30, 10]
+    assert balanced_part(data, 16).labels.bincount().tolist() == [8, 8]
+    assert balanced_part(data, 500).labels.equal(data.labels)
+
+
+def test_the_rule_reads_three_figures():
+    high, low = torch.tensor([0.95, 0.1]), torch.tensor([0.2, 0.1])
+    costs, nothing = torch.tensor([0.3, 0.0]), torch.zeros(2)
+    assert choose_remedy(high[None], costs[None], nothing[None]) == ["mask"]
+    assert choose_remedy(high[None], costs[None], torch.full((1, 2), 0.4)) == ["both"]
+    assert choose_remedy(low[None], costs[None], torch.full((1, 2), 0.4)) == ["refit"]
+    assert choose_remedy(low[None], costs[None], nothing[None]) == ["nothing"]
+    assert choose_remedy(low[None], costs[None], nothing[None], weak=True) == ["collect images"]
+    assert choose_remedy(high[None], nothing[None], nothing[None]) == ["nothing"]
+    assert all(text[0].islower() for text in REMEDIES.values())
+
+
+def test_bad_input_is_one_sentence(model):
+    data = stamped()
+    with pytest.raises(ValueError, match="is empty: there is nothing to diagnose"):
+        diagnose(model, data.subset([]))
+    with pytest.raises(ValueError, match="at least 2 classes"):
+        diagnose(model, data.subset([0, 2, 4]))
+    with pytest.raises(ValueError, match="unknown fill"):
+        diagnose(model, data, fill="grey")
+    with pytest.raises(ValueError, match="at least 8 images"):
+        diagnose(model, data, limit=3)
+    with pytest.raises(ValueError, match=r"2 scores .* 3 classes"):
+        diagnose(model, ArrayDataset(data.images, data.labels, ["a", "b", "c"]))
+    with pytest.raises(ValueError, match="open both alike"):
+        diagnose(model, data, train=ArrayDataset(data.images, data.labels, ["a", "b"]))
+
+
+def test_it_is_written_as_json_and_as_a_page(model, tmp_path):
+    found = diagnose(model, stamped())
+    written = json.loads(save_diagnosis(found, tmp_path / "deep" / "diagnosis.json").read_text(encoding="utf-8"))
+    assert written["remedy"] == "mask"
+    assert written["classes"]["stamped"]["look"]["mean"] > LIMITS.look
+    assert written["classes"]["stamped"]["plain"]["interval"][0] > 0.9
+    page = save_diagnosis(found, tmp_path / "diagnosis.html").read_text(encoding="utf-8")
+    assert "goes by one thing" in page
+    assert "data:image/png;base64," in page
+    assert "<table" in found._repr_html_()
+    with pytest.raises(ValueError, match=r"\.json or .html"):
+        save_diagnosis(found, tmp_path / "diagnosis.md")
+
+
+def test_the_command_diagnoses_a_finished_checkpoint(pets, tmp_path, capsys):
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    network = build_model("small-cnn", 2, image_size=32)
+    save_file(network.state_dict(), tmp_path / "mine.safetensors")
+    given = ["--model", "small-cnn", "--weights", str(tmp_path / "mine.safetensors"), "--data", "folder"]
+    given += ["--root", str(pets), "--option", "size=32", "--out", str(tmp_path / "out"), "--device", "cpu"]
+    assert main(["diagnose", *given]) == 0
+    said = capsys.readouterr().out
+    assert "Try: " in said
+    assert (tmp_path / "out" / "diagnosis.html").is_file()
+    assert json.loads((tmp_path / "out" / "diagnosis.json").read_text(encoding="utf-8"))["remedy"] in REMEDIES
+
+
+def test_the_command_says_what_is_missing(tmp_path, capsys):
+    assert main(["diagnose"]) == 2
+    assert "--weights" in capsys.readouterr().err
+    assert main(["diagnose", "--data", "folder", "--model", "small-cnn"]) == 2
+    assert "--weights" in capsys.readouterr().err
+    assert main(["diagnose", str(tmp_path / "nowhere")]) == 2
+    assert "no run folder" in capsys.readouterr().err
