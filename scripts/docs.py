@@ -44,6 +44,7 @@ GROUPS = {
         "checks",
         "tables",
         "folders",
+        "unwrapping",
         "models",
         "tracing",
         "layers",
@@ -52,6 +53,7 @@ GROUPS = {
         "pairs",
         "adapters",
         "files",
+        "weights",
     ],
     "Measure and train": [
         "evaluation",
@@ -93,6 +95,7 @@ GROUPS = {
         "diagnosis",
         "kinds",
         "choice",
+        "comparing",
         "repair",
     ],
     "Experiments": [
