@@ -601,6 +601,10 @@ class MaskBatch:
         mean: Sequence[float] | None = None,  # what float batches were normalised with; None: the model's own
         std: Sequence[float] | None = None,  # likewise
     ):
+        if not isinstance(model, Classifier):
+            raise ValueError(
+                f"{type(self).__name__} needs a Classifier (as_classifier makes one), got {type(model).__name__}"
+            )
         look_up("fill", fill, FILLS)
         if source == "given":
             raise ValueError("masks that are given need no model: hide(images, masks) hides them")
