@@ -96,6 +96,7 @@ GROUPS = {
         "kinds",
         "comparing",
         "choice",
+        "comparing",
         "repair",
     ],
     "Experiments": [
