@@ -44,6 +44,7 @@ GROUPS = {
         "checks",
         "tables",
         "folders",
+        "unwrapping",
         "models",
         "tracing",
         "layers",
@@ -52,6 +53,7 @@ GROUPS = {
         "pairs",
         "adapters",
         "files",
+        "weights",
     ],
     "Measure and train": [
         "evaluation",
@@ -92,7 +94,9 @@ GROUPS = {
         "findings",
         "diagnosis",
         "kinds",
+        "comparing",
         "choice",
+        "comparing",
         "repair",
     ],
     "Experiments": [
@@ -117,6 +121,7 @@ GROUPS = {
         "lab.evidence",
         "lab.review",
         "lab.compare",
+        "lab.trials",
         "lab.launcher",
         "lab.coverage",
     ],
