@@ -127,18 +127,10 @@ def _erm_options(parser: argparse.ArgumentParser) -> None:
     option = "an option of the data set, such as size=128; may be repeated"
     _add(parser, "--option", option, action="append", metavar="KEY=VALUE")
     _add_framing(parser)
-    model = (
-        "small-cnn, a torchvision classifier (resnet50, vit_b_16 ...), timm:NAME, hf:FOLDER, or package.module:factory "
-        "of your own (default: the recipe's)"
-    )
-    _add(parser, "--model", model)
+    _add(parser, "--model", "small-cnn, or any torchvision classifier: resnet50, vit_b_16 ... (default: the recipe's)")
     pretrained = "start from ImageNet weights, downloaded once (default: the recipe's)"
     _add(parser, "--pretrained", pretrained, action=argparse.BooleanOptionalAction)
-    weights = (
-        "a model you have trained: .safetensors, .pt, .pth, .bin, .ckpt, or a Hugging Face folder; with --epochs 0 it "
-        "is taken as it is"
-    )
-    _add(parser, "--weights", weights)
+    _add(parser, "--weights", "a .safetensors file of a model you have trained; with --epochs 0 it is taken as it is")
     _add_writing(parser, "a run that is already in the folder")
     _add_settings(parser, "settings (default: the recipe of that data set, masktune recipes)")
 
@@ -229,7 +221,7 @@ def _repair_options(parser: argparse.ArgumentParser) -> None:
     _add(parser, "--criterion", criterion)
     _add(parser, "--faithful", "find by measuring where to look, not by the network's structure", action="store_true")
     _add(parser, "--thorough", "make every candidate, even those that cannot be chosen", action="store_true")
-    _add_run(parser, [name for name in (*_MASKS, *_FINETUNING) if name not in ("mode", "choose")])
+    _add_run(parser, [name for name in (*_MASKS, *_FINETUNING) if name not in ("mode", "choose", "criterion")])
 
 # %% ../nbs/api/56_cli.ipynb #c11a000a
 def _recipes_options(parser: argparse.ArgumentParser) -> None:
