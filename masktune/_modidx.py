@@ -162,6 +162,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'masktune.commands': { 'masktune.commands._check_composing': ('api/commands.html#_check_composing', 'masktune/commands.py'),
                                    'masktune.commands._chosen_recipe': ('api/commands.html#_chosen_recipe', 'masktune/commands.py'),
                                    'masktune.commands._demo': ('api/commands.html#_demo', 'masktune/commands.py'),
+                                   'masktune.commands._demo_diagnosis': ('api/commands.html#_demo_diagnosis', 'masktune/commands.py'),
                                    'masktune.commands._demo_ending': ('api/commands.html#_demo_ending', 'masktune/commands.py'),
                                    'masktune.commands._demo_recipe': ('api/commands.html#_demo_recipe', 'masktune/commands.py'),
                                    'masktune.commands._demo_repair': ('api/commands.html#_demo_repair', 'masktune/commands.py'),
