@@ -13,6 +13,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .adapters import as_dataset
 from .data import ImageDataset
 from .devices import borrowed
 from .evaluation import Evaluation, Share, Table, predict, score_predictions
@@ -187,6 +188,7 @@ def compare(
     Raises `ValueError` where a model does not give a score for each class, and for maps that belong to others."""
     if len(names) != 2 or names[0] == names[1]:
         raise ValueError(f"names must be two different ones, got {list(names)}")
+    dataset = as_dataset(dataset, model=model_a)
     if not len(dataset):
         raise ValueError(f"{dataset} is empty: there is nothing to compare on")
     models = (as_classifier(model_a, dataset), as_classifier(model_b, dataset))
