@@ -94,7 +94,6 @@ GROUPS = {
         "findings",
         "diagnosis",
         "kinds",
-        "comparing",
         "choice",
         "comparing",
         "repair",
