@@ -214,6 +214,7 @@ def load_run(
 
 # %% ../nbs/api/50_runs.ipynb #6bcfde82
 PARTS = ("erm", "erm-2", "round-*", "metrics.json", "selective.json", "log.jsonl", "report.html", "figures")
+PARTS += ("evidence.json", "kinds.json", "diagnosis.json", "diagnosis.html")
 
 # %% ../nbs/api/50_runs.ipynb #3cae169f
 def clear_run(
