@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['change_interval', 'GroupRow', 'group_table', 'format_table', 'background_gap', 'plot_risk_coverage', 'PageTable',
-           'PageFigure', 'tell_story', 'write_report']
+           'PageFigure', 'who_paid', 'tell_story', 'write_report']
 
 # %% ../nbs/api/52_report.ipynb #422b91d4
 import base64
@@ -388,8 +388,10 @@ def _from_to(row: GroupRow) -> str:
     return f"from {100 * row.before.accuracy:.0f} % to {100 * row.after.accuracy:.0f} %"
 
 # %% ../nbs/api/52_report.ipynb #52b0c003
-def _who_paid(tables: Mapping[str, Sequence[GroupRow]]) -> str:
-    "The third: the group that lost most, over every test set"
+def who_paid(
+    tables: Mapping[str, Sequence[GroupRow]],  # by test set, from `group_table`
+) -> str:
+    "Name the group that lost most, of those whose interval leaves no doubt; or say that there is none"
     groups = [(test, row) for test, rows in tables.items() for row in rows[1:] if row.count]
     sure = [(test, row) for test, row in groups if row.interval[1] < 0]
     if not sure:
@@ -420,7 +422,7 @@ def tell_story(
     rule, model = Threshold.parse(run.rule), run.plain_model
     found = ask_widely(model, part, maps, range(len(part)), rule, run.fill)
     first = [_goes_by(found)] if found is not None and found.asked else []
-    return [*first, _what_changed(hardest, tables[hardest]), _who_paid(tables)]
+    return [*first, _what_changed(hardest, tables[hardest]), who_paid(tables)]
 
 
 def _hardest(run: MaskTune, datasets: Mapping[str, ImageDataset]) -> str:
