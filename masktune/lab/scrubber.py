@@ -529,7 +529,16 @@ class ThresholdScrubber(MaskGallery):
         self._asker.stopped = self._wide.stopped = True
         self.view.unobserve(self._pull, "controls")
         super().close()
-        for control in (self.picker.row, self.paging, self.class_filter, self.group_filter, self.sort, *self.filters):
+        own = (
+            self.picker.row,
+            self.paging,
+            self.class_filter,
+            self.group_filter,
+            self.sort,
+            self.picture,
+            self.details,
+        )
+        for control in (*own, *self.filters):  # they are not on the page, but in step with it
             close_widgets(control)
 
     def still(self) -> np.ndarray:
