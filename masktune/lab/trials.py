@@ -111,7 +111,7 @@ class Trials:
             mark = " ".join(filter(None, [str(trial.number), mark, "kept" if trial.number == self.kept else ""]))
             made = trial.settings
             rate = "ERM's last" if made["finetune_lr"] is None else f"{made['finetune_lr']:g}"
-            row = [mark, made["rule"], made["fill"], made["layer"] or "found", rate, str(made["rounds"])]
+            row: list[Any] = [mark, made["rule"], made["fill"], made["layer"] or "found", rate, str(made["rounds"])]
             for found in trial.metrics.values():
                 row += [found.average.accuracy, found.worst_group_accuracy or found.worst_class_accuracy]
             rows.append([*row, trial.paid])
