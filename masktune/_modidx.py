@@ -1522,6 +1522,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'masktune.report': { 'masktune.report.GroupRow': ('api/report.html#grouprow', 'masktune/report.py'),
                                  'masktune.report.PageFigure': ('api/report.html#pagefigure', 'masktune/report.py'),
                                  'masktune.report.PageTable': ('api/report.html#pagetable', 'masktune/report.py'),
+                                 'masktune.report._asked_widely': ('api/report.html#_asked_widely', 'masktune/report.py'),
                                  'masktune.report._change_html': ('api/report.html#_change_html', 'masktune/report.py'),
                                  'masktune.report._changes': ('api/report.html#_changes', 'masktune/report.py'),
                                  'masktune.report._check_evaluated': ('api/report.html#_check_evaluated', 'masktune/report.py'),

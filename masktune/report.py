@@ -417,12 +417,16 @@ def tell_story(
         for name, data in datasets.items()
     }
     hardest = _hardest(run, datasets)
-    some = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:limit].sort().values
-    part, maps = _explained_part(run, train, some.tolist())
-    rule, model = Threshold.parse(run.rule), run.plain_model
-    found = ask_widely(model, part, maps, range(len(part)), rule, run.fill)
+    found = None if train.labels.ndim > 1 else _asked_widely(run, train, limit)  # of several labels no one answer
     first = [_goes_by(found)] if found is not None and found.asked else []
     return [*first, _what_changed(hardest, tables[hardest]), who_paid(tables)]
+
+
+def _asked_widely(run: MaskTune, train: ImageDataset, limit: int) -> WideFinding | None:
+    "How far the plain model's answers to some training images depend on what is hidden"
+    some = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:limit].sort().values
+    part, maps = _explained_part(run, train, some.tolist())
+    return ask_widely(run.plain_model, part, maps, range(len(part)), Threshold.parse(run.rule), run.fill)
 
 
 def _hardest(run: MaskTune, datasets: Mapping[str, ImageDataset]) -> str:
@@ -440,7 +444,9 @@ def _explained_part(run: MaskTune, train: ImageDataset, index: Sequence[int]) ->
 
 # %% ../nbs/api/52_report.ipynb #52b0c006
 def _scrubber_page(run: MaskTune, train: ImageDataset, count: int = 24) -> str:
-    "The instrument on some training images, picked at random"
+    "The instrument on some training images, picked at random; nothing where an image has several labels"
+    if train.labels.ndim > 1:
+        return ""
     some = torch.randperm(len(train), generator=torch.Generator().manual_seed(1))[:count].sort().values.tolist()
     part, maps = _explained_part(run, train, some)
     data = instrument_data(part, maps, range(len(part)), run.rule, run.fill, run.plain_model)

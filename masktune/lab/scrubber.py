@@ -254,6 +254,8 @@ def _explained(
     model: Any, dataset: ImageDataset, maps: SaliencyMaps | None, run: MaskTune | None
 ) -> tuple[Classifier | None, SaliencyMaps]:
     "The model to ask and the maps to show, checked against each other; both the run's where one is given"
+    if dataset.labels.ndim > 1:
+        raise ValueError(f"{dataset} has several labels an image: the scrubber shows images of one label each")
     if run is not None and model is None and maps is None:
         model, maps = run.explained_model(1), _maps_of(run, dataset)
     if model is None and maps is None:
