@@ -18,9 +18,11 @@ from masktune.evaluation import evaluate, predict
 from masktune.faithfulness import choose_evidence, faithfulness
 from masktune.features import explored_features
 from masktune.finetune import MaskTune
+from masktune.instrument import ask_widely, instrument_data
 from masktune.kinds import find_kinds, judged_maps
 from masktune.lab.compare import CompareExplorer
 from masktune.lab.evidence import ClassEvidence
+from masktune.lab.review import EvidenceReview
 from masktune.lab.scrubber import ThresholdScrubber
 from masktune.layers import find_target_layer, grid_layers, named_layer
 from masktune.loops import MaskCallback, MaskHook, MaskTrainerCallback
@@ -130,6 +132,15 @@ def run_of(model, images):
     return run.fit(images, images)
 
 
+def review_all(model, images):
+    "Judge every kind of evidence in the panel"
+    kinds = find_kinds(model, images)
+    review = EvidenceReview(kinds, images, model)
+    for name in kinds.kinds:
+        review.judge(name, "unsure")
+    review.close()
+
+
 def judge_all(model, images):
     kinds = find_kinds(model, images)
     for name in kinds.kinds:
@@ -201,6 +212,13 @@ CALLS = {
     "SelectiveClassifier.save": lambda model, images, tmp: SelectiveClassifier([model]).save(tmp / "selective"),
     "ThresholdScrubber": lambda model, images, tmp: (
         ThresholdScrubber(model, images, maps_of(model, images)).wait().close()
+    ),
+    "EvidenceReview": lambda model, images, tmp: review_all(model, images),
+    "instrument_data": lambda model, images, tmp: instrument_data(
+        images, maps_of(model, images), range(4), fill="noise", model=model
+    ),
+    "ask_widely": lambda model, images, tmp: ask_widely(
+        model, images, maps_of(model, images), range(len(images)), Threshold.parse("otsu"), "noise"
     ),
     "ClassEvidence": lambda model, images, tmp: ClassEvidence(images, maps_of(model, images)).close(),
     "CompareExplorer": lambda model, images, tmp: CompareExplorer(model, model, images).close(),
