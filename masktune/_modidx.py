@@ -1803,6 +1803,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'masktune/repair.py'),
                                  'masktune.repair.Candidate.to_dict': ('api/repair.html#candidate.to_dict', 'masktune/repair.py'),
                                  'masktune.repair.Repair': ('api/repair.html#repair', 'masktune/repair.py'),
+                                 'masktune.repair.Repair.__repr__': ('api/repair.html#repair.__repr__', 'masktune/repair.py'),
                                  'masktune.repair.Repair.__str__': ('api/repair.html#repair.__str__', 'masktune/repair.py'),
                                  'masktune.repair.Repair._bare': ('api/repair.html#repair._bare', 'masktune/repair.py'),
                                  'masktune.repair.Repair._caption': ('api/repair.html#repair._caption', 'masktune/repair.py'),

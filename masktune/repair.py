@@ -63,7 +63,7 @@ class Candidate:
         return {"name": self.name, "gamma": self.gamma, "lesser": self.scores.lesser, **self.scores._asdict()}
 
 # %% ../nbs/api/39_repair.ipynb #c3910009
-@dataclass
+@dataclass(repr=False)
 class Repair:
     "Every candidate, the one that was chosen, and what that cost"
 
@@ -152,6 +152,9 @@ class Repair:
 
     def __str__(self) -> str:
         return str(self.table())
+
+    def __repr__(self) -> str:
+        return f"Repair({len(self.candidates)} candidates, {self.choice.name!r} taken)"
 
     def _repr_html_(self) -> str:
         lines = html.escape(self._caption()).replace("\n", "<br>")
