@@ -127,10 +127,18 @@ def _erm_options(parser: argparse.ArgumentParser) -> None:
     option = "an option of the data set, such as size=128; may be repeated"
     _add(parser, "--option", option, action="append", metavar="KEY=VALUE")
     _add_framing(parser)
-    _add(parser, "--model", "small-cnn, or any torchvision classifier: resnet50, vit_b_16 ... (default: the recipe's)")
+    model = (
+        "small-cnn, a torchvision classifier (resnet50, vit_b_16 ...), timm:NAME, hf:FOLDER, or package.module:factory "
+        "of your own (default: the recipe's)"
+    )
+    _add(parser, "--model", model)
     pretrained = "start from ImageNet weights, downloaded once (default: the recipe's)"
     _add(parser, "--pretrained", pretrained, action=argparse.BooleanOptionalAction)
-    _add(parser, "--weights", "a .safetensors file of a model you have trained; with --epochs 0 it is taken as it is")
+    weights = (
+        "a model you have trained: .safetensors, .pt, .pth, .bin, .ckpt, or a Hugging Face folder; with --epochs 0 it "
+        "is taken as it is"
+    )
+    _add(parser, "--weights", weights)
     _add_writing(parser, "a run that is already in the folder")
     _add_settings(parser, "settings (default: the recipe of that data set, masktune recipes)")
 

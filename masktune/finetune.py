@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from .adapters import as_dataset, as_datasets
@@ -38,6 +39,7 @@ from .settings import ERM_SETTINGS, MAP_SETTINGS, OWN_FILL, Settings, as_functio
 MODES = ("mask", "transplant")
 
 # %% ../nbs/api/33_finetune.ipynb #962fe852
+@torch.inference_mode(False)  # with gradients, wherever it is called
 def finetune(
     model: nn.Module,  # a trained classifier; finetuned in place
     dataset: Any,  # its training images, as `as_dataset` takes them

@@ -362,13 +362,19 @@ def _other_seed(opened: "MaskTune", splits: Mapping[str, Any], folder: Path) -> 
     "As the first was trained, from another seed"
     from masktune.devices import seed_everything
     from masktune.files import read_json
-    from masktune.models import build_model
+    from masktune.weights import load_model
 
     model, seed = read_json(folder / "config.json")["model"], opened.erm_settings_["seed"] + 10_000
     print(f"training a second plain model, seed {seed}", flush=True)
     seed_everything(seed)
     side = splits["train"][0].image.shape[-1]
-    network = build_model(model["name"], model["num_classes"], model.get("pretrained", False), side)
+    network = load_model(
+        model["name"],
+        model["num_classes"],
+        pretrained=model.get("pretrained", False),
+        image_size=side,
+        folder=model.get("folder"),
+    )
     return replace(opened, **opened.erm_settings_ | {"model": network, "seed": seed})
 
 # %% ../nbs/api/54_steps.ipynb #f81904f0

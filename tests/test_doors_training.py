@@ -29,19 +29,23 @@ def network(outputs=2):
 
 # A setting, and what is said of it: by `Settings` (so by MaskTune, a recipe, the command), and by `fit` alike.
 SETTINGS = [
-    (dict(optimizer="adamv"), "unknown optimizer 'adamv', did you mean 'adamw'?"),
+    (dict(optimizer="adamv"), "unknown optimizer 'adamv': did you mean 'adam'? known are sgd, adam, adamw"),
     (dict(optimizer=3), "optimizer must be sgd, adam, adamw or a function of the parameters to train, got 3"),
     (dict(warmup=-1), "warmup must be at least 0 epochs, got -1"),
     (dict(warmup="long"), "warmup must be a finite number, got 'long'"),
     (dict(warmup=9), "warmup takes 9 epochs, the training 2: it must be at most as long"),
     (dict(max_grad_norm=0), "max_grad_norm must be above 0, or None to clip nothing, got 0"),
     (dict(label_smoothing=1.0), "label_smoothing must be from 0 to below 1, got 1.0"),
-    (dict(class_weights="balance"), "unknown class_weights 'balance', did you mean 'balanced'?"),
+    (dict(class_weights="balance"), "unknown class_weights 'balance': did you mean 'balanced'? known are balanced"),
     (dict(class_weights=3), 'class_weights must be "balanced" or a number for each class, got 3'),
     (dict(class_weights=[1, -1]), "class_weights must be numbers from 0 on, not all of them 0, got [1.0, -1.0]"),
     (dict(class_weights=[0, 0]), "class_weights must be numbers from 0 on, not all of them 0, got [0.0, 0.0]"),
-    (dict(sampling="balance"), "unknown sampling 'balance', did you mean 'balanced'?"),
-    (dict(select="balance"), "unknown select 'balance', did you mean 'balanced'?"),
+    (dict(sampling="balance"), "unknown sampling 'balance': did you mean 'balanced'? known are shuffled, balanced"),
+    (
+        dict(select="balance"),
+        "unknown select 'balance': did you mean 'balanced'? "
+        "known are auto, average, balanced, worst_class, auroc, last",
+    ),
     (
         dict(criterion=torch.nn.functional.cross_entropy, label_smoothing=0.1),
         "criterion is the whole loss: leave class_weights and label_smoothing out, or build them in",
@@ -59,8 +63,7 @@ def test_a_wrong_setting_is_one_sentence_everywhere(digits, given, sentence):
     ):
         with pytest.raises(ValueError) as error:
             attempt()
-        said = str(error.value).replace("-1.0 ", "-1 ").replace("9.0 ", "9 ").replace("got -1.0", "got -1")
-        assert said.startswith(sentence.split(", did you mean")[0]) and sentence.rpartition(", did")[2] in said
+        assert str(error.value) == sentence
     assert model_fingerprint(model) == before
 
 
@@ -137,7 +140,7 @@ REFUSED = {
     "evidence of another class": lambda model, data, maps: SwappedDataset(data, maps),
     "faithfulness": lambda model, data, maps: choose_evidence(model, data),
     "explored_features": lambda model, data, maps: explored_features(MaskTune(model.network, epochs=1), data),
-    "the instrument": lambda model, data, maps: ThresholdScrubber(data, maps),
+    "the instrument": lambda model, data, maps: ThresholdScrubber(model, data, maps),
 }
 
 
@@ -183,7 +186,7 @@ def test_rounds_cannot_be_chosen_by_swapped_evidence(marks):
 
 
 def test_a_label_that_is_none_is_named(marks):
-    with pytest.raises(ValueError, match="unknown target 'rign', did you mean 'ring'"):
+    with pytest.raises(ValueError, match="unknown target 'rign': did you mean 'ring'"):
         compute_saliency(network(3), marks, target="rign", **QUICK)
 
 

@@ -131,7 +131,7 @@ def test_there_is_a_map_for_each_label_that_is_predicted(run, marks, tmp_path):
 
 def test_the_mask_is_the_union_of_the_labels_masks(run, marks):
     test = marks[2]
-    maps, rule = compute_saliency(run.erm_, test, **QUICK), Threshold.parse("mean_std(k=2)")
+    maps, rule = compute_saliency(run.erm_, test, **QUICK), Threshold.parse("quantile(q=0.8)")
     each = torch.stack([rule(maps.maps[:, label], (28, 28)) for label in range(3)], 1)
     masked = MaskedDataset(test, maps, rule)
     assert torch.equal(masked.masks(range(64)), each.any(1)) and each.any(1).any()
@@ -146,28 +146,16 @@ def test_maps_of_present_labels_are_those_of_the_labels(run, marks):
     assert not maps.maps.flatten(2).any(2)[train.labels != 1].any()
 
 
-def test_masks_cover_the_shortcut_of_one_label_and_its_finding_no_longer_hangs_on_it():
-    """A red square stands with the plus 98 times in 100. Where the plain model says plus beside the square, masks hide
-    the square; afterwards pluses without a square are found more often, on average over three seeds"""
-    covered, before, after = [], [], []
-    for seed in range(3):
-        train, val, test = (
-            films("train", 400, 0.98, seed, 0.05),
-            films("val", 96, 0.98, seed),
-            films("test", 200, 0.5, seed),
-        )
-        options = dict(epochs=6, lr=0.01, finetune_lr=0.01, recalibrate=True, seed=seed, **QUICK)
-        run = MaskTune(network(seed), **options).fit(train, val)
-        run.evaluate(test)
-        maps = run.rounds_[0].maps
-        beside = (train.groups == 1) & (maps.predicted[:, 0] == 1)
+def test_masks_cover_the_shortcut_of_one_label():
+    """A red square stands with the plus 98 times in 100, and pluses are faint. Where the plain model says plus beside
+    the square, the masks hide nearly all of it, and little else"""
+    for seed in range(2):
+        train = films("train", 400, 0.98, seed, unknown=0.05, faint=True)
+        run = MaskTune(network(seed), epochs=6, lr=0.01, seed=seed, **QUICK).fit_erm(train).compute_maps(train)
+        beside = (train.groups == 1) & (run.rounds_[0].maps.predicted[:, 0] == 1)
         masks = run.masked(train, 1).masks(beside.nonzero().flatten().tolist())
-        covered.append(float(masks[:, :5, :5].float().mean()))
-        for found, values in ((run.metrics_["erm"]["test"], before), (run.metrics_["masktune"]["test"], after)):
-            values.append(found.groups["plus present, no square"].accuracy)
-    print(covered, before, after)
-    assert min(covered) > 0.5
-    assert sum(after) / 3 > sum(before) / 3 + 0.1
+        assert int(beside.sum()) > 100
+        assert masks[:, :5, :5].float().mean() > 0.8 and masks.float().mean() < 0.2, seed
 
 
 @pytest.mark.parametrize("settings", [dict(on_device=True), dict(rounds=2, choose="last"), dict(target="label")])
