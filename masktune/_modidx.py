@@ -111,6 +111,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'masktune.choice.Choice.__str__': ('api/choice.html#choice.__str__', 'masktune/choice.py'),
                                  'masktune.choice.Choice.to_dict': ('api/choice.html#choice.to_dict', 'masktune/choice.py'),
                                  'masktune.choice.Scores': ('api/choice.html#scores', 'masktune/choice.py'),
+                                 'masktune.choice.Scores.both': ('api/choice.html#scores.both', 'masktune/choice.py'),
                                  'masktune.choice.Scores.lesser': ('api/choice.html#scores.lesser', 'masktune/choice.py'),
                                  'masktune.choice._best_finetuned': ('api/choice.html#_best_finetuned', 'masktune/choice.py'),
                                  'masktune.choice._most_refitted': ('api/choice.html#_most_refitted', 'masktune/choice.py'),

@@ -39,7 +39,7 @@ from .models import Classifier
 from .refit import GAMMAS, ErrorConflict, cache_features, error_conflict, head_scores, refit, split_validation
 
 # %% ../nbs/api/39_repair.ipynb #c3910006
-REMEDIES = ("refit", "mask", "transplant")
+REMEDIES = ("refit", "transplant", "mask")
 PLAIN = "plain"
 
 # %% ../nbs/api/39_repair.ipynb #c3910007
@@ -342,7 +342,7 @@ def _make_candidates(
     "Every candidate by name, the plain model first, then in the order of what they cost"
     gammas = list(gammas) if "refit" in remedies else []
     found = {each.name: each for each in _with_refits(bench, PLAIN, bench.run.plain_model, gammas)}
-    for mode in ("mask", "transplant"):
+    for mode in ("transplant", "mask"):
         if mode not in remedies:
             continue
         reason = None if thorough else _skip(found, mode)
