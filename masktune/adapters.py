@@ -163,7 +163,7 @@ def _say_undone(data: PairsDataset, floats: Sequence[Tensor]) -> None:
 def _refuse(data: Any) -> None:
     "Raise `ValueError` for what has no positions, or is several data sets"
     kind = type(data).__name__
-    source = data.dataset if isinstance(data, DataLoader) else data
+    source: Any = data.dataset if isinstance(data, DataLoader) else data
     streams = isinstance(source, IterableDataset) or type(source).__name__ == "IterableDataset"
     if streams or hasattr(source, "__next__"):
         raise ValueError(
@@ -341,7 +341,7 @@ def _labelled(pairs: Samples, given: Mapping[str, Any]) -> tuple[Tensor, list[st
 
 def _in_memory(data: PairsDataset, source: Any) -> ImageDataset:
     "Bytes that lie in memory as one tensor need nobody to read them one by one"
-    images = getattr(source, "images", None)
+    images: Any = getattr(source, "images", None)
     plain = isinstance(source, _Columns) and isinstance(images, Tensor) and images.dtype == torch.uint8
     if not plain or images.ndim != 4 or images.shape[1] != 3 or data.size is not None or data.transform is not None:
         return data

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -51,14 +52,17 @@ class Comparison:
     no_maps: str = ""  # why there are none
 
     @property
-    def cases(self) -> dict[str, Tensor]:  # by name, (N,) bool
+    def cases(self) -> dict[str, Tensor]:  # by name, (N,) bool; (N, L) of several labels
         "Sort the images by what changed"
         before, after = (found.correct for found in self.evaluations)
+        known = getattr(
+            self.evaluations[0], "known", torch.ones_like(before)
+        )  # of several labels an image, not all are
         return {
             "newly right": after & ~before,
             "newly wrong": before & ~after,
             "right in both": before & after,
-            "wrong in both": ~before & ~after,
+            "wrong in both": ~before & ~after & known,
         }
 
     @property

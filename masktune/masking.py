@@ -28,6 +28,7 @@ from .layers import TargetLayer, named_layer
 from .models import Classifier, normalisation_of
 from .saliency import SaliencyMaps
 from .sources import Explain, make_source
+from .unwrapping import unwrap
 
 # %% ../nbs/api/23_masking.ipynb #18a0c001
 def _neighbours(
@@ -608,6 +609,7 @@ class MaskBatch:
         look_up("fill", fill, FILLS)
         if source == "given":
             raise ValueError("masks that are given need no model: hide(images, masks) hides them")
+        model = unwrap(model)[0] if isinstance(model, nn.Module) else model
         names = {module: name for name, module in model.named_modules()} if isinstance(model, nn.Module) else {}
         if isinstance(layer, nn.Module):
             layer = names[layer] if layer in names else layer

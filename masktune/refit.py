@@ -22,6 +22,7 @@ from .data import ImageDataset, stratified_split
 from .errors import look_up
 from .evaluation import Table, predict
 from .models import Classifier, as_classifier, evaluating, model_fingerprint
+from .unwrapping import score_columns
 
 # %% ../nbs/api/32_refit.ipynb #c941c8c4
 def _scores_from(output: Tensor) -> Tensor:
@@ -80,7 +81,7 @@ def find_head(
         scores = model(example[:1])
     times = [name for name, *_ in calls]
     for name, inputs, output in reversed(calls):
-        found = _scores_from(output)
+        found = score_columns(_scores_from(output), len(scores))  # one score an image counts as two
         if _features_from(inputs).ndim != 2 or found.shape != scores.shape:
             continue
         if times.count(name) == 1 and torch.allclose(found, scores, rtol=1e-4, atol=1e-5):
@@ -291,7 +292,12 @@ def _replace_layer(head: Any, held: HeadFeatures, weights: Tensor, l2: float) ->
     "Write the new layer into `head`, and return the objective at every evaluation"
     old = head.weight.detach().cpu().float().flatten(1)
     bias = None if head.bias is None else head.bias.detach().cpu().float()
+    one = len(old) == 1  # one score z an image: -z/2 and z/2, see `score_columns`
+    if one:
+        old, bias = torch.cat([-old, old]) / 2, None if bias is None else torch.cat([-bias, bias]) / 2
     weight, shift, losses = fit_head(held.features, held.labels, weights, old, bias, l2)
+    if one:
+        weight, shift = weight[1:] - weight[:1], shift[1:] - shift[:1]
     head.weight.copy_(weight.view_as(head.weight))
     if head.bias is not None:
         head.bias.copy_(shift)

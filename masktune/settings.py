@@ -193,6 +193,8 @@ def _check_together(settings: "Settings") -> None:
     marked = [name for name in ("given", "protect") if getattr(settings, name) is not None]
     if settings.on_device and marked:
         raise ValueError(f"on_device makes masks without knowing which image it sees: leave it out, or {marked[0]}")
+    if settings.mode == "transplant" and marked:
+        raise ValueError(f"mode 'transplant' exchanges what maps show: leave out {marked[0]}, or mask")
     if settings.source == "given" and settings.given is None:
         raise ValueError("source 'given' takes the masks themselves: give given=, a folder of masks, a CSV, boxes")
     if settings.on_device and settings.layer == "auto":

@@ -16,6 +16,7 @@ import os
 import pathlib
 import pickle
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,10 +57,13 @@ def _allowed() -> Iterator[None]:
 def _unpickled(path: Path) -> Any:
     "What `torch.save` wrote, code left out"
     try:
-        with _allowed():
+        with _allowed(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what it warns of is refused below
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        named = str(error).split("GLOBAL ")[-1].split(" ")[0] if "GLOBAL " in str(error) else "code"
+        if "GLOBAL " not in str(error):
+            raise _damaged(path) from None
+        named = str(error).split("GLOBAL ")[-1].split(" ")[0]
         raise ValueError(
             f"{path} holds more than weights ({named}), and what is pickled may run anything: it was not loaded. "
             "Is it a whole module? Where you trust it, load it once with torch.load(path, weights_only=False) and save "

@@ -9,13 +9,16 @@ from masktune.adapters import as_dataset
 from masktune.counterfactuals import SwappedDataset
 from masktune.data import ArrayDataset
 from masktune.devices import seed_everything
+from masktune.diagnosis import diagnose
 from masktune.erm import fit
 from masktune.faithfulness import choose_evidence
 from masktune.features import explored_features
 from masktune.finetune import MaskTune
+from masktune.kinds import find_kinds
 from masktune.lab.scrubber import ThresholdScrubber
 from masktune.models import as_classifier, build_model, model_fingerprint
 from masktune.refit import refit
+from masktune.repair import repair
 from masktune.saliency import compute_saliency
 from masktune.settings import Settings
 
@@ -140,6 +143,9 @@ REFUSED = {
     "evidence of another class": lambda model, data, maps: SwappedDataset(data, maps),
     "faithfulness": lambda model, data, maps: choose_evidence(model, data),
     "explored_features": lambda model, data, maps: explored_features(MaskTune(model.network, epochs=1), data),
+    "diagnose": lambda model, data, maps: diagnose(model, data),
+    "find_kinds": lambda model, data, maps: find_kinds(model, data),
+    "repair": lambda model, data, maps: repair(model, data, data, finetune_lr=0.01),
     "the instrument": lambda model, data, maps: ThresholdScrubber(model, data, maps),
 }
 
@@ -154,6 +160,17 @@ def test_what_needs_one_label_an_image_says_so_before_any_work(marks, name):
         f"{name} needs one label an image, and marks/train (24 images, 3 labels each) has 3 each: of several labels "
         "fit, evaluate, compute_saliency, finetune and MaskTune go"
     )
+
+
+@pytest.mark.parametrize("word", ["erm", "finetune", "repair"])
+def test_the_commands_options_of_training_are_all_there(word, capsys):
+    "`repair` has a criterion of its own, which chooses: a loss there comes with the run"
+    from masktune.cli import main
+
+    with pytest.raises(SystemExit) as ended:
+        main([word, "--help"])
+    said = capsys.readouterr().out
+    assert ended.value.code in (0, None) and "--criterion" in said and "--max-grad-norm" in said
 
 
 SEVERAL = [

@@ -1,5 +1,6 @@
 "Several labels an image: data, loss, measures, maps of each, masks of all, a whole run, its folder and its page."
 
+import copy
 import json
 
 import pytest
@@ -14,7 +15,7 @@ from masktune.data import ArrayDataset
 from masktune.devices import seed_everything
 from masktune.erm import TrainingStopped, fit
 from masktune.evaluation import MultiLabelEvaluation, evaluate, predict
-from masktune.finetune import MaskTune
+from masktune.finetune import MaskTune, finetune
 from masktune.losses import binary_cross_entropy
 from masktune.masking import MaskBatch, MaskedDataset, Threshold
 from masktune.models import Classifier, as_classifier, build_model, model_fingerprint
@@ -166,6 +167,15 @@ def test_other_ways_to_mask_go_as_well(marks, settings):
     assert model_fingerprint(run.model_) != model_fingerprint(run.last_plain_model)
     if not run.on_device:
         assert len(run.rounds_) == run.rounds and run.masked(train, run.rounds)[0].label.shape == (3,)
+
+
+def test_masks_of_one_chosen_label_alone_are_trained_on(run, marks):
+    "The maps of a chosen label are maps of one class: everything takes them"
+    train = marks[0]
+    maps, model = compute_saliency(run.erm_, train, target="bar", **QUICK), copy.deepcopy(run.erm_)
+    assert maps.maps.ndim == 3 and maps.target == "bar" and maps.predicted.unique().tolist() == [1]
+    finetune(model, train, maps, lr=0.01, **QUICK)
+    assert model_fingerprint(model) != model_fingerprint(run.erm_)
 
 
 def test_a_run_is_kept_opened_and_reported(run, marks, tmp_path):
