@@ -319,6 +319,7 @@ def repair(
 
     The plain model is among the candidates, and is kept where none is better by more than the choice asks for. Raises
     `ValueError` before any training for options and images that do not fit."""
+    val.need_one_label("repair")
     _check_repair(remedies, gammas, criterion)
     parts = split_validation(val, choose_on, settings.get("seed", model.seed if isinstance(model, MaskTune) else 0))
     run = _as_run(model, train, settings)
