@@ -478,6 +478,8 @@ def tell_story(
         for name, data in datasets.items()
     }
     hardest = _hardest(run, datasets)
+    if train.multilabel:  # the instrument asks about classes
+        return [_what_changed(hardest, tables[hardest]), _who_paid(tables)]
     some = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:limit].sort().values
     part, maps = _explained_part(run, train, some.tolist())
     rule, model = Threshold.parse(run.rule), run.plain_model
@@ -646,7 +648,7 @@ def write_report(
         title=title or f"MaskTune on {train.name}",
         subtitle=f"{train}. Written {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC.",
         story=tell_story(run, train, datasets),
-        scrubber=_trusted(_scrubber_page(run, train)),
+        scrubber=None if train.multilabel else _trusted(_scrubber_page(run, train)),
         headline=_headline(run, tests),
         chosen=run.round_,
         tables=[table for test in tests for table in _test_tables(run, test, datasets.get(test))],
