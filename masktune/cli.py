@@ -241,7 +241,7 @@ def _repair_options(parser: argparse.ArgumentParser) -> None:
     _add(parser, "--criterion", criterion)
     _add(parser, "--faithful", "find by measuring where to look, not by the network's structure", action="store_true")
     _add(parser, "--thorough", "make every candidate, even those that cannot be chosen", action="store_true")
-    _add_run(parser, [name for name in (*_MASKS, *_FINETUNING) if name not in ("mode", "choose")])
+    _add_run(parser, [name for name in (*_MASKS, *_FINETUNING) if name not in ("mode", "choose", "criterion")])
 
 # %% ../nbs/api/56_cli.ipynb #c11a000a
 def _recipes_options(parser: argparse.ArgumentParser) -> None:

@@ -7,6 +7,7 @@ __all__ = ['VERDICTS', 'Kind', 'Kinds', 'save_kinds', 'load_kinds', 'cluster_evi
 
 # %% ../nbs/api/37b_kinds.ipynb #4171d004
 import os
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -177,6 +178,18 @@ def load_kinds(
         raise ValueError(f"{path} holds no kinds of evidence ({error}): find them again") from None
 
 # %% ../nbs/api/37b_kinds.ipynb #4171d015
+def _clustering() -> tuple[Any, Any]:
+    "scikit-learn's k-means and silhouette; loading them draws from Python's random numbers, which is put back"
+    state = random.getstate()
+    try:
+        with needs("experiments"):
+            from sklearn.cluster import KMeans
+            from sklearn.metrics import silhouette_score
+    finally:
+        random.setstate(state)
+    return KMeans, silhouette_score
+
+
 def cluster_evidence(
     features: Tensor,  # (n, K), of one class
     most: int = 4,  # kinds, at most
@@ -184,10 +197,7 @@ def cluster_evidence(
     least: float = 0.25,  # silhouette, below which there is one kind
 ) -> Tensor:  # (n,) which kind each is of, the commonest 0
     "Gather evidence that looks alike"
-    with needs("experiments"):
-        from sklearn.cluster import KMeans
-        from sklearn.metrics import silhouette_score
-
+    KMeans, silhouette_score = _clustering()
     unit = F.normalize(features.float(), dim=1)
     different = len(unit.unique(dim=0))
     best, kept = least, torch.zeros(len(unit), dtype=torch.int64)
@@ -227,6 +237,7 @@ def find_kinds(
     device: str | torch.device | None = None,  # default: the GPU when there is one
 ) -> Kinds:
     "Gather the evidence of each class into a few kinds, and measure each: four plain passes over the images"
+    dataset.need_one_label("find_kinds")
     look_up("fill", fill, FILLS)
     if not len(dataset):
         raise ValueError(f"{dataset} is empty: there is no evidence to find")

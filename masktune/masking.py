@@ -25,9 +25,10 @@ from .errors import look_up
 from .given_masks import NO_MARKS, GivenMasks, Marks, read_marks
 from .label_maps import explain_labels
 from .layers import TargetLayer, named_layer
-from .models import Classifier, as_classifier, normalisation_of
+from .models import Classifier, normalisation_of
 from .saliency import SaliencyMaps
 from .sources import Explain, make_source
+from .unwrapping import unwrap
 
 # %% ../nbs/api/23_masking.ipynb #18a0c001
 def _neighbours(
@@ -556,12 +557,13 @@ def _with_input_step(model: nn.Module, mean: Any, std: Any) -> Classifier:
     copied = frozen_copy(model)
     if mean is not None and std is not None:
         return Classifier(copied, mean, std).eval()
-    if normalisation_of(copied) is None:
+    own = normalisation_of(copied)
+    if own is None:
         raise ValueError(
             f"MaskBatch needs a Classifier, or mean= and std= of the images that {type(model).__name__} is trained on: "
             "those of your Normalize, (0, 0, 0) and (1, 1, 1) for images in 0..1"
         )
-    return as_classifier(copied, None).eval()
+    return Classifier(copied, *own).eval()
 
 # %% ../nbs/api/23_masking.ipynb #1eea4f02
 def _in_unit_range(images: Tensor, mean: Any, std: Any) -> Tensor:
@@ -607,6 +609,7 @@ class MaskBatch:
         look_up("fill", fill, FILLS)
         if source == "given":
             raise ValueError("masks that are given need no model: hide(images, masks) hides them")
+        model = unwrap(model)[0] if isinstance(model, nn.Module) else model
         names = {module: name for name, module in model.named_modules()} if isinstance(model, nn.Module) else {}
         if isinstance(layer, nn.Module):
             layer = names[layer] if layer in names else layer

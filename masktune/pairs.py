@@ -66,11 +66,17 @@ def _agrees(pairs: Any, told: Sequence[Any]) -> bool:
     except (TypeError, ValueError, RuntimeError):
         return False  # no single values
 
-# %% ../nbs/api/08b_pairs.ipynb #ad709786
+# %% ../nbs/api/08b_pairs.ipynb #ad9df78b
+def _changes_labels(data: Any) -> bool:
+    "Whether a data set, or one it is made of, has a `target_transform`: then its class names are of other labels"
+    parts = data.datasets if isinstance(data, ConcatDataset) else [data.dataset] if isinstance(data, Subset) else []
+    return getattr(data, "target_transform", None) is not None or any(_changes_labels(part) for part in parts)
+
+
 def labels_of(pairs: Any, data: Any, column: Any = None) -> tuple[list[Any], bool]:
     "Each pair's label, and whether they are the ones that `classes` names: told, where one pair of each class agrees"
     told = _told_labels(data, column)
-    untouched = getattr(whole_of(data), "target_transform", None) is None
+    untouched = not _changes_labels(data)
     if told is not None and _agrees(pairs, told):
         return told, untouched
     return [pairs[i][1] for i in range(len(pairs))], told is None and untouched
@@ -295,7 +301,7 @@ def _one_label(label: Any, where: str) -> Any:
         shape = tuple(getattr(label, "shape", ()))
         raise ValueError(f"{where}: a label is one class, by number or name; this one has shape {shape}") from None
 
-# %% ../nbs/api/08b_pairs.ipynb #08b00002
+# %% ../nbs/api/08b_pairs.ipynb #ad746761
 def _several_labels(labels: Any, classes: Sequence[str] | None, where: str) -> tuple[Tensor, list[str]] | None:
     "Several labels an image as (N, L) numbers, with their names; None where there is one label an image"
     if isinstance(labels, (Tensor, np.ndarray)):

@@ -210,6 +210,16 @@ def test_labels_are_read_without_decoding_where_a_data_set_tells_them():
     assert len(as_dataset(data)) == 3000 and len(asked) < 60
 
 
+def test_names_are_not_believed_where_labels_are_changed():
+    def half(label):
+        return int(label > 1)
+
+    changed = Pairs(lambda i: (PICTURES[i], half(LABELS[i])), targets=LABELS, target_transform=half, classes=NAMES)
+    for form in (changed, Subset(changed, range(COUNT)), ConcatDataset([changed, Subset(changed, [0])])):
+        data = as_dataset(form)
+        assert data.classes == ["0", "1"] and data.labels.tolist()[:COUNT] == [half(label) for label in LABELS]
+
+
 def test_a_bare_network_gets_the_very_floats_that_the_loader_gave():
     seen = []
 
@@ -408,10 +418,10 @@ REFUSED = {  # what is given, options, the sentence
         {},
         "Pairs: labels are names ('cat') and numbers (0): use one of them",
     ),
-    "one-hot labels": (
-        lambda: Pairs(lambda i: (PICTURES[i], torch.eye(3)[i % 3])),
+    "two classes for each image": (
+        lambda: Pairs(lambda i: (PICTURES[i], torch.eye(3)[None])),
         {},
-        "Pairs: a label is one class, by number or name; this one has shape (3,)",
+        "Pairs: a label is one class, by number or name; this one has shape (1, 3, 3)",
     ),
     "floats of nobody knows": (
         lambda: TensorDataset((FLOATS * 0 - 1), torch.tensor(LABELS)),

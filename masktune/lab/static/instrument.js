@@ -491,15 +491,10 @@ function make(name, given = {}, ...children) {
 let counter = 0;
 
 function choose(words, options, value, call) {
-  const select = make("select", { onchange: (event) => call(event.target.value) });
+  const select = make("select", { "aria-label": words, onchange: (event) => call(event.target.value) });
   for (const [text, key] of options) select.append(make("option", { value: key }, text));
   select.value = value;
   return { label: make("label", { class: "mt-field" }, make("span", {}, words), select), select };
-}
-
-function put_options(select, options, value) {
-  select.replaceChildren(...options.map(([text, key]) => make("option", { value: key }, text)));
-  select.value = value;
 }
 
 // ---------------------------------------------------------------- a histogram whose axis stays
@@ -757,6 +752,7 @@ export class Instrument {
     this.root.classList.toggle("mt-own", !themed()); // nobody else says which theme: the reader's own
     this.root.setAttribute("role", "group");
     this.root.setAttribute("aria-label", options.title);
+    this.root.setAttribute("data-lm-suppress-shortcuts", "true"); // keys here are ours: JupyterLab's change cells
     this.root.style.setProperty("--mt-tile", `${controls.tile}px`);
     this.root.replaceChildren(this.headline, top, this.filters(), this.pages(), make("div", { class: "mt-head" }, ...heads),
       this.grid, this.empty, make("div", { class: "mt-foot" }, this.status, make("span", { class: "mt-picks" }, this.picked,
@@ -1129,6 +1125,7 @@ export class Review {
     root.classList.toggle("mt-own", !themed());
     root.setAttribute("role", "group");
     root.setAttribute("aria-label", options.title);
+    root.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab's 1, 2 and 3 make headings of cells
     const list = make("ul", { class: "mt-kinds" }, ...options.kinds.map((kind) => this.card(kind)));
     const keys = "Keys on a card: 1 a shortcut, 2 the object, 3 unsure, u takes the last word back.";
     root.replaceChildren(this.headline, make("p", { class: "mt-made" }, keys), list,
