@@ -470,7 +470,8 @@ def test_words_that_mean_nothing_get_one_sentence(mine, tmp_path):
         "named 'nowhere'",
         f"{mine}:mkae": f"{mine}:mkae: {mine} has no 'mkae': did you mean 'make'?",
         f"{mine}:fails": f"{mine}:fails failed: KeyError: 'no such'",
-        f"{mine}:gives_nothing": f"{mine}:gives_nothing gives something of type NoneType: it must make a torch.nn.Module",
+        f"{mine}:gives_nothing": f"{mine}:gives_nothing gives something of type NoneType: it must make a "
+        "torch.nn.Module",
         f"{mine}:number": f"{mine}:number is of type int: name a function or class that makes a torch.nn.Module",
         "absent.py:make": f"absent.py:make: there is no file {tmp_path / 'absent.py'}",
     }
