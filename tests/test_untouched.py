@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from masktune.abstaining import SelectiveClassifier
+from masktune.comparing import compare
 from masktune.counterfactuals import MovedMasks, RandomMask, SwappedDataset, TransplantBatch
 from masktune.data import ArrayDataset
 from masktune.diagnosis import diagnose
@@ -221,6 +222,7 @@ CALLS = {
         model, images, maps_of(model, images), range(len(images)), Threshold.parse("otsu"), "noise"
     ),
     "ClassEvidence": lambda model, images, tmp: ClassEvidence(images, maps_of(model, images)).close(),
+    "compare": lambda model, images, tmp: compare(model, model, images),
     "CompareExplorer": lambda model, images, tmp: CompareExplorer(model, model, images).close(),
     "run, evaluate": lambda model, images, tmp: look_at_run(model, images, lambda run: run.evaluate(images)),
     "run, swapped": lambda model, images, tmp: look_at_run(model, images, lambda run: run.swapped(images)[0]),
