@@ -599,3 +599,25 @@ def test_a_model_that_is_asked_stays_as_it_is():
     before = [(m.training, id(m)) for m in model.modules()], model_fingerprint(model)
     as_dataset(TensorDataset(FLOATS, torch.tensor(LABELS)), model=model)
     assert before == ([(m.training, id(m)) for m in model.modules()], model_fingerprint(model))
+
+
+def test_a_network_of_one_channel_gets_the_very_floats_that_its_loader_gave():
+    seen = []
+
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.features, self.head = nn.Conv2d(1, 4, 3), nn.Linear(4, 3)
+
+        def forward(self, images):
+            seen.append(images)
+            return self.head(self.features(images).relu().mean((2, 3)))
+
+    floats = (TENSOR[:, :1] / 255 - 0.5) / 0.25
+    data = as_dataset(DataLoader(TensorDataset(floats, torch.tensor(LABELS))), mean=0.5, std=0.25)
+    model = as_classifier(Network(), data)
+    seen.clear()
+    predict(model, data, device="cpu", progress=False)
+    assert (torch.cat(seen) - floats).abs().max() < 1e-6
+    again = as_dataset(TensorDataset(floats, torch.tensor(LABELS)), model=model)
+    assert torch.equal(again[5].image, data[5].image)
