@@ -134,6 +134,7 @@ def make_loss(
     "Build the loss of a training; raises `ValueError` for choices that do not fit together"
     check_loss(class_weights, label_smoothing, criterion)
     several = labels.ndim == 2
+    weight: Tensor | None
     if isinstance(class_weights, str):
         weight = positive_weights(labels) if several else balanced_weights(labels, len(classes))
     else:
