@@ -82,6 +82,11 @@ class Scores(NamedTuple):
         "The lower of worst class and swapped"
         return min(self.worst_class, self.swapped)
 
+    @property
+    def both(self) -> float:
+        "The mean of the two"
+        return (self.worst_class + self.swapped) / 2
+
 # %% ../nbs/api/38_choice.ipynb #c381000e
 def _worst_class(right: Tensor, labels: Tensor) -> float:
     "The lowest accuracy of a class"
@@ -110,6 +115,7 @@ CRITERIA: dict[str, Callable[[Scores], float]] = {
     "worst-class": lambda scores: scores.worst_class,
     "swapped": lambda scores: scores.swapped,
     "lesser": lambda scores: scores.lesser,
+    "both": lambda scores: scores.both,
     "environments": lambda scores: scores.environments,
     "unsure": lambda scores: scores.unsure,
 }
@@ -142,7 +148,7 @@ def _best_finetuned(scores: Mapping[str, Scores], plain: str, refitted: Mapping[
     tuned = [name for name in scores if name != plain and name not in refitted]
     if not tuned:
         return None
-    best = max(tuned, key=lambda name: scores[name].lesser)  # of equal ones the first: the simplest
+    best = max(tuned, key=lambda name: scores[name].both)  # of equal ones the first
     before, after = scores[plain].lesser, scores[best].lesser
     if after - before < LEAST_GAIN:
         return None

@@ -235,9 +235,7 @@ def _repair_options(parser: argparse.ArgumentParser) -> None:
     _add_choosing(parser)
     remedies = "what to try: refit, mask, transplant (default: all)"
     _add(parser, "--remedies", remedies, nargs="+", metavar="REMEDY")
-    criterion = (
-        "what chooses: two-step, average, worst-class, swapped, lesser, environments, unsure (default: two-step)"
-    )
+    criterion = "what chooses: two-step (default), average, worst-class, swapped, lesser, both, environments or unsure"
     _add(parser, "--criterion", criterion)
     _add(parser, "--faithful", "find by measuring where to look, not by the network's structure", action="store_true")
     _add(parser, "--thorough", "make every candidate, even those that cannot be chosen", action="store_true")

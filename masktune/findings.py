@@ -155,13 +155,18 @@ def _findings(
     tenth = max(int(mine.sum()) // 10, 1)
     unsure = found.plain[mine][found.confidence[mine].argsort()[:tenth]]
     values = {"look": alike["look"][mine], "fall": found.fall[mine], "anywhere": alike["anywhere"][mine]}
-    shares = [x[mine] for x in (found.plain, found.hidden, found.elsewhere, found.swapped)]
-    alone = found.turned[found.lent_by == label]
-    estimates = [values["fall"], alike["place"][mine], values["look"], values["anywhere"]]
     return ClassFindings(
         name,
-        *(share_of(right) for right in (*shares, alone, unsure)),
-        *(bootstrap_interval(value, seed) for value in estimates),
+        plain=share_of(found.plain[mine]),
+        hidden=share_of(found.hidden[mine]),
+        elsewhere=share_of(found.elsewhere[mine]),
+        swapped=share_of(found.swapped[mine]),
+        alone=share_of(found.turned[found.lent_by == label]),
+        unsure=share_of(unsure),
+        fall=bootstrap_interval(values["fall"], seed),
+        place=bootstrap_interval(alike["place"][mine], seed),
+        look=bootstrap_interval(values["look"], seed),
+        anywhere=bootstrap_interval(values["anywhere"], seed),
         area=float(alike["area"][mine].mean()),
         train=train,
         values=values,
@@ -208,7 +213,7 @@ def _agreement(bench: _Bench, labels: Tensor, maps: Tensor, found: TargetLayer, 
 # %% ../nbs/api/37_findings.ipynb #d1a90036
 def _pictures(images: Tensor, maps: Tensor, masks: Tensor, labels: Tensor, names: Sequence[str]) -> dict[str, Any]:
     "Of each class five images, their maps and their masks"
-    shown = {}
+    shown: dict[str, Any] = {}
     for label in labels.unique().tolist()[:12]:
         first = (labels == label).nonzero().flatten()[:5]
         shown[names[label]] = (images[first], maps[first], masks[first])

@@ -347,6 +347,7 @@ def split_validation(
     seed: int = 0,  # of the split
 ) -> tuple[ImageDataset, ImageDataset]:  # what refits, and what chooses
     "Say which images refit and which choose; raises `ValueError` where a class is missing in either"
+    val.need_one_label("a last layer refitted, or a choice between remedies,")
     if choose_on is None:
         first, second = stratified_split(val.labels, (0.5, 0.5), seed=seed)
         parts = val.subset(first), val.subset(second)

@@ -39,7 +39,7 @@ from .models import Classifier
 from .refit import GAMMAS, ErrorConflict, cache_features, error_conflict, head_scores, refit, split_validation
 
 # %% ../nbs/api/39_repair.ipynb #c3910006
-REMEDIES = ("refit", "mask", "transplant")
+REMEDIES = ("refit", "transplant", "mask")
 PLAIN = "plain"
 
 # %% ../nbs/api/39_repair.ipynb #c3910007
@@ -63,7 +63,7 @@ class Candidate:
         return {"name": self.name, "gamma": self.gamma, "lesser": self.scores.lesser, **self.scores._asdict()}
 
 # %% ../nbs/api/39_repair.ipynb #c3910009
-@dataclass
+@dataclass(repr=False)
 class Repair:
     "Every candidate, the one that was chosen, and what that cost"
 
@@ -152,6 +152,9 @@ class Repair:
 
     def __str__(self) -> str:
         return str(self.table())
+
+    def __repr__(self) -> str:
+        return f"Repair({len(self.candidates)} candidates, {self.choice.name!r} taken)"
 
     def _repr_html_(self) -> str:
         lines = html.escape(self._caption()).replace("\n", "<br>")
@@ -340,7 +343,7 @@ def _make_candidates(
     "Every candidate by name, the plain model first, then in the order of what they cost"
     gammas = list(gammas) if "refit" in remedies else []
     found = {each.name: each for each in _with_refits(bench, PLAIN, bench.run.plain_model, gammas)}
-    for mode in ("mask", "transplant"):
+    for mode in ("transplant", "mask"):
         if mode not in remedies:
             continue
         reason = None if thorough else _skip(found, mode)

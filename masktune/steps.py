@@ -432,6 +432,7 @@ def diagnose(
     "Say what a finished model goes by, how sure that is, and what to try"
     from masktune.diagnosis import diagnose as measure
     from masktune.diagnosis import save_diagnosis
+    from masktune.finetune import settled_layer
     from masktune.runs import open_run
 
     if run is None:
@@ -439,7 +440,7 @@ def diagnose(
     else:
         opened, splits = open_run(run)
         network, images = opened.plain_model, splits[split]
-        how = {"layer": opened.layer, "device": opened.device} | how
+        how = {"layer": settled_layer(opened, network, images), "device": opened.device} | how
     found = measure(network, images, **how)
     folder = Path(out or run or "diagnosis")
     save_diagnosis(found, folder / "diagnosis.json")
@@ -488,10 +489,11 @@ def compare(
 def _find_kinds(opened: "MaskTune", val: Any, folder: Path, most: int) -> None:
     "Find the kinds, draw a sheet of each, and write them"
     from masktune.files import atomic_path
+    from masktune.finetune import settled_layer
     from masktune.kinds import find_kinds, plot_kind, save_kinds
 
-    model = opened.plain_model
-    kinds = find_kinds(model, val, layer=opened.layer, most=most, device=opened.device)
+    model = opened.explained_model(1)
+    kinds = find_kinds(model, val, layer=settled_layer(opened, model, val), most=most, device=opened.device)
     (folder / "figures").mkdir(exist_ok=True)
     for number, name in enumerate(kinds.kinds, 1):
         with atomic_path(folder / "figures" / f"kind-{number}.png") as temporary:

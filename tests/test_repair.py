@@ -145,6 +145,9 @@ def test_what_cannot_be_repaired_is_refused_before_any_training(run, images, mon
             repair(run, train, val, **options)
     with pytest.raises(ValueError, match="has no image of class 'bright'"):
         repair(run, train, one)
+    several = ArrayDataset(val.images, torch.stack([val.labels, 1 - val.labels], 1), val.classes, name="several")
+    with pytest.raises(ValueError, match="needs one label an image"):
+        repair(run, train, several)
     with pytest.raises(ValueError, match="give finetune_lr"):
         repair(run.plain_model, train, val)
 
