@@ -16,9 +16,9 @@ def lines(key):
 
 
 PARTS = ("report", "experiments", "command", "lab")
-extras = {name: lines(f"{name}_requirements") for name in (*PARTS, "docs")}
+extras = {name: lines(f"{name}_requirements") for name in (*PARTS, "loops", "docs")}
 extras["all"] = sorted({line for name in PARTS for line in extras[name]})
-extras["dev"] = [*extras["all"], *extras["docs"], *lines("dev_requirements")]
+extras["dev"] = [*extras["all"], *extras["loops"], *extras["docs"], *lines("dev_requirements")]
 setup(
     version=settings["version"],
     description=settings["description"],
@@ -41,7 +41,7 @@ setup(
     package_dir={
         "masktune.tutorials": "nbs/tutorials"
     },  # `masktune lab` gives an installed package's reader copies of them
-    package_data={"masktune": ["py.typed", "templates/*.html"], "masktune.tutorials": ["*.ipynb"]},
+    package_data={"masktune": ["py.typed", "templates/*.html", "lab/static/*"], "masktune.tutorials": ["*.ipynb"]},
     install_requires=lines("requirements"),
     extras_require=extras,
     entry_points={"console_scripts": lines("console_scripts"), "nbdev": ["masktune=masktune._modidx:d"]},

@@ -59,6 +59,7 @@ MOVED: dict[str, dict[str, tuple[str, ...]]] = {
             "show_tree",
             "split_named",
         ),
+        "pairs": ("PairsDataset",),
         "folders": (
             "open_csv",
             "open_folder",
@@ -179,7 +180,6 @@ MOVED: dict[str, dict[str, tuple[str, ...]]] = {
             "step_through",
             "still_html",
         ),
-        "lab.scrubber": ("draw_histogram",),
         "lab.sketch": (
             "encode",
             "encode_small",

@@ -13,7 +13,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {  # the extra: what is imported by it
     "report": ("matplotlib", "jinja2"),
     "experiments": ("sklearn", "scipy", "yaml"),
     "command": ("fastcore", "yaml", "shtab"),
-    "lab": ("jupyterlab", "ipywidgets", "IPython"),
+    "loops": ("lightning", "transformers"),
+    "lab": ("jupyterlab", "ipywidgets", "anywidget", "IPython"),
 }
 
 

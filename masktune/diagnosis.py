@@ -210,6 +210,7 @@ def _weak_classes(classes: Sequence[ClassFindings], limits: Limits) -> list[str]
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90032
 def _check_diagnose(val: ImageDataset, train: ImageDataset | None, fill: str, limit: int) -> None:
     "Refuse what cannot be diagnosed, before any image is read"
+    val.need_one_label("diagnose")
     look_up("fill", fill, FILLS)
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 8:
         raise ValueError(f"limit must be a whole number of at least 8 images, got {limit!r}")

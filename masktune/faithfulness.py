@@ -187,6 +187,7 @@ def some_images(
     "Take at most `limit` images at random; raises `ValueError` for an empty data set"
     if limit < 2:
         raise ValueError(f"limit must be at least 2 images, got {limit}")
+    dataset.need_one_label("faithfulness")
     if not len(dataset):
         raise ValueError(f"{dataset} is empty: there is nothing to measure")
     if len(dataset) <= limit:

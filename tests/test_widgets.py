@@ -1,5 +1,6 @@
 "The panels without a browser: set a control, read the picture."
 
+import base64
 import threading
 import time
 import tracemalloc
@@ -14,14 +15,17 @@ from masktune.data import ArrayDataset, ImageDataset
 from masktune.devices import seed_everything
 from masktune.erm import Step
 from masktune.evaluation import evaluate
+from masktune.experiments.datasets import load_dataset
 from masktune.finetune import MaskTune
+from masktune.kinds import find_kinds, load_kinds
 from masktune.lab.compare import CompareExplorer
 from masktune.lab.coverage import CoverageExplorer
 from masktune.lab.evidence import ClassEvidence
 from masktune.lab.launcher import FinetuningJob, Launcher
 from masktune.lab.panels import step_through
+from masktune.lab.review import EvidenceReview
 from masktune.lab.scrubber import Asker, ThresholdScrubber
-from masktune.masking import hide
+from masktune.masking import RULES, Rule, hide
 from masktune.models import as_classifier, build_model, model_fingerprint
 from masktune.runs import load_run
 from masktune.saliency import SaliencyMaps, compute_saliency
@@ -42,10 +46,10 @@ def scrubber(run, digits):
 
 
 def tile(scrubber, card, place):
+    still, side = scrubber.still(), scrubber.tile.value
     y, x = scrubber.sheet.place(card)
-    side = scrubber.tile.value
     x += place * (side + scrubber.sheet.gap)
-    return scrubber.still()[y : y + side, x : x + side]
+    return still[y : y + side, x : x + side]
 
 
 @pytest.mark.parametrize(
@@ -88,8 +92,8 @@ def test_the_model_is_asked_about_the_page_after_the_slider_rests(scrubber, run,
     with torch.no_grad():
         expected = run.erm_.eval()(masked).softmax(1)
     said = scrubber.maps.predicted[index]
-    torch.testing.assert_close(scrubber.answers[1], expected.gather(1, said[:, None])[:, 0])
-    assert torch.equal(scrubber.answers[0], expected.argmax(1))
+    torch.testing.assert_close(scrubber.answers.kept, expected.gather(1, said[:, None])[:, 0])
+    assert torch.equal(scrubber.answers.said, expected.argmax(1))
 
 
 def test_filters_combine_and_an_empty_page_is_no_error(scrubber, digits):
@@ -147,8 +151,11 @@ def test_names_from_the_data_are_escaped(run, digits):
         train.images, train.labels, [evil, "b"], groups=train.labels, group_names=[evil, "b"], name=evil
     )
     maps = compute_saliency(run.erm_, data, device="cpu")
+    scrubber = ThresholdScrubber(run.erm_, data, maps, page_size=6).wait()
+    saved = scrubber._repr_html_()  # what the page part writes is text: `test_instrument.py` sees it in a browser
+    assert "<img src=x" not in saved and "<img src=x" not in scrubber.table()._repr_html_()
+    scrubber.close()
     panels = [
-        ThresholdScrubber(run.erm_, data, maps, page_size=6).wait(),
         ClassEvidence(data, maps),
         CompareExplorer(run.erm_, run.erm_, data, (maps, maps), page_size=6),
     ]
@@ -356,8 +363,11 @@ def test_panels_show_the_maps_of_the_run(digits):
     compare = CompareExplorer(run.erm_, build_model("small-cnn", 2), digits["test"], page_size=6, run=run)
     for maps in (new.maps, *compare.maps):
         assert (maps.source, maps.layer, maps.target) == ("grad-cam", "network.features.5", "label")
-    for panel in (own, new, compare, ClassEvidence(digits["train"], own.maps)):
+    for panel in (own, new):
+        assert "grad-cam at network.features.5, for the label class" in panel.view.options["made"]
+    for panel in (compare, ClassEvidence(digits["train"], own.maps)):
         assert "grad-cam at network.features.5, for the label class" in panel.box.children[-1].value
+    for panel in (own, new, compare):
         panel.close()
     with pytest.raises(ValueError, match="source is the run's here"):
         CompareExplorer(run.erm_, run.erm_, digits["test"], run=run, source="xgradcam")
@@ -401,10 +411,10 @@ def test_wrong_arguments_are_named(run, digits):
 
 
 @pytest.mark.parametrize("page_size, tile", [(6, 72), (48, 224)])
-def test_a_still_picture_stays_small(run, digits, page_size, tile):
+def test_what_a_notebook_keeps_stays_small(run, digits, page_size, tile):
     scrubber = ThresholdScrubber(run.erm_, digits["train"], run.rounds_[0].maps, page_size=page_size, tile=tile)
-    page = scrubber._repr_html_()
-    assert len(page) < 150_000 and scrubber.describe() in page and "run the cell to make it live" in page
+    page = scrubber._repr_html_()  # the page part, its data, and a still picture for where no script runs
+    assert len(page) < 500_000 and scrubber.describe() in page and "run the cell to make it live" in page
     scrubber.close()
 
 
@@ -419,3 +429,89 @@ def test_committed_notebooks_hold_still_pictures_not_dead_widgets():
         )
         seen = ["".join("".join(text) for text in output.get("data", {}).values()) for output in outputs]
         assert not any("model not found" in text or "Error displaying widget" in text for text in seen), path
+
+
+def moved(scrubber, **changes):
+    "What the page does when its user moves something"
+    scrubber.view.controls = {**scrubber.view.controls, **changes}
+
+
+def test_what_is_set_on_the_page_is_what_the_kernel_has(scrubber, digits):
+    strengths = scrubber.view.controls["strengths"] | {"fixed": 0.25}
+    moved(scrubber, rule="fixed", strengths=strengths, fill="mean", page=2)
+    assert (repr(scrubber.rule), scrubber.fill, scrubber.page.value) == ("fixed(t=0.25)", "mean", 2)
+    shown = [image["index"] for image in scrubber.view.page["images"]]
+    assert shown == scrubber.shown == scrubber.order[6:12].tolist()
+    filters = scrubber.view.controls["filters"] | {"class": 1, "verdict": "right"}
+    moved(scrubber, filters=filters, page=1)
+    labels, said = digits["train"].labels, scrubber.maps.predicted
+    assert set(scrubber.order.tolist()) == set(((labels == 1) & (said == 1)).nonzero().flatten().tolist())
+    assert scrubber.view.summary["chosen"] == len(scrubber.order)
+    assert [image["index"] for image in scrubber.view.page["images"]] == scrubber.shown
+
+
+def test_a_threshold_moved_on_the_page_fetches_no_image_and_paints_nothing(scrubber):
+    scrubber.wait()
+    page = scrubber.view.page
+    moved(scrubber, strengths=scrubber.view.controls["strengths"] | {"mean_std": 1.0})
+    assert scrubber.view.page is page and not hasattr(scrubber, "masks")
+
+
+def test_an_answer_names_what_it_is_the_answer_to(scrubber):
+    scrubber.strength.value = 1.0
+    scrubber.wait()
+    assert scrubber.view.answers["key"] == scrubber.key == "mean_std(k=1)|zero|1"
+    assert scrubber.view.finding["key"] == "mean_std(k=1)|zero" and "elsewhere" in scrubber.view.finding["words"]
+    scrubber.strength.value = 3.0  # until it is asked again, the page knows that this is no answer to what it shows
+    assert scrubber.view.answers["key"] != scrubber.key
+
+
+def test_a_rule_of_ones_own_is_masked_by_the_kernel(scrubber):
+    RULES["half"] = Rule(lambda saliency, share: saliency > share, "share", 0.4)
+    try:
+        own = ThresholdScrubber(None, scrubber.dataset, scrubber.maps, rule="half(0.3)", page_size=6)
+        bits = [np.unpackbits(np.frombuffer(base64.b64decode(b), np.uint8))[: 28 * 28] for b in own.view.masks["bits"]]
+        assert own.view.masks["key"] == own.key and np.array_equal(np.stack(bits).reshape(-1, 28, 28), own.mask.numpy())
+        own.close()
+    finally:
+        del RULES["half"]
+
+
+def test_what_was_ticked_is_known_by_position_and_file(pets):
+    data = load_dataset("folder", "train", root=pets, size=28)
+    scrubber = ThresholdScrubber(build_model("small-cnn", 2), data, page_size=6)
+    scrubber.view.selected = [7, 2]
+    assert [picked.index for picked in scrubber.selected] == [2, 7]
+    assert [picked.path for picked in scrubber.selected] == [str(data.paths[2]), str(data.paths[7])]
+    scrubber.close()
+
+
+def test_every_finetuning_is_a_row_whose_model_can_be_taken_back(run, digits):
+    launcher = Launcher(run, digits["train"], {"test": digits["test"], "swapped-val": run.swapped(digits["val"])})
+    launcher.sweep_over.value = "1, 4"
+    launcher.sweep_all.click()
+    launcher.wait()
+    assert [trial.settings["rule"] for trial in launcher.trials.trials] == ["mean_std(k=1)", "mean_std(k=4)"]
+    first, last = launcher.trials.trials
+    assert launcher.trials.best is max((last, first), key=lambda trial: trial.swapped) and launcher.trials.kept == 2
+    buttons = launcher.table.children[1].children
+    assert [button.disabled for button in buttons] == [False, True]
+    buttons[0].click()
+    assert (launcher.trials.kept, run.rule) == (1, "mean_std(k=1)")
+    assert evaluate(run.model_, digits["test"], device="cpu").average == first.metrics["test"].average
+    assert "who paid" in launcher.trials._repr_html_()
+    with pytest.raises(ValueError, match="there are trials 1 to 2, got 3"):
+        launcher.keep(3)
+    launcher.close()
+
+
+def test_what_is_said_of_evidence_is_kept_and_can_be_taken_back(run, digits, tmp_path):
+    kinds = find_kinds(run.erm_, digits["train"], limit=64, most=2, device="cpu")
+    review = EvidenceReview(kinds, digits["train"], run.erm_, tmp_path / "kinds.json")
+    first, *_, last = kinds.kinds
+    review.view.judgements = {first: "shortcut", last: "object"}
+    assert load_kinds(tmp_path / "kinds.json").judged("shortcut") == [first] and kinds.judged("object") == [last]
+    review.view.judgements = {first: "shortcut"}
+    assert load_kinds(tmp_path / "kinds.json").verdicts == {first: "shortcut"}
+    assert len(review.view.options["kinds"]) == len(kinds.kinds) and len(review._repr_html_()) < 500_000
+    review.close()
