@@ -16,9 +16,9 @@ def lines(key):
 
 
 PARTS = ("report", "experiments", "command", "lab")
-extras = {name: lines(f"{name}_requirements") for name in (*PARTS, "docs")}
+extras = {name: lines(f"{name}_requirements") for name in (*PARTS, "loops", "docs")}
 extras["all"] = sorted({line for name in PARTS for line in extras[name]})
-extras["dev"] = [*extras["all"], *extras["docs"], *lines("dev_requirements")]
+extras["dev"] = [*extras["all"], *extras["loops"], *extras["docs"], *lines("dev_requirements")]
 setup(
     version=settings["version"],
     description=settings["description"],

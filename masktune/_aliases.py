@@ -59,6 +59,7 @@ MOVED: dict[str, dict[str, tuple[str, ...]]] = {
             "show_tree",
             "split_named",
         ),
+        "pairs": ("PairsDataset",),
         "folders": (
             "open_csv",
             "open_folder",

@@ -13,6 +13,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {  # the extra: what is imported by it
     "report": ("matplotlib", "jinja2"),
     "experiments": ("sklearn", "scipy", "yaml"),
     "command": ("fastcore", "yaml", "shtab"),
+    "loops": ("lightning", "transformers"),
     "lab": ("jupyterlab", "ipywidgets", "anywidget", "IPython"),
 }
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .data import ImageDataset
+from .adapters import as_dataset
 from .errors import look_up
 from .evaluation import predict
 from .files import atomic_path, load_weights, read_json, save_weights, weights_classes, write_json
@@ -105,10 +105,12 @@ class SelectiveClassifier(nn.Module):
 
     def scores(
         self,
-        dataset: ImageDataset,  # N images
+        dataset: Any,  # N images, as `as_dataset` takes them
         **options: Any,  # see `masktune.evaluation.predict`
     ) -> tuple[Tensor, Tensor]:  # (N,) answers, (N,) scores
         "Answer every image of a data set and say how sure; raises `ValueError` for one with other classes"
+        dataset = as_dataset(dataset, model=self.models[0], default_classes=self.classes_ or None)
+        dataset.need_one_label("SelectiveClassifier")
         if self.classes_ and list(dataset.classes) != self.classes_:
             raise ValueError(
                 f"{dataset} has classes {list(dataset.classes)}, this classifier was calibrated for {self.classes_}: "
@@ -120,7 +122,7 @@ class SelectiveClassifier(nn.Module):
 
     def calibrate(
         self,
-        val: ImageDataset,  # images that were not trained on; groups are never read
+        val: Any,  # images that were not trained on, as `as_dataset` takes them; groups are never read
         coverage: float | None = None,  # answer this share of them
         max_risk: float | None = None,  # or: be wrong on at most this share of the answers ...
         confidence: float = 0.95,  # ... with this probability
@@ -130,7 +132,7 @@ class SelectiveClassifier(nn.Module):
         it cannot be had"""
         if (coverage is None) == (max_risk is None):
             raise ValueError("give coverage or max_risk, one of them")
-        self.classes_ = []
+        self.classes_, val = [], as_dataset(val, model=self.models[0])
         answer, score = self.scores(val, **options)
         threshold, found = _calibration(score, answer == val.labels, coverage, max_risk, confidence)
         self.threshold.fill_(threshold)

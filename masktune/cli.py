@@ -16,7 +16,7 @@ from contextlib import contextmanager, nullcontext, redirect_stdout
 from importlib.metadata import version
 from typing import Any, NamedTuple, NoReturn
 
-from . import commands, steps
+from . import commands, repair_steps, steps
 from ._extras import MissingExtra, needs
 from .errors import look_up
 
@@ -44,16 +44,28 @@ def _add_settings(parser: argparse.ArgumentParser, title: str, names: Sequence[s
     for f in fields(Settings):
         if names is None or f.name in names:
             text = help_of.get(f.name, "").replace("%", "%%")
-            _add(group, "--" + f.name.replace("_", "-"), text, **_setting_kind(f.name, str(f.type)))
+            spelled = "--given-masks" if f.name == "given" else "--" + f.name.replace("_", "-")
+            _add(group, spelled, text, dest=f.name, **_setting_kind(f.name, str(f.type)))
 
 # %% ../nbs/api/56_cli.ipynb #c11a0003
 def _setting_kind(name: str, kind: str) -> dict[str, Any]:
     "How a setting is written on a command line, by its annotation"
     if "bool" in kind:
         return {"action": argparse.BooleanOptionalAction}
+    if "tuple[float" in kind:
+        return {"type": _number_or_word, "nargs": "+", "metavar": "WEIGHT"}
     if "tuple" in kind:
         return {"type": int, "nargs": "+", "metavar": "EPOCH"}
+    if name in ("given", "protect"):
+        return {"metavar": "DIR"}
     return {"type": float if "float" in kind else int if "int" in kind else str, "metavar": name.upper()}
+
+
+def _number_or_word(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 # %% ../nbs/api/56_cli.ipynb #c11b0003
 def _add_writing(parser: argparse.ArgumentParser, what: str, states: bool = True) -> None:
@@ -87,14 +99,30 @@ def _ablate_options(parser: argparse.ArgumentParser) -> None:
     _add(parser, "--jobs", "processes, each with its share of the processors (default: 1)", type=int)
 
 
+def _add_framing(parser: argparse.ArgumentParser) -> None:
+    "How a user's own images come to their size"
+    kinds = "crop cuts out the centre (default), pad keeps all with black bars, stretch squeezes"
+    _add(
+        parser,
+        "--fit",
+        f"how images of a folder or CSV are brought to size: {kinds}",
+        choices=("crop", "pad", "stretch"),
+    )
+
+
 def _add_experiment(parser: argparse.ArgumentParser, folder: str) -> None:
     "What a recipe runs on, where to, and what of it is changed"
     _add(parser, "--root", "where the data lie (masktune datasets)")
     _add(parser, "--out", f"folder to write (default: {folder})")
+    _add_framing(parser)
     changed = "change the recipe: settings.epochs=20, options.size=128, model=resnet18; may be repeated"
     _add(parser, "--set", changed, action="append", metavar="KEY=VALUE")
 
 # %% ../nbs/api/56_cli.ipynb #c11a0007
+_MODELS = "small-cnn, a torchvision classifier (resnet50 ...), timm:NAME, hf:FOLDER, or package.module:factory"
+_WEIGHTS = ".safetensors, .pt, .pth, .bin, .ckpt, or a Hugging Face folder"
+
+
 def _erm_options(parser: argparse.ArgumentParser) -> None:
     _add(parser, "--out", "the new run's folder", required=True)
     data = "a data set's name: folder, csv, biased-digits, waterbirds ... (masktune datasets)"
@@ -102,20 +130,25 @@ def _erm_options(parser: argparse.ArgumentParser) -> None:
     _add(parser, "--root", "where the data lie: the folder of class folders, the CSV, the parent of MNIST/")
     option = "an option of the data set, such as size=128; may be repeated"
     _add(parser, "--option", option, action="append", metavar="KEY=VALUE")
-    _add(parser, "--model", "small-cnn, or any torchvision classifier: resnet50, vit_b_16 ... (default: the recipe's)")
+    _add_framing(parser)
+    _add(parser, "--model", f"{_MODELS} (default: the recipe's)")
     pretrained = "start from ImageNet weights, downloaded once (default: the recipe's)"
     _add(parser, "--pretrained", pretrained, action=argparse.BooleanOptionalAction)
-    _add(parser, "--weights", "a .safetensors file of a model you have trained; with --epochs 0 it is taken as it is")
+    weights = f"a model you have trained: {_WEIGHTS}; with --epochs 0 it is taken as it is"
+    _add(parser, "--weights", weights)
     _add_writing(parser, "a run that is already in the folder")
     _add_settings(parser, "settings (default: the recipe of that data set, masktune recipes)")
 
 # %% ../nbs/api/56_cli.ipynb #1954d95c
 _MACHINE = ("device", "mixed_precision", "compile", "num_workers", "cache", "eval_batch_size")
-_MASKS = ("layer", "source", "target", "maps_from", "on_device")
+_MASKS = ("layer", "source", "target", "maps_from", "on_device", "given", "protect")
 # fmt: off
 _FINETUNING = (
-    "rule", "fill", "batch_size", "finetune_epochs", "finetune_lr", "finetune_batch_size", "start_from",
-    "keep_optimizer", "freeze_batchnorm", "recalibrate", "augment", "seed", "rounds", "accumulate", "choose",
+    "recipe", "mode", "paste", "edges",
+    "rule", "fill", "given", "protect", "batch_size", "finetune_epochs", "finetune_lr", "finetune_batch_size",
+    "start_from", "keep_optimizer", "freeze_batchnorm", "recalibrate", "augment", "seed", "rounds", "accumulate",
+    "choose",
+    "max_grad_norm", "label_smoothing", "class_weights", "sampling", "criterion",
 )
 # fmt: on
 
@@ -148,13 +181,28 @@ def _diagnose_options(parser: argparse.ArgumentParser) -> None:
     _add(parser, "--root", "where the data lie")
     option = "an option of the data set, such as size=128; may be repeated"
     _add(parser, "--option", option, action="append", metavar="KEY=VALUE")
-    _add(parser, "--model", "small-cnn, or any torchvision classifier: resnet50, vit_b_16 ...")
-    _add(parser, "--weights", "a .safetensors file with its weights")
+    _add(parser, "--model", _MODELS)
+    _add(parser, "--weights", f"its weights: {_WEIGHTS}")
     _add(parser, "--split", "which images are looked at (default: val)", choices=("train", "val", "test"))
     _add(parser, "--layer", "name of the target layer, or auto: the one truest to the model (default: found)")
     _add(parser, "--limit", "how many images, of every class alike (default: 512)", type=int)
     _add(parser, "--device", "cpu, cuda ... (default: the GPU when there is one)")
     _add(parser, "--out", "folder for the page and its figures (default: the run's, or diagnosis)")
+
+
+def _compare_options(parser: argparse.ArgumentParser) -> None:
+    for name in ("a", "b"):
+        parser.add_argument(name, help=f"a checkpoint: {_WEIGHTS}; or hf:FOLDER, package.module:factory")
+    _add(parser, "--data", "a data set's name: folder, csv, biased-digits ... (masktune datasets)", required=True)
+    _add(parser, "--root", "where the data lie")
+    option = "an option of the data set, such as size=128; may be repeated"
+    _add(parser, "--option", option, action="append", metavar="KEY=VALUE")
+    _add(parser, "--model", f"the network of both: {_MODELS} (default: small-cnn)")
+    _add(parser, "--other-model", "the network of the second, where it is another")
+    _add(parser, "--split", "on which images (default: test)")
+    _add(parser, "--layer", "name of the target layer (default: found in each)")
+    _add(parser, "--device", "cpu, cuda ... (default: the GPU when there is one)")
+    _add(parser, "--out", "a JSON file for the figures")
 
 # %% ../nbs/api/56_cli.ipynb #d1a90056
 def _judge_options(parser: argparse.ArgumentParser) -> None:
@@ -166,6 +214,32 @@ def _judge_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("verdict", nargs="?", choices=("shortcut", "object", "unsure"), help=words)
     _add(parser, "--most", "kinds of a class, at most (default: 4)", type=int)
     _add(parser, "--overwrite", "find the kinds again, and forget what was said of them", action="store_true")
+
+# %% ../nbs/api/56_cli.ipynb #c56a0001
+def _add_choosing(parser: argparse.ArgumentParser) -> None:
+    "What remedies are chosen by"
+    place = "where other images of the same kind lie, whose val chooses (default: half of val refits, half chooses)"
+    _add(parser, "--choose-on", place, metavar="ROOT")
+    gammas = "weights on errors to try (default: 0 2 4 6)"
+    _add(parser, "--gammas", gammas, nargs="+", type=float, metavar="GAMMA")
+
+
+def _refit_options(parser: argparse.ArgumentParser) -> None:
+    whose = "whose last layer (default: the finetuned model's where there is one)"
+    _add(parser, "--of", whose, choices=("erm", "masktune"))
+    _add_choosing(parser)
+    _add_run(parser)
+
+
+def _repair_options(parser: argparse.ArgumentParser) -> None:
+    _add_choosing(parser)
+    remedies = "what to try: refit, mask, transplant (default: all)"
+    _add(parser, "--remedies", remedies, nargs="+", metavar="REMEDY")
+    criterion = "what chooses: two-step (default), average, worst-class, swapped, lesser, both, environments or unsure"
+    _add(parser, "--criterion", criterion)
+    _add(parser, "--faithful", "find by measuring where to look, not by the network's structure", action="store_true")
+    _add(parser, "--thorough", "make every candidate, even those that cannot be chosen", action="store_true")
+    _add_run(parser, [name for name in (*_MASKS, *_FINETUNING) if name not in ("mode", "choose", "criterion")])
 
 # %% ../nbs/api/56_cli.ipynb #c11a000a
 def _recipes_options(parser: argparse.ArgumentParser) -> None:
@@ -251,6 +325,8 @@ COMMANDS: dict[str, Command] = {
                     _demo_options, commands.demo),
     "diagnose": Command("say what a finished model goes by, how sure that is, and what to try",
                         _diagnose_options, steps.diagnose),
+    "compare": Command("say what two checkpoints get right, what changed, and how much of the heat moved",
+                       _compare_options, steps.compare),
     "run": Command("a whole experiment by its recipe: train, mask, finetune, measure, report",
                    _run_options, commands.run, resumes=True),
     "erm": Command("train the plain model (or take one you have: --weights) into a new run folder",
@@ -261,6 +337,10 @@ COMMANDS: dict[str, Command] = {
                      _judge_options, steps.judge),
     "finetune": Command("train one more epoch on images that hide it, once a round",
                         _finetune_options, steps.finetune, resumes=True),
+    "refit": Command("train a model's last layer again, on validation images",
+                     _refit_options, repair_steps.refit),
+    "repair": Command("try every remedy from one plain model, and choose without group labels",
+                      _repair_options, repair_steps.repair),
     "evaluate": Command("measure both models: average, per group, worst group",
                         _add_run, steps.evaluate),
     "selective": Command("say when not to answer: error at five coverages, risk against coverage",

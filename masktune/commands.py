@@ -139,12 +139,13 @@ def run(
     root: str | None = None,  # where the data lie
     out: str | None = None,  # folder to write; None: runs/RECIPE
     set: Sequence[str] = (),  # KEY=VALUE pairs that change the recipe
+    fit: str | None = None,  # crop, pad or stretch: options.fit of a folder or CSV
     overwrite: bool = False,  # replace a run that is there
     resume: bool = False,  # go on with it
     keep_every: float = 30.0,  # seconds between saved states
 ) -> None:
     "Carry out a whole experiment: train, mask, finetune, measure, report"
-    chosen = _chosen_recipe(recipe, set)
+    chosen = _chosen_recipe(recipe, [*set, *([] if fit is None else [f"options.fit={fit}"])])
     out = out or f"runs/{Path(recipe).stem}"
     with owned(out):
         kept, splits = begin(out, chosen, root, None, overwrite, resume, keep_every, {"recipe": recipe})
@@ -173,6 +174,7 @@ def ablate(
     root: str | None = None,  # where the data lie
     out: str | None = None,  # folder to write; None: runs/ablate-AXIS
     set: Sequence[str] = (),  # KEY=VALUE pairs that change the recipe
+    fit: str | None = None,  # crop, pad or stretch: options.fit of a folder or CSV
     seeds: str = "0-4",  # first-last
     jobs: int = 1,  # processes
 ) -> None:
@@ -181,6 +183,7 @@ def ablate(
     from masktune.experiments.ablations import AXES, run_ablation
 
     look_up("ablation", axis, AXES)
+    set = [*set, *([] if fit is None else [f"options.fit={fit}"])]
     place, numbers = Path(out or f"runs/ablate-{axis}"), _seeds(seeds)
     rows = run_ablation(_chosen_recipe(recipe, set), axis, numbers, root, jobs)
     table = _write_ablation(place, rows, axis)
@@ -250,6 +253,7 @@ def _demo(out: str, seed: int, ours: bool, started: float) -> None:
     say(f"{train}: digits 0-4 against 5-9, a red square on 99 % of 0-4")
     kept.fit_erm(train, splits["val"])
     say(f"plain model (ERM) trained, {run.epochs} epochs: {best_accuracy(run).removeprefix('best ')}")
+    say(_demo_diagnosis(run, splits))
     kept.compute_maps(train)
     say(f"{len(run.rounds_[0].maps or ()):,} saliency maps")
     kept.fit_rounds(train, splits["val"])
@@ -258,9 +262,30 @@ def _demo(out: str, seed: int, ours: bool, started: float) -> None:
     run.evaluate(tests, others={"random_mask": run.fit_control(train)})
     save_metrics(run, out)
     say("measured, with random masks as a control")
+    say(_demo_repair(run, splits, out))
     page = write_report(run, f"{out}/report.html", train, tests)
     say(f"report written\n\n{both_tables(run, tests)}\n")
     _demo_ending(run, seed, recipe.published, page, out)
+
+# %% ../nbs/api/55_commands.ipynb #c55a0002
+def _demo_diagnosis(run: "MaskTune", splits: Mapping[str, Any]) -> str:
+    "What the plain model goes by, and what to try, from validation images alone"
+    from masktune.diagnosis import diagnose
+
+    found = diagnose(run.plain_model, splits["val"], device="cpu")
+    return "diagnose, on validation images: " + " ".join([*found.findings, f"Try: {found.remedy}."])
+
+# %% ../nbs/api/55_commands.ipynb #c55a0001
+def _demo_repair(run: "MaskTune", splits: Mapping[str, Any], out: str) -> str:
+    "Every remedy from the plain model, the choice, and what it does where the square changed sides"
+    from masktune.repair import repair
+
+    made = repair(run, splits["train"], splits["val"])
+    tests = {"biased-test": splits["biased-test"]}
+    found = made.evaluate(tests, progress=False, **run.machine)[made.choice.name]["biased-test"]
+    made.save(out)
+    where = f"biased-test {found.average.accuracy:.1%}, worst group {found.worst_group_accuracy:.1%}"
+    return f"repair, without group labels, of {len(made.candidates)} candidates\n\n{made}\n{where}\n"
 
 # %% ../nbs/api/55_commands.ipynb #c0de0013
 def _demo_recipe(seed: int) -> "Recipe":

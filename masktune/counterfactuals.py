@@ -7,9 +7,9 @@ __all__ = ['EDGES', 'SwappedDataset', 'random_square_mask', 'RandomMask', 'Moved
            'balanced_share', 'draw_donor', 'soften', 'transplant', 'TransplantedDataset', 'TransplantBatch']
 
 # %% ../nbs/api/25_counterfactuals.ipynb #8ffb578e
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from .data import ArrayDataset, ImageDataset, Sample
 from .errors import look_up
 from .layers import TargetLayer, named_layer
-from .masking import MaskedDataset, Threshold, hide
+from .masking import MaskBatch, MaskedDataset, Threshold, hide
 from .models import Classifier
 from .saliency import SaliencyMaps
-from .sources import Explain, make_source
+from .sources import make_source
 
 # %% ../nbs/api/25_counterfactuals.ipynb #c0fa0001
 def _lenders_by_class(
@@ -38,8 +38,9 @@ def _lenders_by_class(
 class _Exchanged(MaskedDataset):
     "A masked data set whose images carry evidence of others, so that groups no longer describe them"
 
-    def __init__(self, *args, **options):
-        super().__init__(*args, **options)
+    def __init__(self, dataset, *args, **options):
+        dataset.need_one_label("evidence of another class")
+        super().__init__(dataset, *args, **options)
         self.groups, self.group_names = torch.full_like(self.labels, -1), []
 
 # %% ../nbs/api/25_counterfactuals.ipynb #15c9547e
@@ -54,8 +55,9 @@ class SwappedDataset(_Exchanged):
         rule: Threshold | str = Threshold("mean_std", 2.0),  # from map to mask
         fill: str = "zero",  # what hidden pixels become: zero, mean, blur or noise
         seed: int = 0,  # which image lends its evidence to which; of the noise too
+        **marks: Any,  # given and protect, see `MaskedDataset`
     ):
-        super().__init__(dataset, maps, rule, fill, seed)
+        super().__init__(dataset, maps, rule, fill, seed, **marks)
         generator = torch.Generator().manual_seed(seed)
         self.partners = torch.empty(len(dataset), dtype=torch.int64)
         for label, mine in _lenders_by_class(self).items():
@@ -129,14 +131,16 @@ class MovedMasks(MaskedDataset):
         rule: Threshold | str = Threshold("mean_std", 2.0),  # from map to mask
         fill: str = "zero",  # what hidden pixels become: zero, mean, blur or noise
         seed: int = 0,  # where each mask goes; of the noise too
+        **marks: Any,  # given and protect, see `MaskedDataset`
     ):
-        super().__init__(dataset, maps, rule, fill, seed)
+        super().__init__(dataset, maps, rule, fill, seed, **marks)
         self.steps = torch.rand(len(dataset), 2, generator=torch.Generator().manual_seed(seed))
 
     def masks(self, indices: Sequence[int], size: Sequence[int] | None = None) -> Tensor:
         found = super().masks(indices, size)
         steps = self.steps[torch.as_tensor(indices)] * (torch.tensor(found.shape[1:]) - 1) + 1  # at least one pixel
-        return torch.stack([mask.roll(step, (0, 1)) for mask, step in zip(found, steps.long().tolist(), strict=True)])
+        moved = [mask.roll(step, (0, 1)) for mask, step in zip(found, steps.long().tolist(), strict=True)]
+        return self.marks.spare(torch.stack(moved), indices)
 
     def _pixel_digest(self, sha):
         super()._pixel_digest(sha)
@@ -187,7 +191,8 @@ class EvidenceAlone(MaskedDataset):
     def subset(self, index: Sequence[int] | Tensor) -> "EvidenceAlone":
         "Only the samples at `index`, renumbered from 0"
         part = self.dataset.subset(index)
-        return EvidenceAlone(part, self.maps.subset(index, part), self.rule, self.fill)
+        maps = None if self.maps is None else self.maps.subset(index, part)
+        return EvidenceAlone(part, maps, self.rule, self.fill, **self.marks.subset(index, part).parts)
 
 # %% ../nbs/api/25_counterfactuals.ipynb #d64f6178
 def balanced_share(
@@ -289,14 +294,27 @@ class TransplantedDataset(_Exchanged):
         edges: str = "feathered",  # of what is hidden and pasted: hard, or feathered
         seed: int = 0,  # who gets what, with the epoch
         lenders: MaskedDataset | None = None,  # images that evidence is taken from; None: these
+        also: Sequence[MaskedDataset] = (),  # these images once more: their masks are evidence too, as of later rounds
     ):
         super().__init__(dataset, maps, rule, fill)
+        self.also = tuple(also)
         _check_shares(share, paste)
         look_up("edges", edges, EDGES)
-        self.lenders = MaskedDataset(dataset, maps, rule, fill) if lenders is None else lenders
+        self.lenders = self if lenders is None else lenders
         self.members = _lenders_by_class(self.lenders)
         self.share = balanced_share(len(self.members), paste) if share is None else share
         self.paste, self.edges, self.seed = paste, edges, seed
+
+    def masks(
+        self,
+        indices: Sequence[int],  # positions in the data set
+        size: Sequence[int] | None = None,  # (H, W) of the images; None asks the first
+    ) -> Tensor:  # (B, H, W) bool, True on the evidence
+        "Compute the masks of some images, those of `also` with them"
+        found = super().masks(indices, size)
+        for more in self.also:
+            found = found | more.masks(indices, tuple(found.shape[1:]))
+        return found
 
     def __getitems__(self, indices: Sequence[int]) -> list[Sample]:
         samples = [self.dataset[i] for i in indices]
@@ -311,15 +329,18 @@ class TransplantedDataset(_Exchanged):
     def _pixel_digest(self, sha):
         super()._pixel_digest(sha)
         sha.update(f"transplanted:{self.share}:{self.paste}:{self.edges}:{self.seed}".encode())
+        for more in self.also:
+            sha.update(more.fingerprint.encode())
 
     def subset(self, index: Sequence[int] | Tensor) -> "TransplantedDataset":
         "Only the samples at `index`, renumbered from 0; evidence is still taken from all"
         part = self.dataset.subset(index)
         how = (self.rule, self.fill, self.share, self.paste, self.edges, self.seed, self.lenders)
-        return TransplantedDataset(part, self.maps.subset(index, part), *how)
+        more = [one.subset(index) for one in self.also]
+        return TransplantedDataset(part, self.maps.subset(index, part), *how, more)
 
 # %% ../nbs/api/25_counterfactuals.ipynb #cf5b8685
-class TransplantBatch:
+class TransplantBatch(MaskBatch):
     "Transplant evidence within batches, with the maps of a frozen copy of a model, on the device, without a store"
 
     def __init__(
@@ -334,20 +355,10 @@ class TransplantBatch:
         paste: float = 0.5,  # of images that another class's evidence is pasted into
         edges: str = "feathered",  # of what is hidden and pasted: hard, or feathered
     ):
-        if not isinstance(model, Classifier):
-            got = type(model).__name__
-            raise ValueError(f"TransplantBatch needs a Classifier (as_classifier makes one), got {got}")
+        super().__init__(model, layer, rule, fill, source)
         _check_shares(share, paste)
         look_up("edges", edges, EDGES)
-        names = {module: name for name, module in model.named_modules()}
-        if isinstance(layer, nn.Module):
-            layer = names.get(layer, layer)
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
-        if isinstance(layer, TargetLayer):
-            layer = layer._replace(module=self.model.get_submodule(layer.name))
-        self.layer, self.rule, self.fill, self.source = layer, Threshold.parse(rule), fill, source
         self.share, self.paste, self.edges = share, paste, edges
-        self._explain: Explain | None = None
 
     def explain(
         self,

@@ -131,6 +131,9 @@ class _ScaledOptimizer:
         self.scaler.step(self.optimizer)
         self.scaler.update()
 
+    def unscale(self):
+        self.scaler.unscale_(self.optimizer)
+
     def zero_grad(self):
         self.optimizer.zero_grad()
 
@@ -155,6 +158,7 @@ class OneProcess:
             raise ValueError("mixed_precision 'fp16' needs a GPU: use bf16 or no on a CPU")
         self.device, self.mixed_precision = device, mixed_precision
         self.scaler = torch.amp.GradScaler(device.type) if mixed_precision == "fp16" else None
+        self.scaled: list[_ScaledOptimizer] = []
 
     def prepare(self, *things: Any) -> Any:
         "Let loaders bring their batches to the device, and optimisers scale where half precision needs it"
@@ -164,8 +168,11 @@ class OneProcess:
     def _prepared(self, thing: Any) -> Any:
         if isinstance(thing, DataLoader):
             return _OnDevice(thing, self.device)
-        scaled = isinstance(thing, torch.optim.Optimizer) and self.scaler is not None
-        return _ScaledOptimizer(thing, self.scaler) if scaled else thing
+        if not isinstance(thing, torch.optim.Optimizer) or self.scaler is None:
+            return thing
+        scaled = _ScaledOptimizer(thing, self.scaler)
+        self.scaled.append(scaled)
+        return scaled
 
     def autocast(self) -> Any:
         "The precision, as a context"
@@ -175,6 +182,12 @@ class OneProcess:
 
     def backward(self, loss: Tensor) -> None:
         (loss if self.scaler is None else self.scaler.scale(loss)).backward()
+
+    def clip_grad_norm_(self, parameters: Iterable[torch.nn.Parameter], max_norm: float) -> Tensor:
+        "Shorten the gradient of all parameters together to a length, the scale of half precision taken off first"
+        for optimizer in self.scaled:
+            optimizer.unscale()
+        return torch.nn.utils.clip_grad_norm_(parameters, max_norm)
 
     def gather_for_metrics(self, values: Any) -> Any:
         return values
@@ -187,15 +200,18 @@ class OneProcess:
 
     def skip_first_batches(self, loader: _OnDevice, count: int) -> _OnDevice:
         "The rest of an epoch, without reading what comes before it"
-        whole = loader.loader
-        rest = DataLoader(
-            whole.dataset,
-            batch_sampler=list(cast(Iterable[list[int]], whole.batch_sampler))[count:],
-            generator=whole.generator,
-            num_workers=whole.num_workers,
-            pin_memory=whole.pin_memory,
-        )
-        return _OnDevice(rest, self.device)
+        return _OnDevice(_rest(loader.loader, count), self.device)
+
+# %% ../nbs/api/08_devices.ipynb #08a00001
+def _rest(whole: DataLoader, count: int) -> DataLoader:
+    "A loader of the batches behind the first `count`"
+    return DataLoader(
+        whole.dataset,
+        batch_sampler=list(cast(Iterable[list[int]], whole.batch_sampler))[count:],
+        generator=whole.generator,
+        num_workers=whole.num_workers,
+        pin_memory=whole.pin_memory,
+    )
 
 # %% ../nbs/api/08_devices.ipynb #2a000007
 def is_launched() -> bool:

@@ -6,6 +6,7 @@
 __all__ = ['FitResult', 'Step', 'TrainingStopped', 'fit']
 
 # %% ../nbs/api/16_erm.ipynb #ee37dfe9
+import logging
 import math
 import sys
 import time
@@ -17,28 +18,40 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from .adapters import as_datasets
 from .batchnorm import recalibrate_batchnorm, start_training, still_modules
 from .data import ImageDataset
 from .devices import find_process, is_watched, place_model, progress_bar
 from .divergence import LossWatch, TrainingDiverged, diverged, is_finite
-from .errors import look_up
 from .evaluation import evaluate
-from .loading import EpochOrder, TrainingPairs, training_loader
-from .models import Classifier, as_classifier, evaluating
-from .optimizers import check_number, make_schedule, start_optimizer, state_to_keep
+from .loading import EpochOrder, TrainingPairs, class_balanced, training_loader
+from .losses import Criterion, TrainingLoss, count_right, make_loss
+from .models import Classifier, as_classifier
+from masktune.optimizers import (
+    OptimizerFactory,
+    make_schedule,
+    scaled_rates,
+    start_optimizer,
+    state_to_keep,
+    warmup_factor,
+)
+from .selection import Selection, choose_selection, validation_row
+from .training_checks import check_fit, check_options
 from .training_state import network_state, plan_of, state_of, take_up
+from .unwrapping import check_trainable
+
+_log = logging.getLogger("masktune")
 
 # %% ../nbs/api/16_erm.ipynb #a6ff0071
 @dataclass
 class FitResult:
     "What a training leaves behind, beside the trained model itself"
 
-    # one row per epoch: loss, accuracy, lr, seconds, val_* where there is validation data
-    history: list[dict[str, float]]
+    # one row per epoch: loss, accuracy, lr, seconds; where there is validation data val_* and what selected (a text)
+    history: list[dict[str, Any]]
     best_epoch: int  # the epoch (from 1) whose weights were selected
     best_state: dict[str, Tensor] = field(repr=False)  # the network's weights at that epoch, on the CPU
     last_state: dict[str, Tensor] = field(repr=False)  # the network's weights at the end, on the CPU
@@ -57,7 +70,7 @@ class Step(NamedTuple):
 
     @property
     def loss(self) -> float:
-        "Mean cross-entropy of the epoch so far"
+        "Mean loss of the epoch so far"
         return float(self.totals[0] / self.totals[2])
 
     @property
@@ -72,43 +85,6 @@ class TrainingStopped(Exception):
     def __init__(self, state: dict[str, Any]):
         self.state = state
         super().__init__(f"training was stopped in epoch {state['epoch']} after step {state['step']}")
-
-# %% ../nbs/api/16_erm.ipynb #2a000012
-def _check_options(options: SimpleNamespace) -> None:
-    "Refuse numbers and names that make no training"
-    for name, least in (("epochs", 1), ("batch_size", 2), ("eval_batch_size", 2), ("seed", 0), ("num_workers", 0)):
-        value = getattr(options, name)
-        if name == "eval_batch_size" and value is None:
-            continue
-        why = " (batch normalisation needs two images)" if name == "batch_size" else ""
-        if check_number(name, value, whole=True) < least:
-            raise ValueError(f"{name} must be at least {least}{why}, got {value}")
-    for milestone in options.milestones:
-        check_number("milestones", milestone, whole=True)
-    if not check_number("gamma", options.gamma) > 0:
-        raise ValueError(f"gamma must be above 0, got {options.gamma}")
-    look_up("select", options.select, ("average", "worst_class", "last"))
-    look_up("schedule", options.schedule, ("constant", "multistep", "cosine"))
-    if options.lr is None and options.optimizer_state is None:
-        raise ValueError("lr is missing: give a learning rate, or an optimizer_state that holds one")
-
-# %% ../nbs/api/16_erm.ipynb #1cb50174
-def _check_fit(model: Classifier, dataset: ImageDataset, val: ImageDataset | None) -> None:
-    "Refuse data and models that do not fit together"
-    if not len(dataset) >= 2:
-        raise ValueError(f"{dataset} has too few images to train on")
-    if val is not None and not len(val):
-        raise ValueError(f"{val} is empty: pass val=None to train without validation")
-    if val is not None and val.classes != dataset.classes:
-        raise ValueError(f"training and validation data differ in classes: {dataset.classes} and {val.classes}")
-    with torch.no_grad(), evaluating(model):
-        scores = model(dataset[0].image[None].to(model.mean.device))
-    if scores.ndim != 2 or scores.shape[1] != len(dataset.classes):
-        raise ValueError(
-            f"the model gives scores of shape {tuple(scores.shape)} for one image, {dataset} has "
-            f"{len(dataset.classes)} classes: "
-            f"replace the head, as build_model(name, num_classes={len(dataset.classes)}) does"
-        )
 
 # %% ../nbs/api/16_erm.ipynb #2a000030
 @dataclass
@@ -125,13 +101,15 @@ class _Training:
     loader: Any  # the batches, likewise
     schedule: torch.optim.lr_scheduler.LRScheduler
     order: EpochOrder
+    loss: TrainingLoss
+    selection: Selection  # by what the best epoch is chosen
     watch: LossWatch
     still: list[nn.Module]  # stay in eval mode while it trains
     frozen: list[nn.Module]  # keep their statistics when those are measured anew
     modes: list[tuple[nn.Module, bool]]  # every module's mode when it came
     first_weights: dict[str, Tensor]  # to give back after a divergence
     plan: dict[str, Any] = field(default_factory=dict)  # for whoever stops it or goes on with it
-    history: list[dict[str, float]] = field(default_factory=list)  # one row per epoch
+    history: list[dict[str, Any]] = field(default_factory=list)  # one row per epoch
     best: dict[str, Any] = field(default_factory=lambda: {"best_score": -math.inf, "best_epoch": 0, "best_state": None})
     totals: Tensor = field(default_factory=lambda: torch.zeros(3))  # sums over the epoch: loss, correct, images
     first: int = 1  # the epoch to begin with
@@ -139,8 +117,13 @@ class _Training:
 
     @property
     def lr(self) -> float:
-        "The learning rate of the epoch"
+        "The learning rate of the epoch, as the schedule has it"
         return self.stepper.param_groups[0]["lr"]
+
+    def warmth(self, epoch: int, step: int) -> float:
+        "What share of its rate a step has while the training warms up"
+        steps = len(self.loader)
+        return warmup_factor((epoch - 1) * steps + step, self.options.warmup * steps)
 
     def passes(self) -> dict[str, Any]:
         "How validation and recalibration go through images"
@@ -162,18 +145,36 @@ def _make_loader(dataset: ImageDataset, order: EpochOrder, options: SimpleNamesp
     on_gpu = process.device.type == "cuda"
     return training_loader(pairs, order, options.batch_size, num_workers=options.num_workers, pin_memory=on_gpu)
 
+# %% ../nbs/api/16_erm.ipynb #16a00001
+def _make_loss(dataset: ImageDataset, options: SimpleNamespace, process: Any) -> TrainingLoss:
+    "What is minimised"
+    chosen = {name: getattr(options, name) for name in ("class_weights", "label_smoothing", "criterion")}
+    return make_loss(dataset.labels, dataset.classes, device=process.device, **chosen)
+
+
+def _select_by(val: ImageDataset | None, options: SimpleNamespace, process: Any) -> Selection:
+    "By what the best epoch is chosen; said where nobody asked for it"
+    selection = choose_selection(options.select, val)
+    if selection.why and process.is_main_process:
+        _log.warning(selection.why)
+    return selection
+
 # %% ../nbs/api/16_erm.ipynb #0e15000b
 def _begin(model: nn.Module, dataset: ImageDataset, val: ImageDataset | None, options: SimpleNamespace) -> _Training:
     "Check everything, and make what a training needs"
     process = find_process(options.device, options.mixed_precision, options.accelerator)
-    _check_options(options)
+    check_options(options)
     classifier = as_classifier(model, dataset)
+    check_trainable(classifier.network)
     raw = _make_stepper(classifier, options)
     place_model(classifier, process.device)
-    _check_fit(classifier, dataset, val)
+    loss = _make_loss(dataset, options, process)
+    check_fit(classifier, dataset, val, loss, options.sampling)
+    selection = _select_by(val, options, process)
     if process.device.type != "cpu":
         raw = _make_stepper(classifier, options)
-    order = EpochOrder(len(dataset), options.seed)
+    drawn = class_balanced(dataset.labels) if options.sampling == "balanced" else None
+    order = EpochOrder(len(dataset), options.seed, drawn)
     schedule = make_schedule(
         raw, options.schedule, epochs=options.epochs, milestones=options.milestones, gamma=options.gamma
     )
@@ -184,7 +185,7 @@ def _begin(model: nn.Module, dataset: ImageDataset, val: ImageDataset | None, op
         raw,
         _make_loader(dataset, order, options, process),
     )
-    watch = LossWatch(len(dataset.classes), process)
+    watch = LossWatch(2 if dataset.multilabel else len(dataset.classes), process)
     training = _Training(
         classifier,
         dataset,
@@ -196,6 +197,8 @@ def _begin(model: nn.Module, dataset: ImageDataset, val: ImageDataset | None, op
         loader,
         schedule,
         order,
+        loss,
+        selection,
         watch,
         still,
         frozen,
@@ -207,7 +210,7 @@ def _begin(model: nn.Module, dataset: ImageDataset, val: ImageDataset | None, op
     return training
 
 # %% ../nbs/api/16_erm.ipynb #0e150010
-def _learn(training: _Training, images: Tensor, labels: Tensor) -> None:
+def _learn(training: _Training, images: Tensor, labels: Tensor, warmth: float) -> None:
     "One batch: forward, backward, and the sums over the epoch"
     options = training.options
     if options.batch_transform is not None:
@@ -216,19 +219,22 @@ def _learn(training: _Training, images: Tensor, labels: Tensor) -> None:
             images = torch.stack([options.augment(image) for image in images])
     with training.process.autocast():
         scores = training.trained(images)
-    loss = F.cross_entropy(scores.float(), labels)
+    loss = training.loss(scores.float(), labels)
     if training.watch.first is None:
         training.watch.first = loss.detach()
     training.process.backward(loss)
-    training.stepper.step()
+    if options.max_grad_norm is not None:
+        training.process.clip_grad_norm_(training.model.parameters(), options.max_grad_norm)
+    with scaled_rates(training.stepper, warmth):
+        training.stepper.step()
     training.stepper.zero_grad()
     count = torch.tensor(len(labels), device=training.totals.device)
-    training.totals += torch.stack([loss.detach() * len(labels), (scores.argmax(1) == labels).sum(), count])
+    training.totals += torch.stack([loss.detach() * len(labels), count_right(scores, labels), count])
 
 # %% ../nbs/api/16_erm.ipynb #0e150011
 def _step(training: _Training, epoch: int, step: int, images: Tensor, labels: Tensor) -> None:
     "Learn from a batch, watch the loss, and tell whoever wants to know"
-    _learn(training, images, labels)
+    _learn(training, images, labels, training.warmth(epoch, step))
     if step % training.watch.every == 0:
         training.watch.look(training.totals, epoch, training.lr)
     options = training.options
@@ -258,26 +264,24 @@ def _pass(training: _Training, epoch: int) -> None:
     training.done = 0
 
 # %% ../nbs/api/16_erm.ipynb #0e150014
-def _look(training: _Training, epoch: int) -> dict[str, float]:
+def _look(training: _Training, epoch: int) -> dict[str, Any]:
     "The row of an epoch; raises `TrainingDiverged` if it has come to that"
-    process = training.process
-    training.watch.look(training.totals, epoch, training.lr)
+    process, lr = training.process, training.lr * training.warmth(epoch, len(training.loader))
+    training.watch.look(training.totals, epoch, lr)
     finite = torch.tensor(float(is_finite(training.model)), device=process.device)
     if process.reduce(finite, "sum") < process.num_processes:  # all stop, or none: statistics are each process's own
-        raise diverged("weights or statistics are no longer finite", epoch, training.lr)
+        raise diverged("weights or statistics are no longer finite", epoch, lr)
     loss_sum, right, seen = process.reduce(training.totals, "sum").tolist()
-    return {"epoch": epoch, "loss": loss_sum / seen, "accuracy": right / seen, "lr": training.lr}
+    return {"epoch": epoch, "loss": loss_sum / seen, "accuracy": right / seen, "lr": lr}
 
 # %% ../nbs/api/16_erm.ipynb #0e150015
-def _select(training: _Training, row: dict[str, float]) -> None:
+def _select(training: _Training, row: dict[str, Any]) -> None:
     "Measure an epoch's model, and keep it if none was better; without validation data the last is the best there is"
-    score, select = float(row["epoch"]), training.options.select
+    score, selection = float(row["epoch"]), training.selection
     if training.val is not None:
-        found = evaluate(training.model, training.val, progress=False, **training.passes())
-        row["val_loss"], row["val_accuracy"] = found.loss, found.average.accuracy
-        row["val_worst_class"] = found.worst_class_accuracy
-        if select != "last":
-            score = row["val_accuracy" if select == "average" else "val_worst_class"]
+        row |= validation_row(evaluate(training.model, training.val, progress=False, **training.passes()))
+        row["selected_by"] = selection.name
+        score = row[selection.column] if selection.column else score
     if score < training.best["best_score"]:
         return
     state = network_state(training.model)
@@ -296,14 +300,16 @@ def _epoch(training: _Training, epoch: int) -> None:
     training.history.append(row)
     if options.on_epoch is not None:
         options.on_epoch(row)
-    _say(row, options.epochs, options.progress, training.process.is_main_process)
+    _say(row, options.epochs, options.progress, training.process.is_main_process, training.selection)
 
 # %% ../nbs/api/16_erm.ipynb #825dd7cc
-def _say(row, epochs, progress, main) -> None:
+def _say(row, epochs, progress, main, selection) -> None:
     "One plain line per epoch where there is no terminal for a bar"
     if progress is False or not main or is_watched():
         return
     val = f"  val accuracy {row['val_accuracy']:.4f}" if "val_accuracy" in row else ""
+    if val and selection.column not in ("", "val_accuracy"):
+        val += f", {selection.name} {row[selection.column]:.4f}"
     print(
         f"epoch {row['epoch']}/{epochs}  loss {row['loss']:.4f}  accuracy {row['accuracy']:.4f}{val}  "
         f"{row['seconds']:.1f} s",
@@ -343,26 +349,34 @@ def _recalibrate(training: _Training) -> None:
         training.best["best_state"] = network_state(model)  # the best epoch is the last
 
 # %% ../nbs/api/16_erm.ipynb #15219eb5
+@torch.inference_mode(False)  # with gradients, wherever it is called
 def fit(
     # trained in place, and left where it was trained; a plain network is normalised for as `dataset` says
     model: nn.Module,
-    dataset: ImageDataset,  # training images; groups are never read
-    val: ImageDataset | None = None,  # for selecting the best epoch; groups are never read
+    dataset: Any,  # training images, as `as_dataset` takes them; groups are never read
+    val: Any = None,  # for selecting the best epoch; groups are never read
     *,
     epochs: int,  # passes over `dataset`
     lr: float | None = None,  # learning rate; None: that of `optimizer_state`
-    optimizer: str = "sgd",  # sgd or adam
+    optimizer: str | OptimizerFactory = "sgd",  # sgd, adam, adamw, or a function of the parameters to train
     momentum: float | None = None,  # sgd only; None: that of `optimizer_state`, 0.9 without one
-    weight_decay: float | None = None,  # L2 penalty; None: that of `optimizer_state`, 1e-4 without one
+    weight_decay: float | None = None,  # L2 penalty (adamw: decay); None: that of `optimizer_state`, 1e-4 without one
+    max_grad_norm: float | None = None,  # clip the gradient of all weights together to this length; None: not at all
     batch_size: int = 32,  # images per step and process
     eval_batch_size: int | None = None,  # images per pass to validate, recalibrate; None: `batch_size`, at least 128
     schedule: str = "constant",  # constant, multistep or cosine, stepped once an epoch
     milestones: Sequence[int] = (),  # multistep: epochs after which the rate drops; none given: every quarter
     gamma: float = 0.5,  # multistep: what it is multiplied by
+    warmup: float = 0.0,  # epochs, or a part of one, in which the rate rises to what the schedule says
+    label_smoothing: float = 0.0,  # share of the target that is spread over all classes
+    class_weights: str | Sequence[float] | None = None,  # "balanced" or a number for each class; None: all alike
+    sampling: str = "shuffled",  # each image once an epoch, or balanced: every class drawn equally often
+    criterion: Criterion | None = None,  # a loss of your own, (scores, labels) -> scalar; None: cross-entropy
     augment: Callable[[Tensor], Tensor] | None = None,  # random transform of one (3, H, W) uint8 image, after masking
     # on the device, (B, 3, H, W) uint8 -> the same: `MaskBatch`
     batch_transform: Callable[[Tensor], Tensor] | None = None,
-    select: str = "average",  # best epoch by val accuracy: average, worst_class, or simply last
+    # best epoch by val accuracy: average, balanced, worst_class, auroc (of labels), or last; auto: `choose_selection`
+    select: str = "auto",
     freeze_batchnorm: bool = False,  # keep running statistics as they are; the official code updates them
     recalibrate: bool = False,  # measure batch normalisation anew at the end (`recalibrate_batchnorm`)
     optimizer_state: Mapping[str, Any] | None = None,  # go on with this momentum, and with its rate where `lr` is None
@@ -378,16 +392,17 @@ def fit(
     resume: Mapping[str, Any] | None = None,  # go on from here: a `TrainingStopped`'s or `Step`'s state
     progress: bool | None = None,  # see `progress_bar`
 ) -> FitResult:
-    """Train `model` with cross-entropy; with a seed, two runs on the CPU end bit for bit alike.
+    """Train `model` with cross-entropy (`make_loss`); with a seed, two runs on the CPU end bit for bit alike.
 
     The model is left in eval mode, ready to be used. Parameters with `requires_grad` alone are trained; modules that
     were in eval mode within a network in train mode stay in it, and so do frozen batch normalisations
-    (`still_modules`). Selection uses validation accuracy, never groups; of equally good epochs the latest wins, as
+    (`still_modules`). Selection uses validation accuracy, class-balanced
+    where classes are not equally frequent, never groups; of equally good epochs the latest wins, as
     the nearest to the weights a finetuning starts from. Raises `ValueError` before the first step when model, data
     and settings do not fit together, and `TrainingDiverged`, the model as it came, when the loss is no longer finite
     or has exploded."""
     given = {name: value for name, value in locals().items() if name not in ("model", "dataset", "val")}
-    training = _begin(model, dataset, val, SimpleNamespace(**given))
+    training = _begin(model, *as_datasets(dataset, val, model), SimpleNamespace(**given))
     with _settled(training):
         with torch.random.fork_rng():
             torch.manual_seed(seed + training.process.process_index)

@@ -86,6 +86,7 @@ def explored_features(
     limit: int = 1000,  # how many of them are measured, at random
 ) -> ExploredFeatures:
     "Measure whether the finetuned model looks wider than the plain one (MaskTune, section 5)"
+    dataset.need_one_label("explored_features")
     dataset = run.keep_decoded(dataset)  # before a part is taken: parts share the file
     if len(dataset) > limit:
         dataset = dataset.subset(
@@ -97,14 +98,10 @@ def explored_features(
         maps = run.explain(model, dataset)
         upsampled = normalize(maps.maps, size)
         area[name], entropy[name] = float(saliency_area(upsampled).mean()), float(saliency_entropy(maps.maps).mean())
-        masks[name] = rule(maps.maps, size)
+        hiding = MaskedDataset(dataset, maps, rule, run.fill, **run.marks(dataset, trained_on=False).parts)
+        masks[name] = hiding.masks(range(len(dataset)), size)
         # the maps' own forward pass has answered already
         whole = float((maps.predicted == dataset.labels).double().mean())
-        drop[name] = (
-            whole
-            - evaluate(
-                model, MaskedDataset(dataset, maps, rule, run.fill), progress=run.progress, **run.machine
-            ).average.accuracy
-        )
+        drop[name] = whole - evaluate(model, hiding, progress=run.progress, **run.machine).average.accuracy
     overlap = mask_overlap(masks["ERM"], masks["MaskTune"])
     return ExploredFeatures(area, entropy, drop, float(overlap.nanmean()), len(dataset))

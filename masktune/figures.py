@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ERM_COLOR', 'MASKTUNE_COLOR', 'CONTROL_COLOR', 'MASK_COLOR', 'CURVE_COLORS', 'MAP_COLORS', 'figure_style',
            'ReportFigure', 'measured_models', 'shares_of', 'shorten', 'plot_groups', 'plot_training', 'pick_examples',
-           'overlay', 'plot_examples', 'plot_maps', 'mean_maps', 'plot_mean_maps']
+           'overlay', 'label_name', 'strongest', 'plot_examples', 'plot_maps', 'mean_maps', 'plot_mean_maps']
 
 # %% ../nbs/api/24_figures.ipynb #57da3e41
 import io
@@ -19,7 +19,7 @@ from torch import Tensor
 from ._extras import needs
 from .data import ImageDataset
 from .evaluation import Evaluation, Share
-from .masking import Threshold, hide, normalize
+from .masking import MaskedDataset, Threshold, hide, normalize
 from .saliency import SaliencyMaps
 
 with needs("report"):
@@ -211,13 +211,14 @@ def plot_training(
 
 # %% ../nbs/api/24_figures.ipynb #17231f9b
 def pick_examples(
-    labels: Tensor,  # (N,) class indices
+    labels: Tensor,  # (N,) class indices; of several labels (N, L): their combinations count as classes
     per_class: int = 4,  # how many of each class
     columns: int = 8,  # at most this many in all
     seed: int = 0,  # which ones: at random, so that nobody chose them
 ) -> list[int]:  # positions, class by class
     "Pick some images of each class at random"
     labels = torch.as_tensor(labels)
+    labels = labels.unique(dim=0, return_inverse=True)[1] if labels.ndim == 2 else labels
     present = labels.unique().tolist()[:columns]
     share = max(min(per_class, columns // max(len(present), 1)), 1)
     # not the stream that a data set of the same seed was made with
@@ -278,6 +279,34 @@ def _tiles(
             axes[r, 0].set_ylabel(name, fontsize=9.5, rotation=0, ha="right", va="center", labelpad=8)
     return figure
 
+# %% ../nbs/api/24_figures.ipynb #24a00001
+def label_name(
+    dataset: ImageDataset,
+    label: Any,  # a sample's
+) -> str:
+    "Name a sample's class, or of several labels those that are present"
+    if not dataset.multilabel:
+        return dataset.classes[int(label)]
+    return ", ".join(name for name, value in zip(dataset.classes, label, strict=True) if value == 1) or "none"
+
+
+def strongest(
+    maps: Tensor,  # (B, h, w), or of several labels (B, L, h, w)
+) -> Tensor:  # (B, h, w)
+    "Take of several labels' maps the strongest at each place, to be shown as one"
+    return maps.amax(1) if maps.ndim == 4 else maps
+
+
+def _verdict(dataset: ImageDataset, label: Any, predicted: Tensor) -> tuple[str, str]:
+    "What a model says of an image, with a tick or a cross, and its colour; of several labels unknown ones aside"
+    if dataset.multilabel and predicted.ndim:
+        right = bool(((predicted == label) | (label < 0)).all())
+    else:
+        right = bool(label[int(predicted)] == 1) if dataset.multilabel else bool(predicted == label)
+    chosen = predicted if predicted.ndim else torch.eye(len(dataset.classes))[int(predicted)]
+    said = label_name(dataset, chosen if dataset.multilabel else predicted)
+    return ("✓ " if right else "✗ ") + said, MASKTUNE_COLOR if right else ERM_COLOR
+
 # %% ../nbs/api/24_figures.ipynb #eb70794a
 def plot_examples(
     dataset: ImageDataset,  # the images
@@ -285,6 +314,8 @@ def plot_examples(
     rule: Threshold | str = Threshold("mean_std", 2.0),  # from map to mask
     fill: str = "zero",  # what hidden pixels become
     index: Sequence[int] | None = None,  # which images; None picks some of each class at random
+    given: Any = None,  # masks of what is hidden in any case, as `read_masks` takes them
+    protect: Any = None,  # masks of what is never hidden: shown in another colour
 ) -> ReportFigure:
     "Draw original, map, mask and masked image, a column per image"
     maps.check(dataset)
@@ -293,19 +324,23 @@ def plot_examples(
     images = torch.stack([s.image for s in samples])
     size = tuple(images.shape[-2:])
     found = maps[torch.as_tensor(index)]
-    mask = Threshold.parse(rule)(found, size)
+    hiding = MaskedDataset(dataset, maps, rule, fill, given=given, protect=protect)
+    mask, spared = hiding.masks(index, size), hiding.marks.protect
     faint = 0.25 + 0.5 * images.float().mean(1) / 255
     veil = torch.stack([faint] * 3, -1)
     veil[mask] = 0.35 * veil[mask] + 0.65 * torch.tensor(matplotlib.colors.to_rgb(MASK_COLOR))
+    if spared is not None:
+        kept = spared[index]
+        veil[kept] = 0.6 * veil[kept] + 0.4 * torch.tensor(matplotlib.colors.to_rgb(MASKTUNE_COLOR))
     masked = hide(images, mask, fill)
     return _tiles(
         [
             ("image", images.permute(0, 2, 3, 1)),
-            ("saliency", overlay(images, normalize(found, size))),
+            ("saliency", overlay(images, normalize(strongest(found), size))),
             ("mask", veil),
             ("masked", masked.permute(0, 2, 3, 1)),
         ],
-        [dataset.classes[s.label] for s in samples],
+        [label_name(dataset, s.label) for s in samples],
     )
 
 # %% ../nbs/api/24_figures.ipynb #826975b5
@@ -323,29 +358,23 @@ def plot_maps(
     images = torch.stack([s.image for s in samples])
     size, rows, captions = tuple(images.shape[-2:]), [("image", images.permute(0, 2, 3, 1))], {}
     for row, (name, maps) in enumerate((("ERM", before), ("MaskTune", after)), start=1):
-        rows.append((name, overlay(images, normalize(maps[torch.as_tensor(index)], size))))
-        captions[row] = [
-            (
-                ("✓ " if maps.predicted[i] == s.label else "✗ ") + dataset.classes[int(maps.predicted[i])],
-                MASKTUNE_COLOR if maps.predicted[i] == s.label else ERM_COLOR,
-            )
-            for i, s in zip(index, samples, strict=True)
-        ]
-    return _tiles(rows, [dataset.classes[s.label] for s in samples], captions)
+        rows.append((name, overlay(images, normalize(strongest(maps[torch.as_tensor(index)]), size))))
+        captions[row] = [_verdict(dataset, s.label, maps.predicted[i]) for i, s in zip(index, samples, strict=True)]
+    return _tiles(rows, [label_name(dataset, s.label) for s in samples], captions)
 
 # %% ../nbs/api/24_figures.ipynb #b364460b
 def mean_maps(
     maps: SaliencyMaps,  # of N images
-    labels: Tensor,  # (N,) class indices
+    labels: Tensor,  # (N,) class indices; of several labels (N, L), and each label's mean is over images that have it
     num_classes: int,  # C
 ) -> Tensor:  # (C, h, w) float32, each class's mean map scaled to a maximum of 1
     "Average the maps of each class: a shortcut that has a fixed place stands out"
-    found = torch.stack(
-        [
-            maps.maps[labels == c].float().mean(0) if (labels == c).any() else torch.zeros(maps.maps.shape[1:])
-            for c in range(num_classes)
-        ]
-    )
+    found = torch.zeros(num_classes, *maps.maps.shape[-2:])
+    for c in range(num_classes):
+        mine = labels == c if labels.ndim == 1 else labels[:, c] == 1
+        own = maps.maps if maps.maps.ndim == 3 else maps.maps[:, c]
+        if mine.any():
+            found[c] = own[mine].float().mean(0)
     return found / found.amax((1, 2), keepdim=True).clamp(min=1e-7)
 
 # %% ../nbs/api/24_figures.ipynb #a677fd3f
@@ -357,7 +386,9 @@ def plot_mean_maps(
     "Draw each class's mean map for two models: where the evidence lies, on the whole"
     before.check(dataset)
     after.check(dataset)
-    classes = dataset.labels.unique().tolist()[:8]
+    several = dataset.multilabel
+    present = (dataset.labels == 1).any(0).nonzero().flatten() if several else dataset.labels.unique()
+    classes = present.tolist()[:8]
     rows = []
     for name, maps in (("ERM", before), ("MaskTune", after)):
         colored = torch.from_numpy(

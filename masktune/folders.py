@@ -6,12 +6,11 @@
 __all__ = ['open_folder', 'open_csv', 'own_test_splits']
 
 # %% ../nbs/api/04_folders.ipynb #753c68d5
-import csv
 import os
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -30,39 +29,112 @@ from masktune.checks import (
 )
 from .data import IMAGENET_MEAN, IMAGENET_STD, FileDataset, stratified_split
 from .errors import DatasetError, Finding, look_up, settle
-from .images import check_window, image_suffixes
+from .images import FITS, check_background, check_window, image_suffixes
+from .tables import FIELDS, READING, Listing, Record, image_place, read_listing
 
 # %% ../nbs/api/04_folders.ipynb #da7a0037
+def _shares(table: Mapping[str, list[ListedImage]], opening: Any) -> dict[str, float]:
+    "The splits that a table does not name, and what of the training images each is given"
+    if "val" in table:
+        return {}
+    shares = {"val": opening.val_fraction, "test": opening.test_fraction}
+    shares = {part: share for part, share in shares.items() if part not in table}
+    if sum(shares.values()) >= 1:
+        raise ValueError("val_fraction and test_fraction leave nothing to train on: their sum must be below 1")
+    return shares
+
+
 def _parts(
-    table: Mapping[str, list[ListedImage]], classes: Sequence[str], val_fraction: float, test_fraction: float, seed: int
+    table: Mapping[str, list[ListedImage]], classes: Sequence[str], opening: Any
 ) -> dict[str, list[ListedImage]]:
     "The splits of a table, those that it does not name taken from the training images"
-    if "val" in table:
-        return dict(table)
-    shares = {"val": val_fraction} if "test" in table else {"val": val_fraction, "test": test_fraction}
+    parts, shares = dict(table), _shares(table, opening)
+    if not shares:
+        return parts
     labels = [classes.index(row.label) for row in table["train"]]
-    pieces = stratified_split(labels, [1 - sum(shares.values()), *shares.values()], seed=seed)
-    parts = dict(table)
+    pieces = stratified_split(labels, [1 - sum(shares.values()), *shares.values()], seed=opening.seed)
     for part, piece in zip(("train", *shares), pieces, strict=True):
         parts[part] = [table["train"][i] for i in piece.tolist()]
     return parts
+
+# %% ../nbs/api/04_folders.ipynb #fo0e0002
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _check_numbers(opening: Any) -> None:
+    "Refuse what is no seed, no share or no normalisation; raises `ValueError`"
+    if isinstance(opening.seed, bool) or not isinstance(opening.seed, int):
+        raise ValueError(f"seed must be a whole number, got {opening.seed!r}")
+    for name in ("val_fraction", "test_fraction"):
+        share = getattr(opening, name)
+        if not _is_number(share) or not 0 <= share < 1:
+            raise ValueError(f"{name} must be a share of the training images, from 0 to below 1, got {share!r}")
+    for name in ("mean", "std"):
+        values = getattr(opening, name)
+        if not isinstance(values, (list, tuple)) or len(values) != 3 or not all(map(_is_number, values)):
+            raise ValueError(f"{name} must be three numbers, one per channel, for images in 0..1: got {values!r}")
+    if min(opening.std) <= 0:
+        raise ValueError(f"std must be above 0 in every channel, got {opening.std!r}")
+
+# %% ../nbs/api/04_folders.ipynb #fo0e0001
+@dataclass(frozen=True)
+class _Opening:
+    "How a user's own images are split, checked and read, wherever they are listed"
+
+    size: int
+    fit: str
+    classes: Sequence[str] | str | None
+    window: Sequence[float] | None
+    background: str
+    seed: int
+    val_fraction: float
+    test_fraction: float
+    check: bool
+    mean: Sequence[float]
+    std: Sequence[float]
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> "_Opening":
+        "Those of a function's parameters that say it; raises `ValueError` for one that cannot be"
+        opening = cls(**{f.name: given[f.name] for f in fields(cls)})
+        if isinstance(opening.size, bool) or not isinstance(opening.size, int) or opening.size < 1:
+            raise ValueError(f"size must be a whole number of pixels, from 1 on, got {opening.size!r}")
+        look_up("fit", opening.fit, FITS)
+        check_window(opening.window)
+        check_background(opening.background)
+        _check_numbers(opening)
+        if opening.classes is not None:
+            class_order((), opening.classes)
+        return opening
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        "As `FileDataset` takes it"
+        names = ("fit", "background", "mean", "std")
+        framing = {"resize": round(self.size * 256 / 224), "crop": self.size, "window": check_window(self.window)}
+        return framing | {name: getattr(self, name) for name in names}
 
 # %% ../nbs/api/04_folders.ipynb #0b3f6e40
 def _checked_order(
     where: str,  # the data set and its place
     table: Mapping[str, list[ListedImage]],  # images by split, train among them
     findings: Iterable[str],  # what is known already
-    classes: Sequence[str] | str | None,  # the order stated
     numeric: bool,  # see `class_order`
-    check: bool,  # decode every image
-    reading: Mapping[str, Any],  # as `FileDataset` takes it
+    opening: _Opening,
+    labels: Sequence[str] = (),  # names of several labels an image
 ) -> list[str]:
     "The order of a table's classes; raises `DatasetError` with everything that is wrong with the table"
-    order = class_order([row.label for row in table["train"]], classes, numeric)
-    findings = [*findings, *label_findings(table, order, classes is not None)]
-    if check:
-        files = [row.path for part in table.values() for row in part]
-        findings += check_images(files, window=reading["window"], background=reading["background"])
+    if labels:  # what counts as a class are the combinations that occur
+        order = sorted({row.label for part in table.values() for row in part})
+        findings = [*findings, *_several_findings(table, labels)]
+    else:
+        order = class_order([row.label for row in table["train"]], opening.classes, numeric)
+        findings = [*findings, *label_findings(table, order, opening.classes is not None)]
+    if opening.check:
+        rows = [row for part in table.values() for row in part]
+        how: dict[str, Any] = dict(window=opening.window, background=opening.background)
+        findings += check_images([row.path for row in rows], lines=[row.line for row in rows], **how)
         findings += duplicate_findings(table)
     settle(where, findings)
     return order
@@ -74,28 +146,25 @@ def _open_table(
     table: Mapping[str, list[ListedImage]],  # images by split, train among them
     split: str,  # the one that is asked for
     findings: Iterable[str],  # what is known already
-    *,
-    classes: Sequence[str] | str | None,  # the order stated
     numeric: bool,  # see `class_order`
-    shares: tuple[float, float, int],  # of val and of test where they are not named, and the seed
-    check: bool,
-    **reading: Any,  # as `FileDataset` takes it
+    opening: _Opening,
+    labels: Sequence[str] = (),  # names of several labels an image; a row's label then holds a number for each
 ) -> FileDataset:
     "One split of a table of image files, everything about the whole table checked first"
-    order = _checked_order(f"{name} at {where}", table, findings, classes, numeric, check, reading)
-    parts = _parts(table, order, *shares)
-    chosen = parts[_split_asked(name, where, split, parts)]
+    asked = _split_asked(name, where, split, [*table, *_shares(table, opening)])
+    order = _checked_order(f"{name} at {where}", table, findings, numeric, opening, labels)
+    chosen = _parts(table, order, opening)[asked]
     groups = sorted({row.group for part in table.values() for row in part if row.group is not None})
     numbers = {group: i for i, group in enumerate(groups)} | {None: -1}
     return FileDataset(
         [row.path for row in chosen],
-        [order.index(row.label) for row in chosen],
-        order,
+        [_matrix_row(row.label) if labels else order.index(row.label) for row in chosen],
+        labels or order,
         groups=[numbers[row.group] for row in chosen],
         group_names=groups,
         name=Path(where).stem or name,
         split=split,
-        **reading,
+        **opening.reading,
     )
 
 # %% ../nbs/api/04_folders.ipynb #da7a003c
@@ -204,9 +273,19 @@ def _loose(root: Path, layout: Mapping[str, Sequence[Path]]) -> list[Finding]:
 def _existing_folder(root: str | os.PathLike | None) -> Path:
     if root is None:
         raise DatasetError("folder", ["root is missing: name the folder that holds the class folders"])
-    if not Path(root).is_dir():
-        raise DatasetError(f"folder at {root}", ["there is no such folder"])
-    return Path(root)
+    folder = _home(root)
+    if not folder.is_dir():
+        what = "this is a file, no folder: open a CSV as csv" if folder.is_file() else "there is no such folder"
+        raise DatasetError(f"folder at {folder}", [what])
+    return folder
+
+
+def _home(path: str | os.PathLike) -> Path:
+    "A path, `~` taken for the user's home"
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)  # there is no such user: nor is there such a file
 
 # %% ../nbs/api/04_folders.ipynb #f1729257
 _NO_CLASSES = "no class folder with images: expected CLASS/image.jpg or train/CLASS/image.jpg below it"
@@ -221,6 +300,7 @@ def open_folder(
     root: str | os.PathLike | None = None,  # `root/CLASS/*.jpg`, or `root/train/CLASS/*.jpg` beside `val` and `test`
     *,
     size: int = 224,  # side of the square images the model gets, in pixels
+    fit: str = "crop",  # how images are brought to it: crop, pad or stretch (`masktune.images.frame_image`)
     classes: Sequence[str] | None = None,  # the order of classes; default: as text, as torchvision's ImageFolder does
     window: Sequence[float] | None = None,  # (low, high) of images of more than 8 bits; None for their format's range
     background: str = "white",  # the colour that is put behind transparent parts
@@ -232,7 +312,7 @@ def open_folder(
     std: Sequence[float] = IMAGENET_STD,
 ) -> FileDataset:
     "Open a folder with one sub-folder per class; raises `DatasetError` with every problem found"
-    root = _existing_folder(root)
+    opening, root = _Opening.of(locals()), _existing_folder(root)
     layout, findings = _layout(root)
     table = {part: _class_rows(folders, findings) for part, folders in layout.items()}
     findings += _loose(root, layout)
@@ -241,73 +321,145 @@ def open_folder(
     names = {row.label for row in table["train"]}
     if classes is None and class_order(names) != class_order(names, numeric=False):
         findings.append(Finding(_NUMBERED.format(some_of(sorted(names))), False))
-    return _open_table(
-        "folder",
-        root,
-        table,
-        split,
-        findings,
-        classes=classes,
-        numeric=False,
-        shares=(val_fraction, test_fraction, seed),
-        check=check,
-        resize=round(size * 256 / 224),
-        crop=size,
-        window=check_window(window),
-        background=background,
-        mean=mean,
-        std=std,
-    )
+    return _open_table("folder", root, table, split, findings, False, opening)
 
-# %% ../nbs/api/04_folders.ipynb #da7a004b
-def _csv_records(root: Path) -> list[tuple[int, dict[str, str]]]:
-    "The lines of a CSV by their number, values stripped; raises `DatasetError` where it is none"
-    where = f"csv at {root}"
-    try:
-        with open(root, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            reader.fieldnames = _csv_columns(where, [name.strip() for name in reader.fieldnames or []])
-            return [
-                (reader.line_num, {key: (value or "").strip() for key, value in record.items() if key is not None})
-                for record in reader
-            ]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(where, [f"is no CSV in UTF-8 ({error})"]) from None
+# %% ../nbs/api/04_folders.ipynb #04b00002
+_NUMBERS = {"1": "1", "1.0": "1", "true": "1", "yes": "1", "0": "0", "0.0": "0", "false": "0", "no": "0"}
+_NUMBERS |= dict.fromkeys(("-1", "-1.0", "nan", "na", "n/a", "unknown", "?"), "-1")
+_NO_LABEL = ("", "no finding", "none", "normal")  # names that say that an image has none of the labels
 
 
-def _csv_columns(where: str, found: list[str]) -> list[str]:
-    "The names of a CSV's columns, path and label among them"
-    missing = [column for column in ("path", "label") if column not in found]
-    if not missing:
-        return found
-    hint = ": columns are separated by commas" if len(found) == 1 and re.search(r"[;\t|]", found[0]) else ""
-    lacking = " and no column ".join(map(repr, missing))
-    raise DatasetError(where, [f"no column {lacking}: found {found or 'an empty file'}{hint}"])
+@dataclass(frozen=True)
+class _Several:
+    "Several labels an image, as a CSV has them"
+
+    names: list[str]  # of the labels
+    columns: list[str]  # one for each, or the one that names those that are present
+    separator: str | None  # between names; None: columns of numbers
+    blank: str  # what an empty value of a column of numbers stands for: 0 or -1
+
+    def read(self, record: Record, problem: str | None) -> tuple[str, str | None]:
+        "A number for each label, and what is wrong with the line"
+        if self.separator is not None:
+            present = _named(record.values[self.columns[0]], self.separator)
+            unknown = [name for name in present if name not in self.names]
+            wrong = f"label {unknown[0]!r} is none of classes={self.names}" if unknown else None
+            return " ".join(str(int(name in present)) for name in self.names), problem or wrong
+        numbers = []
+        for column in self.columns:
+            value = record.values[column]
+            number = self.blank if not value else _NUMBERS.get(value.casefold())
+            if number is None:
+                return "", problem or f"{column} is {value!r}: write 1 for present, 0 for absent, -1 for unknown"
+            numbers.append(number)
+        return " ".join(numbers), problem
+
+
+def _named(value: str, separator: str) -> list[str]:
+    "The labels that a value names"
+    names = [unicodedata.normalize("NFC", name).strip() for name in value.split(separator)]
+    return [name for name in names if name.casefold() not in _NO_LABEL]
+
+
+def _matrix_row(text: str) -> list[int]:
+    "The numbers that `_Several.read` wrote"
+    return [int(number) for number in text.split()]
+
+# %% ../nbs/api/04_folders.ipynb #04b00003
+def _listed(label_columns: Sequence[str] | str) -> list[str]:
+    "Columns by name, in a list or between commas"
+    names = label_columns.split(",") if isinstance(label_columns, str) else list(label_columns)
+    return [str(name).strip() for name in names]
+
+
+def _csv_reading(given: Mapping[str, Any]) -> dict[str, Any]:
+    "How `read_listing` reads a CSV; the first of several label columns stands for the label"
+    reading = {option: given[option] for option in READING if option in given}
+    columns = given.get("label_columns")
+    return reading if columns is None else reading | {"label_column": next(iter(_listed(columns)), None)}
+
+
+def _several(where: str, listing: Listing, given: Mapping[str, Any]) -> _Several | None:
+    "How a CSV tells several labels an image, None where it has one; raises `DatasetError` for missing columns"
+    columns, separator, blank = (given[name] for name in ("label_columns", "label_separator", "blank_label"))
+    look_up("blank_label", blank, ("unknown", "absent"))
+    if columns is not None and separator is not None:
+        raise ValueError("label_columns are columns of numbers, label_separator stands between names: give one of them")
+    if separator is not None:
+        if not isinstance(separator, str) or not separator:
+            raise ValueError(f"label_separator must be the sign between names, such as '|', got {separator!r}")
+        found = {name for r in listing.records for name in _named(r.values[listing.columns["label"]], separator)}
+        names = sorted(found) if given["classes"] is None else class_order((), given["classes"])
+        return _Several(names, [listing.columns["label"]], separator, "")
+    if columns is None:
+        return None
+    named = _listed(columns)
+    there = list(listing.records[0].values) if listing.records else named
+    missing = [name for name in named if name not in there]
+    if missing or len(set(named)) != len(named) or len(named) < 2:
+        why = f"has no column {missing[0]!r}" if missing else "must be two columns or more, each once"
+        raise DatasetError(where, [f"label_columns {why}: got {named}, found {', '.join(filter(None, there))}"])
+    return _Several(named, named, None, "-1" if blank == "unknown" else "0")
+
+
+def _several_findings(table: Mapping[str, list[ListedImage]], labels: Sequence[str]) -> list[Finding]:
+    "Tell of labels that are nowhere present in a split, or nowhere absent"
+    findings = []
+    for part, rows in table.items():
+        columns = list(zip(*(_matrix_row(row.label) for row in rows), strict=True))
+        for value, word in ((1, "has"), (0, "lacks")):
+            never = [name for name, column in zip(labels, columns, strict=False) if value not in column]
+            if never:
+                findings.append(Finding(f"no image of split {part} {word} the label {some_of(never)}", False))
+    return findings
 
 # %% ../nbs/api/04_folders.ipynb #da7a004c
-def _csv_table(root: Path, base: Path) -> tuple[dict[str, list[ListedImage]], list[Finding]]:
-    "The rows of a CSV by split, and what is wrong with its lines"
+def _csv_table(
+    listing: Listing, base: Path, several: "_Several | None" = None
+) -> tuple[dict[str, list[ListedImage]], list[Finding]]:
+    "The images of a CSV by split, and what is wrong with its lines"
     table: dict[str, list[ListedImage]] = {"train": []}
-    findings: list[Finding] = []
-    for line, values in _csv_records(root):
-        empty = [column for column in ("path", "label") if not values[column]]
-        part = split_named(values["split"]) if "split" in values else "train"
+    findings = list(listing.findings)
+    for record in listing.records:
+        said = {field: listing.get(record, field) for field in FIELDS}
+        part = "train" if said["split"] is None else split_named(said["split"])
+        path, problem = image_place(said["path"] or "", base)
+        empty = [listing.columns[field] for field in ("path", "label") if not said[field]]
+        label = unicodedata.normalize("NFC", said["label"] or "")
+        if several is not None:
+            empty = [column for column in empty if column != listing.columns["label"]]
+            label, problem = several.read(record, problem)
         if empty:
-            findings.append(Finding(f"line {line}: empty {' and '.join(empty)}"))
+            problem = f"empty {' and '.join(empty)}"
         elif part is None:
-            findings.append(Finding(f"line {line}: split {values['split']!r} is none of train, val, test"))
-        else:
-            label, group = unicodedata.normalize("NFC", values["label"]), values.get("group") or None
-            table.setdefault(part, []).append(ListedImage(base / values["path"], label, group))
+            problem = f"split {said['split']!r} is none of train, val, test"
+        if problem:
+            findings.append(Finding(f"line {record.line}: {problem}"))
+            continue
+        table.setdefault(part or "train", []).append(ListedImage(path, label, said["group"] or None, record.line))
     return table, findings
 
 # %% ../nbs/api/04_folders.ipynb #da7a004d
 def _existing_csv(root: str | os.PathLike | None) -> Path:
     if root is None:
         raise DatasetError("csv", ["root is missing: name the CSV file"])
-    if not Path(root).is_file():
-        raise DatasetError(f"csv at {root}", ["there is no such file"])
-    return Path(root)
+    file = _home(root)
+    if not file.is_file():
+        what = "this is a folder, no file: open it as folder" if file.is_dir() else "there is no such file"
+        raise DatasetError(f"csv at {file}", [what])
+    return file
+
+
+def _base(root: Path, images: str | os.PathLike | None) -> Path:
+    "What a CSV's paths start from"
+    if images is None:
+        return root.parent
+    if not isinstance(images, (str, os.PathLike)):
+        raise ValueError(f"images must be the path of a folder, got {images!r}")
+    base = _home(images)
+    if not base.is_dir():
+        raise DatasetError(f"csv at {root}", [f"images={str(images)!r}: there is no such folder"])
+    return base
 
 # %% ../nbs/api/04_folders.ipynb #311e66b5
 def open_csv(
@@ -315,7 +467,18 @@ def open_csv(
     root: str | os.PathLike | None = None,  # the CSV file: columns `path`, `label`, and if you like `split` and `group`
     *,
     images: str | os.PathLike | None = None,  # what relative paths start from; default: the CSV's folder
+    path_column: str | None = None,  # the columns' names, where they are not the usual ones (`masktune.tables.FIELDS`)
+    label_column: str | None = None,
+    # several labels an image: columns of 1, 0 and -1 (unknown) ...
+    label_columns: Sequence[str] | str | None = None,
+    blank_label: str = "unknown",  # ... in which an empty value means unknown, or absent
+    label_separator: str | None = None,  # or one column of names with this between them: Effusion|Nodule
+    split_column: str | None = None,
+    group_column: str | None = None,
+    encoding: str | None = None,  # utf-8, utf-16, cp1252 ...; default: found
+    separator: str | None = None,  # comma, semicolon, tab, bar or another character; default: found
     size: int = 224,  # side of the square images the model gets, in pixels
+    fit: str = "crop",  # how images are brought to it: crop, pad or stretch (`masktune.images.frame_image`)
     classes: Sequence[str] | None = None,  # the order of classes; default: whole numbers by value, else as text
     window: Sequence[float] | None = None,  # (low, high) of images of more than 8 bits; None for their format's range
     background: str = "white",  # the colour that is put behind transparent parts
@@ -326,26 +489,14 @@ def open_csv(
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
 ) -> FileDataset:
-    "Open the images a CSV lists; raises `DatasetError` with every problem found"
-    root = _existing_csv(root)
-    table, findings = _csv_table(root, Path(images) if images is not None else root.parent)
-    return _open_table(
-        "csv",
-        root,
-        table,
-        split,
-        findings,
-        classes=classes,
-        numeric=True,
-        shares=(val_fraction, test_fraction, seed),
-        check=check,
-        resize=round(size * 256 / 224),
-        crop=size,
-        window=check_window(window),
-        background=background,
-        mean=mean,
-        std=std,
-    )
+    "Open the images a CSV lists; raises `DatasetError` with every problem found, by its line"
+    given = dict(locals())
+    opening, root = _Opening.of(given), _existing_csv(root)
+    base = _base(root, images)
+    listing = read_listing(root, **_csv_reading(given))
+    several = _several(f"csv at {root}", listing, given)
+    table, findings = _csv_table(listing, base, several)
+    return _open_table("csv", root, table, split, findings, True, opening, several.names if several else ())
 
 # %% ../nbs/api/04_folders.ipynb #da7a004f
 _NO_TEST = (
@@ -357,14 +508,16 @@ _NO_TEST = (
 def own_test_splits(
     name: str,  # folder or csv
     root: str | os.PathLike | None,  # where it lies
+    **options: Any,  # as its function takes them
 ) -> tuple[str, ...]:
     "Name what a user's own images are measured on: test, or validation where val stands alone"
-    if root is None or not Path(root).exists():
+    if root is None or not _home(root).exists():
         return ("test",)  # opening it says what is wrong
     if name == "folder":
         parts = set(_layout(_existing_folder(root))[0])
     else:
-        named = [values.get("split") for _, values in _csv_records(_existing_csv(root))]
+        listing = read_listing(_existing_csv(root), **_csv_reading(options))
+        named = [listing.get(record, "split") for record in listing.records]
         parts = {split_named(part) or "" for part in named if part}
     if "val" not in parts or "test" in parts:
         return ("test",)

@@ -22,7 +22,15 @@ from torch import Tensor
 from ._extras import needs
 from .counterfactuals import SwappedDataset
 from .data import ImageDataset
-from .evaluation import Evaluation, Share, Table, wilson_interval
+from masktune.evaluation import (
+    Evaluation,
+    MultiLabelEvaluation,
+    Share,
+    Table,
+    compare_labels,
+    label_groups,
+    wilson_interval,
+)
 from .features import explored_features
 from masktune.figures import (
     CURVE_COLORS,
@@ -40,6 +48,7 @@ from masktune.figures import (
 )
 from .files import atomic_path, read_json
 from .finetune import MaskTune
+from .given_masks import Marks
 from .instrument import WideFinding, ask_widely, instrument_data, instrument_html, path_of
 from .masking import Threshold
 from .runs import package_versions
@@ -83,6 +92,8 @@ def group_table(
     dataset: ImageDataset,  # what both were measured on
 ) -> list[GroupRow]:  # average, then every group, or every class where groups are unknown
     "Compare two models on the same images, group by group"
+    if isinstance(before, MultiLabelEvaluation):
+        return _label_rows(before, after, dataset)
     if not len(before.correct) == len(after.correct) == len(dataset):
         raise ValueError(f"the evaluations are not of {dataset}")
     grouped = bool(before.groups and dataset.group_names)
@@ -98,6 +109,28 @@ def group_table(
         row("average", torch.ones(len(dataset), dtype=torch.bool), before.average, after.average)._replace(worst=False)
     ]
     return rows + [row(name, codes == names.index(name), named[name], after_named[name]) for name in named]
+
+# %% ../nbs/api/52_report.ipynb #52a00001
+def _label_rows(before: Evaluation, after: Evaluation, dataset: ImageDataset) -> list[GroupRow]:
+    "Of several labels: average, then every label within every group, or every label where groups are unknown"
+    if not before.correct.shape == after.correct.shape == dataset.labels.shape:
+        raise ValueError(f"the evaluations are not of {dataset}")
+    known = dataset.labels >= 0
+    columns = {
+        name: known & (torch.arange(known.shape[1]) == i)
+        for i, name in enumerate(dataset.classes)
+        if name in before.classes
+    }
+    chosen = label_groups(dataset) if before.groups else columns
+    named, after_named = (before.groups, after.groups) if before.groups else (before.classes, after.classes)
+    worst = min(after_named, key=lambda name: after_named[name].accuracy)
+
+    def row(name, entries, a, b):
+        change, low, high = change_interval(before.correct[entries], after.correct[entries])
+        return GroupRow(name, b.count, a, b, change, (low, high), name == worst)
+
+    rows = [row("average", known, before.average, after.average)._replace(worst=False)]
+    return rows + [row(name, entries, named[name], after_named[name]) for name, entries in chosen.items()]
 
 # %% ../nbs/api/52_report.ipynb #47e06ebc
 def format_table(
@@ -201,7 +234,7 @@ def _change_html(change: tuple[float, tuple[float, float] | None] | None):
 
 def _first_classes(dataset: ImageDataset) -> str:
     "A sentence where a figure has room for some classes only"
-    present = len(dataset.labels.unique())
+    present = len(dataset.classes) if dataset.multilabel else len(dataset.labels.unique())
     return f" The first 8 of {present} classes." if present > 8 else ""
 
 # %% ../nbs/api/52_report.ipynb #958ac11d
@@ -256,6 +289,20 @@ def _changes(
         if name in shares
     }
     return changes | {"average": (change, (low, high))}
+
+# %% ../nbs/api/52_report.ipynb #52a00002
+def _test_tables(run: MaskTune, test: str, dataset: ImageDataset | None) -> list[PageTable]:
+    "The tables of a test set: groups, and of several labels each label's AUROC and average precision"
+    found = [_report_table(run, test, dataset)]
+    models = measured_models(run.metrics_, test)
+    labels = {label: run.metrics_[name][test] for name, (label, *_) in models.items()}
+    several = {label: each for label, each in labels.items() if isinstance(each, MultiLabelEvaluation)}
+    if not several:
+        return found
+    table = compare_labels(several)
+    note = "How often an image with the label scores above one without it, and precision averaged over recall."
+    rows: list[tuple[str, list[Any]]] = [("", list(cells)) for cells in table.cells()]
+    return [*found, PageTable(f"{test}, label by label", list(table.head), rows, note=note)]
 
 # %% ../nbs/api/52_report.ipynb #2a3043da
 def _round_tables(run: MaskTune, datasets: Sequence[str]) -> list[PageTable]:
@@ -316,6 +363,18 @@ def _explored(run: MaskTune, train: ImageDataset, datasets: Mapping[str, ImageDa
         "overlap": found.overlap,
     }
 
+# %% ../nbs/api/52_report.ipynb #52b00001
+def _marks_text(marks: Marks) -> str:
+    "What people have marked on the training images, and what is done with it"
+    said = {"given": "hidden in any case", "protect": "never hidden, shown in the second colour"}
+    lines = [
+        f" Masks from {masks.where} ({(masks.shares > 0).sum():,} of {len(masks):,} images marked, "
+        f"{masks.shares.mean():.1%} of their pixels): {said[name]}."
+        for name, masks in marks.parts.items()
+        if masks is not None
+    ]
+    return "".join(lines)
+
 # %% ../nbs/api/52_report.ipynb #f67b91bb
 class PageFigure(NamedTuple):
     "A figure with the words around it"
@@ -356,7 +415,11 @@ def _examples_figure(run: MaskTune, train: ImageDataset) -> PageFigure:
     )
     title = "What the plain model looked at, and what was hidden"
     alt = "Rows of images, saliency maps, masks and masked images, by class"
-    figure = plot_examples(part, explained, Threshold.parse(run.rule), run.fill, range(len(part)))
+    marks = run.marks(train)
+    figure = plot_examples(
+        part, explained, Threshold.parse(run.rule), run.fill, range(len(part)), **marks.subset(index, part).parts
+    )
+    text += _marks_text(marks)
     return PageFigure("examples", title, text, alt, figure)
 
 # %% ../nbs/api/52_report.ipynb #52b0c002
@@ -417,7 +480,7 @@ def tell_story(
         for name, data in datasets.items()
     }
     hardest = _hardest(run, datasets)
-    found = None if train.labels.ndim > 1 else _asked_widely(run, train, limit)  # of several labels no one answer
+    found = None if train.multilabel else _asked_widely(run, train, limit)  # the instrument asks about classes
     first = [_goes_by(found)] if found is not None and found.asked else []
     return [*first, _what_changed(hardest, tables[hardest]), who_paid(tables)]
 
@@ -426,7 +489,8 @@ def _asked_widely(run: MaskTune, train: ImageDataset, limit: int) -> WideFinding
     "How far the plain model's answers to some training images depend on what is hidden"
     some = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:limit].sort().values
     part, maps = _explained_part(run, train, some.tolist())
-    return ask_widely(run.plain_model, part, maps, range(len(part)), Threshold.parse(run.rule), run.fill)
+    rule, marks = Threshold.parse(run.rule), run.marks(part, trained_on=False)
+    return ask_widely(run.plain_model, part, maps, range(len(part)), rule, run.fill, marks=marks)
 
 
 def _hardest(run: MaskTune, datasets: Mapping[str, ImageDataset]) -> str:
@@ -449,7 +513,9 @@ def _scrubber_page(run: MaskTune, train: ImageDataset, count: int = 24) -> str:
         return ""
     some = torch.randperm(len(train), generator=torch.Generator().manual_seed(1))[:count].sort().values.tolist()
     part, maps = _explained_part(run, train, some)
-    data = instrument_data(part, maps, range(len(part)), run.rule, run.fill, run.plain_model)
+    data = instrument_data(
+        part, maps, range(len(part)), run.rule, run.fill, run.plain_model, marks=run.marks(part, trained_on=False)
+    )
     for image, index in zip(data["page"]["images"], some, strict=True):
         image |= {"index": index, "path": path_of(train, index)}
     data["options"]["made"] += " The model's answers were asked beforehand, at several thresholds of the run's rule."
@@ -533,7 +599,7 @@ def _page_figures(
     hardest = _hardest(run, datasets)
     return [
         _groups_figure(run, hardest),
-        _risk_figure(run, hardest),
+        *([] if train.multilabel else [_risk_figure(run, hardest)]),
         _examples_figure(run, train),
         _maps_figure(run, hardest, datasets[hardest]),
         _mean_maps_figure(run, train),
@@ -589,13 +655,13 @@ def write_report(
         title=title or f"MaskTune on {train.name}",
         subtitle=f"{train}. Written {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC.",
         story=tell_story(run, train, datasets),
-        scrubber=_trusted(_scrubber_page(run, train)),
+        scrubber=None if train.multilabel else _trusted(_scrubber_page(run, train)),
         headline=_headline(run, tests),
         chosen=run.round_,
-        tables=[_report_table(run, test, datasets.get(test)) for test in tests],
+        tables=[table for test in tests for table in _test_tables(run, test, datasets.get(test))],
         rounds=_round_tables(run, tests),
         selective=_selective_tables(folder),
-        explored=_explored(run, train, datasets),
+        explored=None if train.multilabel else _explored(run, train, datasets),
         figures=_figure_blocks(_page_figures(run, train, datasets), folder / "figures"),
         unusual=_unusual(run).items(),
         reproduced=_reproduced(run, folder),

@@ -133,7 +133,7 @@ def _bytes_needed(run: MaskTune) -> int:
     """About what the files of a run need: weights and momentum, finished and begun, of the plain model and a round
     at a time"""
     weights = sum(value.numel() * value.element_size() for value in run.model.state_dict().values())
-    return weights * (8 + 4 * run.rounds) * (2 if run.optimizer == "adam" else 1)
+    return weights * (8 + 4 * run.rounds) * (1 if run.optimizer == "sgd" else 2)
 
 # %% ../nbs/api/51_resume.ipynb #4e5d0012
 def _trim_log(folder: Path, phase: str, epoch: int) -> None:

@@ -23,12 +23,15 @@ from numpy.lib.format import open_memmap
 from torch import Tensor, nn
 from torch.utils.data import Subset
 
+from .adapters import as_dataset
 from .data import ImageDataset
 from .devices import batches, borrowed, find_process, progress_bar
 from .errors import look_up
 from .files import atomic_path, read_json, require_space, write_json
+from .given_masks import GivenMasks, read_masks
+from .label_maps import explain_labels, explain_one
 from .layers import TargetLayer, named_layer
-from .models import as_classifier, model_fingerprint
+from .models import Classifier, as_classifier, model_fingerprint
 from .sources import Explain, make_source
 
 # %% ../nbs/api/22_saliency.ipynb #768c2e36
@@ -75,7 +78,9 @@ def _read(path: str | os.PathLike) -> dict[str, Any]:
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is no intact safetensors file ({error}): compute the maps again") from None
     forms = {name: (value.dtype, value.ndim) for name, value in tensors.items()}
-    wanted = {name: (torch.from_numpy(np.zeros(0, k)).dtype, 3 if name == "maps" else 1) for name, k in _KINDS.items()}
+    more = forms.get("maps", (None, 3))[1] == 4  # a map for each of several labels: everything has one dimension more
+    dims = {name: (3 if name == "maps" else 1) + more for name in _KINDS}
+    wanted = {name: (torch.from_numpy(np.zeros(0, k)).dtype, dims[name]) for name, k in _KINDS.items()}
     if forms != wanted or set(facts) != set(_FACTS):
         raise ValueError(f"{path} holds no saliency maps: it has {list(tensors)}")
     return {**facts, **tensors}
@@ -85,24 +90,25 @@ def _read(path: str | os.PathLike) -> dict[str, Any]:
 class SaliencyMaps:
     """One saliency map per image of a data set, each scaled to a maximum of 1, with what they were made from.
 
-    A map times its `scale` is what the method gave. An empty map (nothing speaks for the class) is all zero."""
+    A map times its `scale` is what the method gave. An empty map (nothing speaks for the class) is all zero. Of several
+    labels an image (L) there is a map for each, empty for those not predicted."""
 
-    maps: Tensor  # (N, h, w) float16, 0..1
-    scale: Tensor  # (N,) float32, each map's maximum before scaling
-    predicted: Tensor  # (N,) int64, the model's class
+    maps: Tensor  # (N, h, w) float16, 0..1; of several labels (N, L, h, w)
+    scale: Tensor  # (N,) float32, each map's maximum before scaling; of several labels (N, L), as the next two
+    predicted: Tensor  # (N,) int64, the model's class; of several labels 1 where it is predicted
     confidence: Tensor  # (N,) float32, its probability
     model: str = ""  # `model_fingerprint` of the model
     data: str = ""  # `fingerprint` of the data set
     dataset: str = ""  # the data set's name and split, for messages
     layer: str = ""  # name of the target layer
     source: str = "xgradcam"  # how the maps were made
-    target: str = "predicted"  # whose class they explain: predicted, or label
+    target: str = "predicted"  # whose class they explain: predicted, label, or the name of one
 
     def __len__(self) -> int:
         return len(self.maps)
 
     def __getitem__(self, index) -> Tensor:
-        return self.maps[index]  # (h, w), or (B, h, w)
+        return self.maps[index]  # (h, w), or (B, h, w); of several labels (L, h, w), or (B, L, h, w)
 
     def subset(
         self,
@@ -161,16 +167,17 @@ class SaliencyMaps:
         return cls(**_read(path))
 
     def __repr__(self) -> str:
-        height, width = self.maps.shape[1:]
+        *labels, height, width = self.maps.shape[1:]
+        each = f" of {labels[0]} labels" if labels else ""
         return (
-            f"SaliencyMaps({len(self):,} maps of {height} x {width}, {self.source} of {self.layer}, for the "
+            f"SaliencyMaps({len(self):,} maps{each} of {height} x {width}, {self.source} of {self.layer}, for the "
             f"{self.target} class, from {self.dataset})"
         )
 
 # %% ../nbs/api/22_saliency.ipynb #5ee22005
-def _empty_rows(count: int, size: Sequence[int], folder: Path | None) -> dict[str, Tensor]:
-    "Rows to be filled: in memory, or mapped from .npy files of a folder"
-    shapes = {name: (count, *size) if name == "maps" else (count,) for name in _KINDS}
+def _empty_rows(count: int, values: Mapping[str, Tensor], folder: Path | None) -> dict[str, Tensor]:
+    "Rows like a batch's, to be filled: in memory, or mapped from .npy files of a folder"
+    shapes = {name: (count, *values[name].shape[1:]) for name in _KINDS}
     if folder is None:
         return {name: torch.from_numpy(np.zeros(shapes[name], kind)) for name, kind in _KINDS.items()}
     needed = sum(math.prod(shapes[name]) * np.dtype(kind).itemsize for name, kind in _KINDS.items())
@@ -208,7 +215,7 @@ class _Store:
         "Take the rows of a batch, the next after those that are there"
         if not self.rows:
             self.discard()  # of another pass
-            self.rows = _empty_rows(self.count, values["maps"].shape[1:], self.folder)
+            self.rows = _empty_rows(self.count, values, self.folder)
         for name, value in values.items():
             self.rows[name][index] = value.cpu()
         self.done = min(self.done + len(index), self.count)
@@ -239,7 +246,7 @@ class _Store:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 # %% ../nbs/api/22_saliency.ipynb #5707e031
-def _check_rows(store: _Store, dataset: ImageDataset, found: TargetLayer) -> None:
+def _check_rows(store: _Store, dataset: ImageDataset, layer: str) -> None:
     "Refuse maps that are not finite; warn when not one of them shows anything"
     if not store.rows:
         return
@@ -253,46 +260,114 @@ def _check_rows(store: _Store, dataset: ImageDataset, found: TargetLayer) -> Non
         )
     if not scale.any():
         _log.warning(
-            f"the saliency maps of all of {dataset} are empty: nothing at layer {found.spelled} speaks for the "
+            f"the saliency maps of all of {dataset} are empty: nothing at layer {layer} speaks for the "
             "explained classes, "
             "and masks made from them hide nothing. Choose another layer, or train the model"
         )
 
 # %% ../nbs/api/22_saliency.ipynb #919c8c9a
 def _rows(
-    saliency: Tensor,  # (B, h, w) float, nowhere negative
+    saliency: Tensor,  # (B, h, w) float, nowhere negative; of several labels (B, L, h, w)
     scores: Tensor,  # (B, C) float
+    label: int | None = None,  # of several labels the chosen one, which alone is explained
 ) -> tuple[Tensor, ...]:
     "What is stored of a batch, in the order of `_KINDS`: maps, scale, predicted, confidence"
-    scale = saliency.amax((1, 2))
-    maps = (saliency / scale.clamp(min=torch.finfo(torch.float32).tiny)[:, None, None]).half()
+    scale = saliency.amax((-2, -1))
+    maps = (saliency / scale.clamp(min=torch.finfo(torch.float32).tiny)[..., None, None]).half()
+    if saliency.ndim == 4:
+        return maps, scale, (scores > 0).long(), scores.sigmoid()
+    if label is not None:
+        return maps, scale, torch.full((len(scores),), label, device=scores.device), scores[:, label].sigmoid()
     confidence, predicted = scores.softmax(1).max(1)
     return maps, scale, predicted, confidence
 
 # %% ../nbs/api/22_saliency.ipynb #5ee22007
-def _fill(store: _Store, loader: Iterable, explain: Explain, process: Any, by_label: bool) -> None:
+def _fill(
+    store: _Store,
+    loader: Iterable,
+    explain: Explain,
+    process: Any,
+    by_label: bool,
+    label: int | None = None,
+    given: GivenMasks | None = None,
+) -> None:
     "Explain batch after batch; how far it has come is noted whatever happens"
     try:
         for batch in loader:
             with process.autocast():
                 saliency, scores = explain(batch.image, batch.label if by_label else None)
-            index, *values = process.gather_for_metrics((batch.index, *_rows(saliency.float(), scores.float())))
+            if given is not None:
+                cells = given.cells(batch.index.tolist()).to(saliency.device)
+                saliency = cells if saliency.ndim == 3 else cells[:, None].expand(-1, scores.shape[1], -1, -1)
+            index, *values = process.gather_for_metrics((batch.index, *_rows(saliency.float(), scores.float(), label)))
             if process.is_main_process or store.path is None:
                 store.put(index.cpu(), dict(zip(_KINDS, values, strict=True)))
     finally:
         if process.is_main_process:
             store.note()
 
+# %% ../nbs/api/22_saliency.ipynb #22a00001
+def _aimed(explain: Explain, target: str, dataset: ImageDataset) -> tuple[Explain, int | None]:
+    "A source aimed at what is to be explained; and of several labels the chosen one"
+    if target not in ("predicted", "label"):
+        label = dataset.classes.index(target)
+        return explain_one(explain, label), label if dataset.multilabel else None
+    return (explain_labels(explain) if dataset.multilabel else explain), None
+
+# %% ../nbs/api/22_saliency.ipynb #919c8c9d
+def _answers_alone(model: Classifier, multilabel: bool) -> Explain:
+    "What explains nothing: where masks are given, the model only says what it answers"
+
+    def explain(images, labels):
+        with torch.no_grad():
+            scores = model(images)
+        return scores.new_zeros(*(scores.shape if multilabel else scores.shape[:1]), 1, 1), scores
+
+    return explain
+
+
+def _given_for(dataset: ImageDataset, source: Any, given: Any) -> GivenMasks | None:
+    "The masks that stand in for maps; raises `ValueError` where they are missing, or go with no such source"
+    if source == "given" and given is None:
+        raise ValueError("source 'given' takes the masks themselves: give given=, a folder of masks, a CSV, boxes")
+    if source != "given" and given is not None:
+        raise ValueError(
+            "given= goes with source='given': to hide marks beside what a map shows, give them to MaskedDataset or "
+            "MaskTune"
+        )
+    return None if given is None else read_masks(dataset, given)
+
+# %% ../nbs/api/22_saliency.ipynb #919c8c9e
+def _explained(
+    classifier: Classifier,
+    dataset: ImageDataset,
+    layer: Any,
+    source: Any,
+    target: str,
+    given: GivenMasks | None,
+    device: Any,
+) -> tuple[Explain, str, str, int | None]:
+    "What explains a batch, its source's name, the layer's, and the class it aims at; given masks need no layer"
+    if given is not None:
+        return _answers_alone(classifier, dataset.multilabel), "given", given.maps_name, None
+    found = named_layer(classifier, layer, dataset[0].image[None].to(device))
+    explain, name = make_source(source, classifier, found)
+    aimed, label = _aimed(explain, target, dataset)
+    return aimed, name, found.spelled, label
+
 # %% ../nbs/api/22_saliency.ipynb #919c8c9b
+@torch.inference_mode(False)  # its maps are plain tensors, wherever it is called
 def compute_saliency(
     model: nn.Module,  # a classifier, or a network that `dataset` says how to normalise for
-    dataset: ImageDataset,  # N images, all of one size
+    dataset: Any,  # N images, all of one size: an `ImageDataset`, or whatever `as_dataset` takes
     # the target layer, or its name; None finds it (`find_target_layer`)
     layer: str | nn.Module | TargetLayer | None = None,
-    # one of `masktune.sources.SOURCES`, or any Captum layer attribution class
+    # one of `masktune.sources.SOURCES`, any Captum layer attribution class, or given: masks from elsewhere
     source: str | type[LayerAttribution] = "xgradcam",
     *,
-    target: str = "predicted",  # explain the predicted class, as the paper does, or the label
+    # whose evidence: predicted (the paper's), label, or a class by name; of several labels each that is predicted, each
+    # that is present, or the one that is named
+    target: str = "predicted",
     batch_size: int = 128,  # images per forward pass
     device: str | torch.device | None = None,  # default: the GPU when there is one
     mixed_precision: str = "no",  # no, bf16 or fp16
@@ -300,29 +375,31 @@ def compute_saliency(
     accelerator: Any = None,  # an Accelerator of your own, see `find_process`
     # write the maps here as they come (.safetensors): memory stays flat, and a pass that was killed goes on
     path: str | os.PathLike | None = None,
+    given: Any = None,  # source given alone: the masks, as `read_masks` takes them
     progress: bool | None = None,  # see `progress_bar`
 ) -> SaliencyMaps:
     "Compute every image's saliency map in one pass over the data; the model is left as it was (MaskTune, section 3)"
-    look_up("target", target, ("predicted", "label"))
+    dataset = as_dataset(dataset, model=model)
+    look_up("target", target, ("predicted", "label", *dataset.classes))
     if not len(dataset):
         raise ValueError(f"{dataset} is empty: there is nothing to explain")
+    masks = _given_for(dataset, source, given)
     process = find_process(device, mixed_precision, accelerator)
     with borrowed(as_classifier(model, dataset), process.device) as classifier:
-        found = named_layer(classifier, layer, dataset[0].image[None].to(process.device))
-        explain, name = make_source(source, classifier, found)
+        explain, name, place, label = _explained(classifier, dataset, layer, source, target, masks, process.device)
         facts: dict[str, Any] = dict(
             model=model_fingerprint(classifier),
             data=dataset.fingerprint,
             dataset=str(dataset),
-            layer=found.spelled,
+            layer=place,
             source=name,
             target=target,
         )
         store = _Store(path, len(dataset), facts)
         left = dataset if not store.done else Subset(dataset, range(store.done, len(dataset)))
         loader = process.prepare(batches(left, batch_size, num_workers))
-        _fill(store, progress_bar(loader, "saliency", progress), explain, process, by_label=target == "label")
-    _check_rows(store, dataset, found)
+        _fill(store, progress_bar(loader, "saliency", progress), explain, process, target == "label", label, masks)
+    _check_rows(store, dataset, place)
     if path is None:
         return SaliencyMaps(**store.rows, **facts)
     if process.is_main_process:

@@ -129,6 +129,7 @@ def compare_selective(
     **machine: Any,  # device, mixed_precision, num_workers: see `predict`
 ) -> SelectiveComparison:
     "Measure what each way of abstaining comes to"
+    val.need_one_label("selective classification")
     chosen = score_images(models, val, progress, **machine)
     outcomes = {}
     for test, data in tests.items():

@@ -28,6 +28,11 @@ from .xgradcam import LayerXGradCam
 # (B, 3, H, W) uint8, (B,) or None -> (B, h, w) float, (B, C)
 Explain = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
 
+# %% ../nbs/api/21_sources.ipynb #21a00001
+def _in_unit_range(images: Tensor) -> Tensor:
+    "Images as floats in 0..1: bytes are divided, floats are so already"
+    return images.float() / 255 if images.dtype == torch.uint8 else images.float()
+
 # %% ../nbs/api/21_sources.ipynb #818fb460
 def _grad_cam(model: Classifier, found: TargetLayer) -> Explain:
     "Grad-CAM (Selvaraju et al., 2017): a channel's weight is its mean gradient over the places"
@@ -54,7 +59,7 @@ def _layer_source(method: type[LayerAttribution], model: Classifier, found: Targ
         more = {"target": target} if has_target else {}
         if found.at_input:
             more["attribute_to_layer_input"] = True
-        saliency = _one_tensor(attribution.attribute(images.float() / 255, **more), method).detach()
+        saliency = _one_tensor(attribution.attribute(_in_unit_range(images), **more), method).detach()
         if found.reshape is not None:
             try:
                 saliency = found.reshape(saliency)
@@ -118,7 +123,7 @@ def _pixel_source(name: str, model: Classifier) -> Explain:
     def explain(images, labels):
         with torch.no_grad():
             scores = explained(images)
-        inputs = (images.float() / 255).requires_grad_()
+        inputs = _in_unit_range(images).clone().requires_grad_()
         with torch.enable_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Captum announces its hooks
             try:
@@ -248,6 +253,8 @@ def make_source(
         raise ValueError(
             f"source must be one of {', '.join(SOURCES)} or a Captum layer attribution class, got {source!r}"
         )
+    if source == "given":
+        raise ValueError("source 'given' is no map of a model: compute_saliency and MaskTune take given= with it")
     look_up("source", source, SOURCES)
     if source in _LAYER_SOURCES:
         return _LAYER_SOURCES[source](model, found), source

@@ -31,9 +31,25 @@ def _spelled(function: Callable | None) -> str | None:
 
 # %% ../nbs/api/15_training_state.ipynb #c5d1a006
 _PLANNED = (
-    *("epochs", "batch_size", "seed", "optimizer", "lr", "momentum", "weight_decay", "schedule", "gamma"),
+    *("epochs", "batch_size", "seed", "lr", "momentum", "weight_decay", "schedule", "gamma"),
     *("select", "freeze_batchnorm", "recalibrate", "mixed_precision", "compile"),
 )
+# What came later, with what it was before: a state without them goes on in a training that leaves them out.
+_LATER: dict[str, Any] = {
+    "warmup": 0.0,
+    "max_grad_norm": None,
+    "label_smoothing": 0.0,
+    "class_weights": None,
+    "sampling": "shuffled",
+    "criterion": None,
+}
+
+
+def _later(options: Any) -> dict[str, Any]:
+    "Those of the later choices that were made"
+    made = {name: getattr(options, name) for name, usual in _LATER.items() if getattr(options, name) != usual}
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in made.items()}
+    return {name: _spelled(value) if callable(value) else value for name, value in plain.items()}
 
 # %% ../nbs/api/15_training_state.ipynb #0e150006
 def plan_of(
@@ -42,6 +58,7 @@ def plan_of(
     "Return what decides how a training ends: a state goes on in the same one alone"
     options, network, still = training.options, training.model.network, set(training.still)
     return {name: getattr(options, name) for name in _PLANNED} | {
+        "optimizer": options.optimizer if isinstance(options.optimizer, str) else _spelled(options.optimizer),
         "milestones": list(options.milestones),
         "augment": _spelled(options.augment),
         "batch_transform": _spelled(options.batch_transform),
@@ -51,12 +68,16 @@ def plan_of(
         "processes": training.process.num_processes,
         "still": [name for name, module in network.named_modules() if module in still],
         "frozen": [name for name, parameter in network.named_parameters() if not parameter.requires_grad],
+        **_later(options),
     }
 
 # %% ../nbs/api/15_training_state.ipynb #2a000032
 def _check_plan(had: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
     "Raise `ValueError` when a state's plan is of another training than this"
-    other = [f"{name} {had.get(name)!r}, not {value!r}" for name, value in plan.items() if had.get(name) != value]
+    names = [*plan, *(name for name in _LATER if name in had and name not in plan)]
+    now = _LATER | dict(plan)
+    before = _LATER | dict(had)
+    other = [f"{name} {before.get(name)!r}, not {now[name]!r}" for name in names if before.get(name) != now[name]]
     if other:
         raise ValueError(
             f"the state to resume from is of another training: {', '.join(other)}. "

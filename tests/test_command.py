@@ -46,12 +46,18 @@ def test_demo_shows_the_effect_and_keeps_everything(tmp_path):
         "config.json",
         "erm",
         "round-1",
+        "repair",
+        "repair.json",
         "metrics.json",
         "log.jsonl",
         "report.html",
         "figures",
     }
     assert metrics["erm"]["test"]["groups"]["0-4, no square"]["count"] == 180
+    assert "diagnose, on validation images: " in run.stdout and "Try: " in run.stdout
+    mended = json.loads((folder / "repair.json").read_text())
+    chosen = mended["metrics"][mended["choice"]["name"]]["biased-test"]["average"]
+    assert chosen > accuracy["erm"] and "is taken" in run.stdout and f"biased-test {chosen:.1%}" in run.stdout
     again = masktune("demo", "--out", "runs/demo", cwd=tmp_path)
     # the same to the last digit
     assert again.returncode == 0 and json.loads((folder / "metrics.json").read_text()) == metrics

@@ -16,10 +16,11 @@ import masktune.files
 import masktune.images
 from masktune.cache import cached
 from masktune.checks import check_images
-from masktune.data import ArrayDataset, FileDataset, PairsDataset
+from masktune.data import ArrayDataset, FileDataset
 from masktune.errors import DatasetError, DatasetWarning
 from masktune.experiments.datasets import dataset_splits, load_dataset
 from masktune.images import make_augmentation, read_image
+from masktune.pairs import PairsDataset
 
 
 @pytest.fixture
@@ -697,7 +698,7 @@ def test_copies_between_splits_refuse_and_within_one_table_are_told(tmp_path):
         load_dataset("folder", "train", root)
     root = tree(tmp_path / "e", *layout("."))
     (root / "dog" / "copy.png").write_bytes((root / "cat" / "1.png").read_bytes())
-    assert "1 images are byte-for-byte copies" in told("folder", "train", root, size=16)[1]
+    assert "1 image is a byte-for-byte copy of another" in told("folder", "train", root, size=16)[1]
 
 
 def test_names_in_any_script_and_either_form_are_one_class(tmp_path):
@@ -776,14 +777,15 @@ def test_labels_are_stripped_and_those_that_differ_in_capitals_told(tmp_path):
     assert data.classes == ["Dog", "cat", "dog"] and "'Dog', 'dog': are they one?" in said
 
 
-def test_csvs_that_are_none_get_a_sentence(tmp_path):
-    file = listing(tmp_path, ["a", "b"])
-    file.write_text("path;label\n0.png;a\n")
-    with pytest.raises(DatasetError, match="columns are separated by commas"):
-        load_dataset("csv", "train", file)
-    file.write_bytes("path,label\n0.png,ä\n".encode("latin-1"))
-    with pytest.raises(DatasetError, match="no CSV in UTF-8"):
-        load_dataset("csv", "train", file)
+def test_one_image_is_spoken_of_in_the_singular(tmp_path):
+    for number in (1, 2):
+        Image.fromarray((RAMP * 4095).astype(np.uint16)).save(tmp_path / f"{number}.png")
+    one, two = (check_images([tmp_path / f"{i}.png" for i in range(1, last + 1)])[-1] for last in (1, 2))
+    assert one == (
+        "1 image of 16 bits holds no value above 4095, so it comes out almost black: if its values are 12 bits, give "
+        "window=(0, 4095)"
+    )
+    assert two.startswith("2 images of 16 bits hold no value above 4095, so they come out almost black: if their")
 
 
 def test_window_and_background_reach_every_way_in(tmp_path):

@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+from PIL import Image
 from screenshots import ROOT
 
 from masktune import MaskTune, load_dataset
@@ -26,6 +27,12 @@ def reader(digits, pets, tmp_path, monkeypatch):
         f"{path},{names[path.parent.name]},{('train', 'val', 'test')[i % 3]},known"
         for i, path in enumerate(sorted(pets.rglob("*.jpg")))
     ]
+    for path in sorted(pets.rglob("*.jpg"))[::2]:
+        place = tmp_path / "marks" / path.relative_to(pets).with_suffix(".png")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        mask = Image.new("L", Image.open(path).size)
+        mask.paste(255, (0, 0, mask.width // 2, mask.height // 2))
+        mask.save(place)
     (tmp_path / "lesions.csv").write_text("\n".join(["path,label,split,group", *rows]))
     settings = {"epochs": 2, "finetune_lr": 0.01, "device": "cpu", "progress": False}
     run = MaskTune(build_model("small-cnn", 2), **settings).fit(digits["train"], digits["val"])

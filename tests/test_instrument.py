@@ -6,6 +6,7 @@ import itertools
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -43,7 +44,7 @@ def page(browser):
     "A page that knows the module's functions"
     page = browser.new_page()
     page.set_content(
-        f"<script type='module'>{SCRIPT.read_text()}\nwindow.core = {{ maskOf, mapOf, bytesOf }};</script>"
+        f"<script type='module'>{SCRIPT.read_text()}\nwindow.core = {{ maskOf, mapOf, bytesOf, Picture }};</script>"
     )
     page.wait_for_function("window.core !== undefined")
     return page
@@ -79,6 +80,35 @@ def test_masks_in_the_browser_are_the_packages_bit_for_bit(page, shape, size):
             )
             for place, (bits, mask) in enumerate(zip(found, wanted, strict=True)):
                 assert bits == "".join(map(str, mask.flatten().int().tolist())), (name, strength, place)
+
+
+def test_what_people_have_marked_is_heeded_in_the_browser_bit_for_bit(page):
+    from masktune.data import ArrayDataset
+    from masktune.given_masks import Marks, read_masks
+    from masktune.instrument import page_data
+    from masktune.masking import masks_of
+    from masktune.saliency import SaliencyMaps
+
+    maps, size = maps_of(5, 9), (61, 33)
+    count = len(maps)
+    images = torch.zeros(count, 3, *size, dtype=torch.uint8)
+    data, ones = ArrayDataset(images, [i % 2 for i in range(count)], ["a", "b"]), torch.ones(count)
+    stored = SaliencyMaps(maps.clamp(min=0), ones, ones.long(), ones, data=data.fingerprint)
+    given, protect = ([box] * (count - 1) + [None] for box in ((3, 5, 17, 30), (10, 20, 30, 50)))
+    marks = Marks(read_masks(data, given), read_masks(data, protect))
+    shown = page_data(data, stored, [data[i] for i in range(count)], marks=marks)
+    find = """([about, page, name, strength]) => {
+      const picture = new core.Picture(about, page);
+      picture.measure(name, strength);
+      const bits = Array.from(picture.saliency, (value, i) => picture.marked(i, value > picture.height));
+      return [bits.join(""), picture.area];
+    }"""
+    for source, (name, strength) in itertools.product(("xgradcam", "given"), (("mean_std", 1.3), ("quantile", 0.7))):
+        wanted = masks_of(replace(stored, source=source), Threshold(name, strength), range(count), size, marks)
+        for about, mask in zip(shown["images"], wanted, strict=True):
+            bits, area = page.evaluate(find, [about, shown | {"source": source}, name, strength])
+            assert bits == "".join(map(str, mask.flatten().int().tolist())), (source, name, about["index"])
+            assert abs(area - float(mask.double().mean())) < 1e-9
 
 
 DIGEST = """

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 import masktune.experiments.marks as marks
 import masktune.experiments.scenes as scenes
@@ -130,6 +130,19 @@ def test_a_picture_in_several_sizes_is_used_once(sources, tmp_path):
     assert said["files"] == 11 and said["copies_left_out"] == 2 and said["train"] + said["val"] + said["test"] == 9
     used = {row["background"] for row in rows_of(tmp_path / "a")}
     assert "forest/0.jpg" not in used and "forest/hills/640x480.png" not in used
+
+
+def test_a_mirror_image_is_no_other_object(sources, tmp_path):
+    "Objects are drawn mirrored half of the time: in training and in the test, the two would be the same picture"
+    objects, backgrounds = sources
+    image = Image.open(objects["apple"] / "0.png")
+    soft = image.resize((8, 8), Image.Resampling.BOX).resize((96, 96), Image.Resampling.BICUBIC)  # as photographs are
+    soft.save(objects["apple"] / "0.png")
+    ImageOps.mirror(soft).save(objects["apple"] / "0_mirror.png")
+    compose_scenes(objects, tmp_path / "a", backgrounds=backgrounds, **SMALL)
+    said = json.loads((tmp_path / "a" / "scenes.json").read_text())["objects"]["apple"]
+    assert (said["files"], said["copies_left_out"]) == (9, 1)
+    assert not {"apple/0.png", "apple/0_mirror.png"} <= {row["object"] for row in rows_of(tmp_path / "a")}
 
 
 def test_the_same_seed_gives_the_same_bytes(sources, tmp_path):

@@ -61,9 +61,10 @@ def scheduled(request, few):
 
 @pytest.mark.parametrize("start_from", ["last", "best"])
 @pytest.mark.parametrize("keep_optimizer", [True, False])
-def test_finetuning_goes_on_at_the_rate_training_ended_with(scheduled, few, start_from, keep_optimizer):
+def test_the_papers_finetuning_goes_on_at_the_rate_training_ended_with(scheduled, few, start_from, keep_optimizer):
     run, rate = scheduled
-    branch = run.branch(start_from=start_from, keep_optimizer=keep_optimizer).finetune_round(few["train"])
+    settings = dict(recipe="paper", start_from=start_from, keep_optimizer=keep_optimizer)
+    branch = run.branch(**settings).finetune_round(few["train"])
     row = branch.history_["round-1"][0]
     assert row["lr"] == pytest.approx(rate)
     assert row["loss"] < 1  # measured under two kinds of rounding: at most 0.1; a rate of 1.0 gave 7

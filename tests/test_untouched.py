@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from masktune.abstaining import SelectiveClassifier
-from masktune.counterfactuals import MovedMasks, RandomMask, SwappedDataset
+from masktune.comparing import compare
+from masktune.counterfactuals import MovedMasks, RandomMask, SwappedDataset, TransplantBatch
 from masktune.data import ArrayDataset
 from masktune.diagnosis import diagnose
 from masktune.evaluation import evaluate, predict
@@ -25,8 +26,11 @@ from masktune.lab.evidence import ClassEvidence
 from masktune.lab.review import EvidenceReview
 from masktune.lab.scrubber import ThresholdScrubber
 from masktune.layers import find_target_layer, grid_layers, named_layer
+from masktune.loops import MaskCallback, MaskHook, MaskTrainerCallback
 from masktune.masking import MaskBatch, MaskedDataset, Threshold
 from masktune.models import as_classifier, evaluating, model_fingerprint
+from masktune.refit import choose_refit
+from masktune.repair import repair
 from masktune.report import write_report
 from masktune.runs import load_run, save_run
 from masktune.saliency import compute_saliency
@@ -154,6 +158,14 @@ def look_at_run(model, images, use):
     assert not run.erm_.training and not run.model_.training
 
 
+SCALE = {"mean": (0.5,) * 3, "std": (0.25,) * 3}
+
+
+def floats_of(images):
+    "A batch as a loop of one's own has it"
+    return (images.images[:4] / 255 - 0.5) / 0.25
+
+
 CALLS = {
     "predict": lambda model, images, tmp: predict(model, images),
     "predict, bf16": lambda model, images, tmp: predict(model, images, mixed_precision="bf16"),
@@ -170,6 +182,18 @@ CALLS = {
     ),
     "MaskBatch": lambda model, images, tmp: MaskBatch(model)(images.images[:4]),
     "MaskBatch, noise": lambda model, images, tmp: MaskBatch(model, fill="noise")(images.images[:4]),
+    "MaskBatch, normalised floats": lambda model, images, tmp: MaskBatch(model.network, **SCALE)(floats_of(images)),
+    "MaskHook": lambda model, images, tmp: MaskHook(model.network, fill="noise", **SCALE)(floats_of(images), None),
+    "MaskTrainerCallback": lambda model, images, tmp: MaskTrainerCallback(model.network, **SCALE).masked(
+        (floats_of(images),), {}
+    ),
+    "MaskCallback": lambda model, images, tmp: MaskCallback(model.network, **SCALE).mask(floats_of(images)),
+    "compute_saliency, given": lambda model, images, tmp: compute_saliency(
+        model, images, source="given", given=[(0, 0, 4, 4)] * COUNT
+    ),
+    "MaskedDataset, given": lambda model, images, tmp: MaskedDataset(
+        images, maps_of(model, images), given=[(0, 0, 4, 4)] * COUNT, protect=[(4, 4, 9, 9)] * COUNT
+    )[0],
     "MaskedDataset": lambda model, images, tmp: MaskedDataset(images, maps_of(model, images))[0],
     "MaskedDataset, noise": lambda model, images, tmp: MaskedDataset(images, maps_of(model, images), fill="noise")[0],
     "SwappedDataset": lambda model, images, tmp: SwappedDataset(images, maps_of(model, images))[0],
@@ -198,12 +222,20 @@ CALLS = {
         model, images, maps_of(model, images), range(len(images)), Threshold.parse("otsu"), "noise"
     ),
     "ClassEvidence": lambda model, images, tmp: ClassEvidence(images, maps_of(model, images)).close(),
+    "compare": lambda model, images, tmp: compare(model, model, images),
     "CompareExplorer": lambda model, images, tmp: CompareExplorer(model, model, images).close(),
     "run, evaluate": lambda model, images, tmp: look_at_run(model, images, lambda run: run.evaluate(images)),
     "run, swapped": lambda model, images, tmp: look_at_run(model, images, lambda run: run.swapped(images)[0]),
     "run, choose_round": lambda model, images, tmp: look_at_run(model, images, lambda run: run.choose_round(images)),
     "run, features": lambda model, images, tmp: look_at_run(model, images, lambda run: explored_features(run, images)),
     "run, control": lambda model, images, tmp: look_at_run(model, images, lambda run: run.fit_control(images)),
+    "run, refit": lambda model, images, tmp: look_at_run(model, images, lambda run: run.refit(images)),
+    "run, repair": lambda model, images, tmp: look_at_run(model, images, lambda run: repair(run, images, images)),
+    "choose_refit": lambda model, images, tmp: choose_refit(model, images, gammas=(0, 4)),
+    "repair": lambda model, images, tmp: repair(
+        model, images, images, gammas=(0,), finetune_lr=1e-3, batch_size=8, progress=False, cache=0, thorough=True
+    ),
+    "TransplantBatch": lambda model, images, tmp: TransplantBatch(model).explain(images.images[:4]),
     "run, report": lambda model, images, tmp: look_at_run(
         model, images, lambda run: (run.evaluate(images), write_report(run, tmp / "report.html", images, images))
     ),

@@ -25,9 +25,10 @@ from ..figures import CONTROL_COLOR, MASKTUNE_COLOR, ReportFigure, figure_style
 from ..finetune import CONTROLS, MaskTune
 from ..layers import grid_layers
 from ..masking import FILLS, Threshold
-from ..models import Classifier, build_model
+from ..models import Classifier
 from ..settings import ERM_SETTINGS
 from ..sources import SOURCES
+from ..weights import load_model
 
 # %% ../../nbs/api/experiments/49_ablations.ipynb #5a7074dc
 class Variant(NamedTuple):
@@ -156,7 +157,7 @@ class _Seed:
     def __init__(self, recipe: Recipe, seed: int, train: ImageDataset, val: ImageDataset):
         seed_everything(seed)
         side = train[0].image.shape[-1]
-        self.network = build_model(recipe.model, len(train.classes), recipe.pretrained, side)
+        self.network = load_model(recipe.model, len(train.classes), pretrained=recipe.pretrained, image_size=side)
         self.settings = dict(recipe.settings) | {"seed": seed}
         self.train, self.val, self.seed = train, val, seed
         self.first = self.begin()
@@ -193,7 +194,7 @@ def ablate_seed(
 ) -> list[AblationRow]:  # the plain model's, then one a variant; a variant that the model cannot run is left out
     "Run every variant of an axis with one seed"
     options = dict(recipe.options) | ({"seed": seed} if "seed" in dataset_options(recipe.data) else {})
-    names = ("train", "val", *dataset_splits(recipe.data, root))
+    names = ("train", "val", *dataset_splits(recipe.data, root, **recipe.options))
     splits = {split: load_dataset(recipe.data, split, root, **options) for split in names}
     runs = _Seed(recipe, seed, splits.pop("train"), splits.pop("val"))
     plain = runs.plain({})

@@ -98,28 +98,36 @@ def cut_out(
 
 # %% ../../nbs/api/experiments/43_cutouts.ipynb #5ce0a047
 def _thumbnail(image: Image.Image) -> np.ndarray:
-    "An image at 16 x 16 pixels, transparency as a fourth channel: what copies are known by"
+    "An image at 16 x 16 pixels, (16, 16, 4), colour times opacity and opacity: what copies are known by"
     small = image.convert("RGBA").resize((16, 16), Image.Resampling.BOX, reducing_gap=3.0)
     values = np.asarray(small).astype(np.float32)
-    return np.concatenate([(values[..., :3] * values[..., 3:] / 255), values[..., 3:]], 2).ravel()
+    return np.concatenate([(values[..., :3] * values[..., 3:] / 255), values[..., 3:]], 2)
 
 # %% ../../nbs/api/experiments/43_cutouts.ipynb #5ce0a048
 _SIZE_IN_NAME = re.compile(r"[-_]?\d{3,5}x\d{3,5}$")
 
 # %% ../../nbs/api/experiments/43_cutouts.ipynb #5ce0a0f8
+def _is_copy(thumbnail: np.ndarray, others: np.ndarray, tolerance: float) -> bool:
+    "Whether a thumbnail, or what it shows in a mirror, is nearly one of `others`, (N, 16, 16, 4)"
+    if not len(others):
+        return False
+    seen = (thumbnail, thumbnail[:, ::-1])
+    return any(np.abs(others - one).mean((1, 2, 3)).min() < tolerance for one in seen)
+
+# %% ../../nbs/api/experiments/43_cutouts.ipynb #5ce0a0fa
 def _distinct(
     sources: Sequence[Source], thumbnails: Sequence[np.ndarray], areas: Sequence[int], tolerance: float = 1.5
 ) -> list[int]:
     "Positions of the sources that are no copy of a larger one; `tolerance` is a mean difference of 8-bit values"
     kept: list[int] = []
     seen: set[tuple[Path, str]] = set()
-    table = np.zeros((len(sources), len(thumbnails[0]) if sources else 0), np.float32)
+    table = np.zeros((len(sources), 16, 16, 4), np.float32)
     for i in sorted(range(len(sources)), key=lambda i: (-areas[i], sources[i].name)):
         path = sources[i].path
         stem = _SIZE_IN_NAME.sub("", path.stem)
         if stem != path.stem and (path.parent, stem) in seen:
             continue
-        if kept and np.abs(table[: len(kept)] - thumbnails[i]).mean(1).min() < tolerance:
+        if _is_copy(thumbnails[i], table[: len(kept)], tolerance):
             continue
         seen.add((path.parent, stem))
         table[len(kept)] = thumbnails[i]

@@ -178,9 +178,10 @@ def dataset_splits(
     name: str,  # a data set's name
     # where it lies: of the Background Challenge's variants, those that are there
     root: str | os.PathLike | None = None,
+    **options: Any,  # what the data set is opened with: a CSV's columns have names
 ) -> tuple[str, ...]:  # its test splits, in the order reports show them
     "Name the splits a data set is evaluated on; `validation` where a folder or CSV has val and no test"
     tests = DATASETS[look_up("dataset", name, DATASETS)].tests
     if name in ("folder", "csv"):
-        return own_test_splits(name, root)
+        return own_test_splits(name, root, **options)
     return background_variants(root) if name == "background-challenge" and root is not None else tests

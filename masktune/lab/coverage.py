@@ -149,7 +149,8 @@ class CoverageExplorer(Gallery):
         if isinstance(coverage, bool) or not isinstance(coverage, (int, float)) or not 0 < coverage <= 1:
             raise ValueError(f"coverage must be above 0 and at most 1, got {coverage!r}")
         if val is not None:
-            check_images("val", val)
+            val = check_images("val", val)
+        dataset = check_images("dataset", dataset)
         super().__init__(dataset, page_size, tile)
         self.scored, self._on_val = ScoredImages(self.selective, dataset, val, **options), val is not None
         self.coverage = _coverage_slider(coverage)

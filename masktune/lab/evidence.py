@@ -98,7 +98,8 @@ class ClassEvidence(Panel):
         share: float = 0.3,  # side of a patch, as a share of the image's
         tile: int = 72,  # side of a picture, in pixels
     ):
-        self.dataset, self.maps = check_images("dataset", dataset), check_maps("maps", maps, dataset)
+        dataset = check_images("dataset", dataset)
+        self.dataset, self.maps = dataset, check_maps("maps", maps, dataset)
         self.tile = check_whole("tile", tile, 8)
         check_whole("count", count)
         if not 0 < share <= 1:

@@ -81,7 +81,7 @@ class Gallery(Panel):
         page_size: int,  # images per page
         tile: int,  # side of a picture, in pixels
     ):
-        check_images("dataset", dataset)
+        dataset = check_images("dataset", dataset)
         check_whole("page_size", page_size)
         check_whole("tile", tile, 8)
         super().__init__()

@@ -52,16 +52,15 @@ def available_devices() -> list[str]:
     return gpus + (["mps"] if torch.backends.mps.is_available() else []) + ["cpu"]
 
 # %% ../../nbs/api/lab/66_launcher.ipynb #e5114b01
-def _check_launch(run: Any, train: Any, tests: Any) -> None:
-    "Raise `ValueError` for what no training can be started with"
+def _check_launch(run: Any, train: Any, tests: Any) -> tuple[ImageDataset, dict[str, ImageDataset]]:
+    "Open the images; raises `ValueError` for what no training can be started with"
     if run is None:
         raise ValueError("run must be a MaskTune, got None")
     check_run(run)
-    check_images("train", train)
+    train = check_images("train", train)
     if tests is not None and not isinstance(tests, Mapping):
         raise ValueError(f"tests must be data sets by name, such as {{'test': test}}, got {type(tests).__name__}")
-    for name, dataset in (tests or {}).items():
-        check_images(f"tests[{name!r}]", dataset)
+    return train, {name: check_images(f"tests[{name!r}]", dataset) for name, dataset in (tests or {}).items()}
 
 # %% ../../nbs/api/lab/66_launcher.ipynb #66a0c003
 class FinetuningJob:
@@ -255,7 +254,7 @@ class Launcher(Panel):
         scrubber: ThresholdScrubber | None = None,  # whose rule and fill to take
         folder: str | os.PathLike | None = None,  # a run folder, to keep what is made and what was stopped
     ):
-        _check_launch(run, train, tests)
+        train, tests = _check_launch(run, train, tests)
         if scrubber is not None and not isinstance(scrubber, ThresholdScrubber):
             raise ValueError(f"scrubber must be a ThresholdScrubber, got {type(scrubber).__name__}")
         super().__init__()
@@ -429,9 +428,7 @@ class Launcher(Panel):
 # %% ../../nbs/api/lab/66_launcher.ipynb #66a0c012
 def _controls(run: MaskTune) -> tuple[W.BoundedFloatText, W.BoundedIntText, W.Dropdown, W.BoundedIntText]:
     "Learning rate, rounds, device and processes, as the run has them"
-    rate = run.finetune_lr
-    if rate is None:
-        rate = run.optimizer_state_["param_groups"][0]["lr"] if run.optimizer_state_ else 1e-4
+    rate = run.finetuning(images=1).lr  # as given, or as the run's recipe takes it
     lr = W.BoundedFloatText(value=rate, min=1e-8, max=10.0, step=rate / 10, description="learning rate", style=NARROW)
     rounds = W.BoundedIntText(value=run.rounds, min=1, max=10, description="rounds", style=NARROW)
     devices = available_devices()

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from .._extras import needs
+from ..adapters import as_dataset
 from ..data import ImageDataset
 from ..evaluation import Table
 from ..finetune import MaskTune
@@ -66,15 +67,18 @@ def still_html(
 def check_images(
     name: str,  # of the argument, for the message
     dataset: Any,  # what was given
+    model: Any = None,  # asked what normalised float images where nothing else says it
 ) -> ImageDataset:  # the same
-    "Return `dataset` if it is one with images; raises `ValueError`"
-    if not isinstance(dataset, ImageDataset):
+    "Return `dataset` as one with images, whatever form it has (`as_dataset`); raises `ValueError`"
+    if isinstance(dataset, (nn.Module, SaliencyMaps)) or not hasattr(dataset, "__len__"):
         raise ValueError(
             f"{name} must be a data set (ImageDataset), got {type(dataset).__name__}: are the arguments in the "
             "right order?"
         )
+    dataset = as_dataset(dataset, model=model)
     if not len(dataset):
         raise ValueError(f"{name} {dataset} is empty: there is nothing to show")
+    dataset.need_one_label("the instrument")
     return dataset
 
 # %% ../../nbs/api/lab/61_panels.ipynb #e5111b03

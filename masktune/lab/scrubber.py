@@ -22,6 +22,7 @@ from ..errors import look_up
 from ..evaluation import Table
 from ..figures import ERM_COLOR
 from ..finetune import MaskTune
+from ..given_masks import Marks, read_marks
 from masktune.instrument import (
     EVERY_IMAGE,
     RULE_RANGES,
@@ -52,7 +53,7 @@ from masktune.lab.panels import (
 )
 from .sketch import Sheet, rgb
 from .view import InstrumentView, saved_html
-from ..masking import FILLS, RULES, Threshold, hide
+from ..masking import FILLS, RULES, Threshold, hide, masks_of
 from ..models import Classifier
 from ..saliency import SaliencyMaps, compute_saliency
 
@@ -229,26 +230,6 @@ class AnswerFilters:
             keep &= (self.said == self.label) == (self.verdict.value == "right")
         return keep
 
-# %% ../../nbs/api/lab/63_scrubber.ipynb #63a0c021
-def _page_table(
-    samples: list[Sample],
-    filters: AnswerFilters,
-    classes: list[str],
-    areas: np.ndarray,
-    answers: PageAnswers | None,
-) -> Table:
-    "The page as a table"
-    head = ["image", "class", "predicted", "probability", "masked"]
-    rows: list[list[Any]] = []
-    for sample, area in zip(samples, areas, strict=True):
-        said, sure = classes[int(filters.said[sample.index])], f"{filters.sure[sample.index]:.3f}"
-        rows.append([str(sample.index), classes[sample.label], said, sure, f"{100 * area:.1f} %"])
-    if answers is not None:
-        head += ["probability when masked", "predicted when masked"]
-        for line, now, kept in zip(rows, answers.said, answers.kept, strict=True):
-            line += [f"{float(kept):.3f}", classes[int(now)]]
-    return Table(head, rows, left=3)
-
 # %% ../../nbs/api/lab/63_scrubber.ipynb #e5112b04
 def _explained(
     model: Any, dataset: ImageDataset, maps: SaliencyMaps | None, run: MaskTune | None
@@ -272,6 +253,13 @@ def _maps_of(run: MaskTune, dataset: ImageDataset) -> SaliencyMaps | None:
     maps = run.rounds_[0].maps if run.rounds_ else None
     return maps if maps is not None and maps.data == dataset.fingerprint else None
 
+# %% ../../nbs/api/lab/63_scrubber.ipynb #63b00001
+def _marks_of(dataset: ImageDataset, run: MaskTune | None, given: Any, protect: Any) -> Marks:
+    "What people have marked on the images: as given here, else the run's"
+    if run is not None and given is None and protect is None:
+        return run.marks(dataset, trained_on=False)
+    return read_marks(dataset, given, protect)
+
 # %% ../../nbs/api/lab/63_scrubber.ipynb #6af1e4f3
 class ThresholdScrubber(MaskGallery):
     """Move the threshold and watch image, map, what is hidden and what is left, in the browser; `rule` and `fill` are
@@ -293,15 +281,18 @@ class ThresholdScrubber(MaskGallery):
         fill: str | None = None,  # what hidden pixels become: zero, mean, blur or noise; None takes the run's, or zero
         page_size: int = 24,  # images per page
         tile: int = 72,  # side of a picture, in pixels
-        run: MaskTune | None = None,  # whose model, maps, rule, fill, source, layer and target to use
+        run: MaskTune | None = None,  # whose model, maps, rule, fill, source, layer, target and marks to use
+        given: Any = None,  # masks of what is hidden in any case, as `read_masks` takes them; None: the run's
+        protect: Any = None,  # masks of what is never hidden, shown in another colour; None: the run's
     ):
         check_run(run)
-        check_images("dataset", dataset)
+        dataset = check_images("dataset", dataset, model if run is None else run.model)
         rule = rule if rule is not None else "mean_std(k=2)" if run is None else run.rule
         rule = rule if isinstance(rule, Threshold) else Threshold.parse(str(rule))
         fill = look_up("fill", fill if fill is not None else "zero" if run is None else run.fill, FILLS)
         check_whole("page_size", page_size)
         check_whole("tile", tile, 8)
+        self.marks = _marks_of(dataset, run, given, protect)
         self.model, maps = _explained(model, dataset, maps, run)
         super().__init__(dataset, maps, rule, fill, page_size, tile)
         self.filters = AnswerFilters(dataset, maps)
@@ -406,7 +397,7 @@ class ThresholdScrubber(MaskGallery):
                 return
             part = index[start : start + 128]
             images = torch.stack([self.dataset[int(i)].image for i in part])
-            mask = self.rule(self.maps[torch.from_numpy(part)], tuple(images.shape[-2:]))
+            mask = masks_of(self.maps, self.rule, torch.from_numpy(part), tuple(images.shape[-2:]), self.marks)
             said = torch.from_numpy(self.filters.said[part])
             kept = ask_masked(self.model, images, mask, self.fill, said)[1]
             falls[start : start + 128] = self.filters.sure[part] - kept.numpy()
@@ -437,7 +428,7 @@ class ThresholdScrubber(MaskGallery):
         "Give the page its images"
         with self.view.hold_sync():
             self._held = self.shown
-            page = page_data(self.dataset, self.maps, self.samples)
+            page = page_data(self.dataset, self.maps, self.samples, marks=self.marks)
             self.view.page = page | {"id": self.view.page.get("id", 0) + 1}
             self.redraw()
 
@@ -466,10 +457,8 @@ class ThresholdScrubber(MaskGallery):
     def mask(self) -> Tensor:
         "What the rule hides on the page: (B, H, W) bool"
         if self._mask[0] != self.key:
-            index = torch.tensor(self.shown, dtype=torch.int64)
-            empty = torch.zeros(self.images[:, 0].shape, dtype=torch.bool)
-            found = self.rule(self.maps[index], tuple(self.images.shape[-2:])) if len(index) else empty
-            self._mask = (self.key, found)
+            size = tuple(self.images.shape[-2:])
+            self._mask = (self.key, masks_of(self.maps, self.rule, self.shown, size, self.marks))
         return self._mask[1]
 
     @property
@@ -499,7 +488,7 @@ class ThresholdScrubber(MaskGallery):
 
         def ask():
             place_of(model)
-            return ask_widely(model, self.dataset, self.maps, index, rule, fill, wanted, 20.0, asking)
+            return ask_widely(model, self.dataset, self.maps, index, rule, fill, wanted, 20.0, asking, self.marks)
 
         return ask
 
@@ -580,7 +569,7 @@ class ThresholdScrubber(MaskGallery):
             asked = {"rule": self.rule.name, "fill": self.fill, "within": within, "words": f"{self.rule!r}"}
             options["grid"] = asked | {"answers": [answer]}
         controls = self._controls() | {"filters": EVERY_IMAGE, "sort": "data set order", "page": 1}
-        page = light_page(self.dataset, self.maps, self.samples, 220_000)
+        page = light_page(self.dataset, self.maps, self.samples, 220_000, self.marks)
         return {"options": options, "controls": controls, "page": page, "selected": list(self.view.selected)}
 
     def _repr_html_(self) -> str:
@@ -592,3 +581,23 @@ class ThresholdScrubber(MaskGallery):
         page = f"page {self.page.value} of {self.page.max}"
         images = f"{len(self.order):,} of {len(self.dataset):,} images"
         return f"ThresholdScrubber: {self.rule!r}, {page}, {images}, {masked:.1f} % masked on this page"
+
+# %% ../../nbs/api/lab/63_scrubber.ipynb #63a0c021
+def _page_table(
+    samples: list[Sample],
+    filters: AnswerFilters,
+    classes: list[str],
+    areas: np.ndarray,
+    answers: PageAnswers | None,
+) -> Table:
+    "The page as a table"
+    head = ["image", "class", "predicted", "probability", "masked"]
+    rows: list[list[Any]] = []
+    for sample, area in zip(samples, areas, strict=True):
+        said, sure = classes[int(filters.said[sample.index])], f"{filters.sure[sample.index]:.3f}"
+        rows.append([str(sample.index), classes[sample.label], said, sure, f"{100 * area:.1f} %"])
+    if answers is not None:
+        head += ["probability when masked", "predicted when masked"]
+        for line, now, kept in zip(rows, answers.said, answers.kept, strict=True):
+            line += [f"{float(kept):.3f}", classes[int(now)]]
+    return Table(head, rows, left=3)

@@ -242,6 +242,22 @@ class Picture {
     this.height = Infinity;
     this.area = 0;
     this.bits = null; // the kernel's mask, of a rule of one's own
+    this.given = about.given ? bytesOf(about.given) : null; // marked by people: hidden in any case, eight pixels a byte
+    this.protect = about.protect ? bytesOf(about.protect) : null; // never hidden
+    this.drawn = page.source === "given"; // the map only says where masks were given: the rule hides nothing
+  }
+
+  // whether a pixel is hidden, once people's marks are heeded
+  marked(place, hidden) {
+    if (this.protect && bitOf(this.protect, place)) return 0;
+    return hidden || (this.given && bitOf(this.given, place)) ? 1 : 0;
+  }
+
+  share() {
+    if (!this.given && !this.protect) return 1 - upTo(this.ordered, this.height) / this.ordered.length;
+    let count = 0;
+    for (let i = 0; i < this.saliency.length; i++) count += this.marked(i, this.saliency[i] > this.height);
+    return count / this.saliency.length;
   }
 
   async load() {
@@ -254,8 +270,8 @@ class Picture {
   measure(name, strength, given) {
     if (KNOWN.includes(name)) {
       this.bits = null;
-      this.height = this.heights.of(name, strength);
-      this.area = 1 - upTo(this.ordered, this.height) / this.ordered.length;
+      this.height = this.drawn ? Infinity : this.heights.of(name, strength);
+      this.area = this.share();
     } else if (given) {
       this.bits = given;
       this.height = Infinity;
@@ -300,9 +316,12 @@ class Shown {
 
   hide() {
     const { mask, saliency, places } = this;
-    const { bits, height } = this.picture;
-    if (bits) for (let i = 0; i < mask.length; i++) mask[i] = (bits[places[i] >> 3] >> (7 - (places[i] & 7))) & 1;
+    const { picture } = this;
+    const { bits, height } = picture;
+    if (bits) for (let i = 0; i < mask.length; i++) mask[i] = bitOf(bits, places[i]);
     else for (let i = 0; i < mask.length; i++) mask[i] = saliency[i] > height ? 1 : 0;
+    if (bits || !(picture.given || picture.protect)) return;
+    for (let i = 0; i < mask.length; i++) mask[i] = picture.marked(places[i], mask[i]);
   }
 
   drawImage(canvas) {
@@ -313,11 +332,13 @@ class Shown {
     put(canvas, this.width, this.height, Uint32Array.from(this.saliency, (value) => HEATS[Math.round(255 * value)]));
   }
 
-  // the image faded where it stays, clear where it will be hidden, with an outline
+  // the image faded where it stays, clear where it will be hidden, with an outline; what is protected has a tint
   drawHidden(canvas) {
-    const { width, height, mask, pixels, faded, stroke } = this;
+    const { width, height, mask, pixels, faded, stroke, places } = this;
+    const { protect } = this.picture;
     const out = buffer(canvas, width, height);
     for (let i = 0; i < mask.length; i++) out[i] = mask[i] ? pixels[i] : faded[i];
+    if (protect) for (let i = 0; i < mask.length; i++) if (bitOf(protect, places[i])) out[i] = spared(faded[i]);
     for (let y = 0, i = 0; y < height; y++) {
       for (let x = 0; x < width; x++, i++) {
         if (x && mask[i] !== mask[i - 1]) line(out, width, x, y, stroke, 1);
@@ -395,6 +416,11 @@ class Shown {
     return (i) => colors[cells[i]];
   }
 }
+
+const bitOf = (bits, i) => (bits[i >> 3] >> (7 - (i & 7))) & 1;
+
+// a tint for what is protected
+const spared = (p) => packed(byte(0.6 * (p & 255)), byte(0.6 * ((p >> 8) & 255) + 62), byte(0.6 * ((p >> 16) & 255) + 46));
 
 const fade = (value) => Math.round(235 - 0.45 * (235 - value));
 

@@ -1,0 +1,524 @@
+"""Photographs, a pretrained network, shortcuts whose place is known: what each remedy does, and where it looks.
+
+    python benchmarks/photographs.py --cache FOLDER --out benchmarks/photographs.json           # the table
+    python benchmarks/photographs.py --cache FOLDER --quick                                     # one small job
+    python benchmarks/photographs.py --cache FOLDER --half choose --seeds 700-702 --sets ...    # to choose settings on
+
+Cut-out photographs of two classes, grown (food, plants) and made (household, vehicles, town, hobbies), on photographs:
+1,600 for training, 400 to validate, 800 to test, 112 pixels, no cut-out and no background in two splits. The shortcut
+follows the class in 98 or 95 % of training and validation images, and is balanced in the test: a sticker, a line of
+text or a frame on grown things, or the background (cool or warm). The cut-outs are divided in two halves: settings
+were chosen on one (`--half choose`, seeds from 700), the table is made of the other (`--half report`, seeds from 710).
+See photo_material.py for what is fetched, from where, under which licences.
+
+Every step of a job is kept in the cache folder when it is done, so a run may be stopped at any time (`--seconds` stops
+it between two steps) and goes on where it was. One thread a job."""
+
+import argparse
+import copy
+import functools
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from over_seeds import outcomes, read, seeds_of, write
+from photo_material import prepare, pretrained_lite0
+from photo_penalty import begin, penalised
+from torch import Tensor, nn
+
+from masktune import build_model, seed_everything
+from masktune.counterfactuals import TransplantedDataset
+from masktune.data import ArrayDataset, ImageDataset
+from masktune.erm import fit
+from masktune.evaluation import evaluate
+from masktune.experiments.scenes import compose_scenes, open_scenes, scene_masks
+from masktune.faithfulness import choose_evidence
+from masktune.layers import find_target_layer
+from masktune.masking import MaskedDataset, Threshold
+from masktune.models import Classifier, as_classifier
+from masktune.refit import cache_features, fit_head, refit
+from masktune.saliency import SaliencyMaps, compute_saliency
+
+SETS = {
+    f"{shortcut}-{share}": (None if shortcut == "background" else shortcut, share / 100)
+    for shortcut in ("sticker", "text", "frame", "background")
+    for share in (98, 95)
+}
+NETWORKS = {  # epochs and rate of the plain training, batch of 32
+    "lite0": (3, 0.01),
+    "resnet18": (8, 0.02),
+    "small-cnn": (12, 0.01),
+}
+FROM_SCRATCH = ("sticker-98", "background-95")  # sets that networks without pretrained weights are trained on
+FROZEN = 5  # of Lite0's 16 blocks, with the stem: edges and colours, at the largest grids, half of the time
+RATE = 0.003  # of every finetuning of a pretrained network
+GAMMAS = (0.0, 4.0, 8.0)
+QUIET: dict[str, Any] = {"device": "cpu", "progress": False}
+
+
+class Stop(Exception):
+    "Time is up: what is done is kept"
+
+
+class Job:
+    "One set, network and seed: its images, its models, and what has been measured, all of it kept on disk"
+
+    def __init__(
+        self,
+        cache: Path,
+        half: str,
+        name: str,
+        network: str,
+        seed: int,
+        seconds: float,
+        quick: bool = False,
+        thin: int = 1,
+    ):
+        self.cache, self.half, self.name, self.network, self.seed = cache, half, name, network, seed
+        self.until, self.quick = time.monotonic() + seconds, quick
+        self.thin = thin  # every so many images of each split
+        kept = "quick" if quick else "jobs" if thin == 1 else f"jobs-{thin}"
+        self.folder = cache / kept / half / f"{name}-{network}-{seed}"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.rows: dict[str, Any] = json.loads(self._file.read_text()) if self._file.exists() else {}
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / "rows.json"
+
+    def write(self, row: str, found: dict[str, Any]) -> None:
+        "Keep what was measured; raises `Stop` when time is up"
+        if self._file.exists():  # another process may measure other rows of this job
+            self.rows = json.loads(self._file.read_text())
+        self.rows[row] = found
+        part = self._file.with_suffix(".part")
+        part.write_text(json.dumps(self.rows, indent=1) + "\n", encoding="utf-8")
+        part.replace(self._file)
+        if time.monotonic() > self.until:
+            raise Stop
+
+    # images
+
+    @functools.cache  # noqa: B019 (a job lives as long as its process)
+    def scenes(self, correlated: bool = True) -> Path:
+        "The folder of composed scenes; without a shortcut in training where `correlated` is False"
+        mark, share = SETS[self.name]
+        kept = self.name if correlated else f"{self.name.split('-')[0]}-none"
+        out = self.cache / ("quick-scenes" if self.quick else "scenes") / self.half / f"{kept}-{self.seed}"
+        if not (out / "scenes.json").is_file():
+            material = prepare(self.cache)
+            kinds = {path.name: path for path in sorted((material / "backgrounds").iterdir())}
+            compose_scenes(
+                {label: material / "objects" / self.half / label for label in ("grown", "made")},
+                out,
+                backgrounds=kinds,
+                mark=mark,
+                correlation=share if correlated else 0.5,
+                counts=(160, 80, 80) if self.quick else (1600, 400, 800),
+                size=112,
+                seed=self.seed,
+                progress=False,
+            )
+        return out
+
+    @functools.cache  # noqa: B019
+    def images(self, split: str, correlated: bool = True) -> ArrayDataset:
+        "One split, decoded"
+        data = open_scenes(split, self.scenes(correlated))
+        data = data.subset(range(0, len(data), self.thin))
+        pixels = torch.stack([sample.image for sample in data])
+        everything = torch.arange(len(data))
+        return ArrayDataset(pixels, data.labels, **data.meta(everything))
+
+    @functools.cache  # noqa: B019
+    def truth(self, split: str) -> Tensor:
+        "(N, 112, 112) bool, where the shortcut lies"
+        return scene_masks(split, self.scenes())[:: self.thin]
+
+    # models
+
+    def model(self, name: str, make: Callable[[], Classifier]) -> Classifier:
+        "A model made once and kept"
+        path = self.folder / f"{name}.pt"
+        if path.exists():
+            model = self.untrained()
+            model.load_state_dict(torch.load(path, weights_only=True))
+            return model.eval()
+        model = make().eval()
+        torch.save(model.state_dict(), path)
+        return model
+
+    def untrained(self) -> Classifier:
+        "The network as training begins"
+        seed_everything(self.seed)
+        network: nn.Module
+        if self.network == "lite0":
+            network = pretrained_lite0(self.cache, 2)
+            for part in (network._conv_stem, network._bn0, *network._blocks[:FROZEN]):
+                part.requires_grad_(False)
+        else:
+            network = build_model(self.network, 2, image_size=112)
+        return as_classifier(network.to(memory_format=torch.channels_last), self.images("train"))
+
+    @property
+    def plain(self) -> Classifier:
+        "ERM"
+        epochs, lr = NETWORKS[self.network]
+        return self.trained("erm", self.untrained, self.images("train"), lr, epochs, self.seed)
+
+    @property
+    def clean(self) -> Classifier:
+        "ERM on images without a shortcut: one for all shares of a mark, which are the same images then"
+        epochs, lr = NETWORKS[self.network]
+        shared = self.folder.with_name(f"{self.name.split('-')[0]}-none-{self.network}-{self.seed}")
+        shared.mkdir(exist_ok=True)
+        return self.trained("clean", self.untrained, self.images("train", False), lr, epochs, self.seed, shared)
+
+    def finetuned(self, name: str, data: ImageDataset, lr: float | None = None, epochs: int = 1) -> Classifier:
+        "The plain model trained on, on changed images"
+        lr = self.rate if lr is None else lr
+        return self.trained(name, lambda: copy.deepcopy(self.plain), data, lr, epochs, self.seed + 1)
+
+    def trained(
+        self,
+        name: str,
+        start: Callable[[], Classifier],
+        data: ImageDataset,
+        lr: float,
+        epochs: int,
+        seed: int,
+        folder: Path | None = None,
+    ) -> Classifier:
+        "Train epoch by epoch, each kept when it is done; raises `Stop` when time is up"
+        epochs, folder, state = 1 if self.quick else epochs, folder or self.folder, None
+        for epoch in range(epochs, 0, -1):  # the last one that is kept
+            if (folder / f"{name}-{epoch}.pt").exists():
+                break
+        else:
+            epoch = 0
+        model = start() if epoch == 0 else self.untrained()
+        if epoch:
+            weights, state = torch.load(folder / f"{name}-{epoch}.pt", weights_only=True)
+            model.load_state_dict(weights)
+        for done in range(epoch + 1, epochs + 1):
+            if time.monotonic() > self.until:
+                raise Stop
+            begin(model)
+            found = fit(model, data, epochs=1, lr=lr, optimizer_state=state, seed=1000 * seed + done, **QUIET)
+            state = found.optimizer_state
+            (folder / f"{name}-{done - 1}.pt").unlink(missing_ok=True)
+            torch.save((model.state_dict(), state), folder / f"{name}-{done}.pt")
+        return model.eval()
+
+    @property
+    def rate(self) -> float:
+        "The rate of finetunings"
+        return RATE if self.network == "lite0" else NETWORKS[self.network][1]
+
+    # evidence
+
+    def given(self, split: str = "train") -> SaliencyMaps:
+        "The true masks as maps, for remedies that know the answer"
+        data, masks = self.images(split), self.truth(split)
+        ones = torch.ones(len(data))
+        return SaliencyMaps(masks.half(), ones, data.labels, ones, "", data.fingerprint, str(data), "truth", "truth")
+
+    @functools.cache  # noqa: B019
+    def structural(self) -> SaliencyMaps:
+        "Maps at the layer that the network's structure names"
+        return compute_saliency(self.plain, self.images("train"), **QUIET)
+
+    @functools.cache  # noqa: B019
+    def chosen(self) -> tuple[SaliencyMaps, Threshold, str]:
+        "Maps, rule and fill of `choose_evidence`, which measures on validation images"
+        if "evidence" not in self.rows:
+            began = time.perf_counter()
+            found = choose_evidence(self.plain, self.images("val"), sources=("xgradcam",), limit=64)
+            facts = {"layer": found.layer.spelled, "source": str(found.source), "rule": str(found.rule)}
+            facts |= {"fill": found.fill, "passes": found.passes, "text": str(found)}
+            self.write("evidence", facts | {"seconds": time.perf_counter() - began})
+        kept = self.rows["evidence"]
+        maps = compute_saliency(self.plain, self.images("train"), kept["layer"], kept["source"], **QUIET)
+        return maps, Threshold.parse(kept["rule"]), kept["fill"]
+
+    def coverage(self, maps: SaliencyMaps, rule: Threshold) -> dict[str, float]:
+        "How much of the true shortcut the masks hide where there is one, how much of an image, and by chance"
+        truth = self.truth("train")
+        masks = rule(maps.maps.float(), tuple(truth.shape[-2:]))
+        marked = truth.flatten(1).any(1)
+        shares = (masks & truth).flatten(1).sum(1)[marked] / truth.flatten(1).sum(1)[marked]
+        return {"coverage": float(shares.mean()), "area": float(masks.float().mean())}
+
+    # what is measured
+
+    def measured(self, model: Classifier, **more: Any) -> dict[str, Any]:
+        "Test accuracy of a model, and its held-out accuracy as a user would see it"
+        found = evaluate(model, self.images("test"), **QUIET)
+        held = evaluate(model, self.images("val"), **QUIET)
+        groups = {name: share.accuracy for name, share in found.groups.items()}
+        figures = {"average": found.average.accuracy, "worst": found.worst_group_accuracy, "groups": groups}
+        return figures | {"val": held.average.accuracy, "val_worst_class": held.worst_class_accuracy} | more
+
+    def halves(self) -> tuple[ImageDataset, ImageDataset]:
+        "Validation images in two halves: one refits, the other chooses"
+        val = self.images("val")
+        return val.subset(range(0, len(val), 2)), val.subset(range(1, len(val), 2))
+
+    def refitted(self, model: Classifier) -> tuple[Classifier, float]:
+        "The last layer again, gamma by the worst class of the other half"
+        one, other = self.halves()
+        held, best = cache_features(model, one, **QUIET), (-1.0, model, 0.0)
+        p = cache_features(self.plain, one, **QUIET).logits.softmax(1).gather(1, held.labels[:, None])[:, 0]
+        for gamma in GAMMAS:
+            made, _ = refit(model, held, gamma=gamma, probability=p)
+            score = evaluate(made, other, **QUIET).worst_class_accuracy
+            if score > best[0]:
+                best = (score, made, gamma)
+        return best[1], best[2]
+
+    def refitted_by_groups(self, model: Classifier) -> Classifier:
+        "The last layer again with every group of the validation images weighing alike: an upper bound (DFR)"
+        held = cache_features(model, self.images("val"), **QUIET)
+        groups = self.images("val").groups
+        weights = 1 / groups.bincount().double()[groups]
+        made = copy.deepcopy(model)
+        head: Any = made.get_submodule(held.head)
+        weight, bias, _ = fit_head(held.features, held.labels, weights / weights.sum(), head.weight, head.bias)
+        with torch.no_grad():
+            head.weight.copy_(weight.view_as(head.weight))
+            head.bias.copy_(bias)
+        return made
+
+
+def row_erm(job: Job) -> dict:
+    return job.measured(job.plain)
+
+
+def row_clean(job: Job) -> dict:
+    return job.measured(job.clean)
+
+
+def row_refit(job: Job) -> dict:
+    model, gamma = job.refitted(job.plain)
+    return job.measured(model, gamma=gamma)
+
+
+def row_structural(job: Job) -> dict:
+    "MaskTune by the paper: the structural layer, mean + 2 std, black, one epoch at the rate the training ended with"
+    maps, rule = job.structural(), Threshold("mean_std", 2.0)
+    data = MaskedDataset(job.images("train"), maps, rule, "zero")
+    model = job.finetuned("masktune-paper", data, NETWORKS[job.network][1])
+    layer = find_target_layer(job.plain, job.images("train")[0].image[None]).spelled
+    return job.measured(model, layer=layer, **job.coverage(maps, rule))
+
+
+def row_masktune(job: Job) -> dict:
+    "MaskTune where the evidence is: layer, source, rule and fill as `choose_evidence` found them"
+    maps, rule, fill = job.chosen()
+    model = job.finetuned("masktune", MaskedDataset(job.images("train"), maps, rule, fill))
+    return job.measured(model, **job.coverage(maps, rule))
+
+
+def row_masktune_refit(job: Job) -> dict:
+    maps, rule, fill = job.chosen()
+    model, gamma = job.refitted(job.finetuned("masktune", MaskedDataset(job.images("train"), maps, rule, fill)))
+    return job.measured(model, gamma=gamma)
+
+
+def transplanted(job: Job, epochs: int) -> Classifier:
+    maps, rule, _ = job.chosen()
+    data = TransplantedDataset(job.images("train"), maps, rule, "blur")
+    return job.finetuned("transplant", data, epochs=epochs)
+
+
+def row_transplant(job: Job) -> dict:
+    return job.measured(transplanted(job, 1))
+
+
+def row_transplant_3(job: Job) -> dict:
+    return job.measured(transplanted(job, 3))
+
+
+def row_transplant_refit(job: Job) -> dict:
+    model, gamma = job.refitted(transplanted(job, 3))
+    return job.measured(model, gamma=gamma)
+
+
+def row_penalty(job: Job) -> dict:
+    "The penalty on the chosen evidence, images unchanged"
+    maps, rule, _ = job.chosen()
+    masks = rule(maps.maps.float(), tuple(job.truth("train").shape[-2:]))
+    return job.measured(job.model("penalty", lambda: with_penalty(job, masks)))
+
+
+def with_penalty(job: Job, masks: Tensor) -> Classifier:
+    layer = job.rows["evidence"]["layer"]
+    return penalised(job.plain, job.images("train"), masks, layer, strength=10.0, lr=job.rate, seed=job.seed + 1)
+
+
+def row_true_hidden(job: Job) -> dict:
+    "The true shortcut hidden by blur: what masking could reach"
+    data = MaskedDataset(job.images("train"), job.given(), Threshold("fixed", 0.5), "blur")
+    return job.measured(job.finetuned("true-hidden", data))
+
+
+def row_true_transplant(job: Job) -> dict:
+    data = TransplantedDataset(job.images("train"), job.given(), Threshold("fixed", 0.5), "blur")
+    return job.measured(job.finetuned("true-transplant", data, epochs=3))
+
+
+def row_true_penalty(job: Job) -> dict:
+    job.chosen()
+    return job.measured(job.model("true-penalty", lambda: with_penalty(job, job.truth("train"))))
+
+
+def row_groups(job: Job) -> dict:
+    return job.measured(job.refitted_by_groups(job.plain))
+
+
+def row_repair(job: Job) -> dict:
+    "`repair`, which chooses without group labels; it looks where the evidence is"
+    from masktune.repair import repair
+
+    options = {"faithful": True, "finetune_lr": job.rate, "batch_size": 32, "seed": job.seed}
+    found = repair(begin(copy.deepcopy(job.plain)), job.images("train"), job.images("val"), **options, **QUIET)
+    return job.measured(found.model, choice=found.choice.name, cost=found.cost)
+
+
+ROWS: dict[str, tuple[Callable[[Job], dict], str]] = {
+    "erm": (row_erm, "ERM"),
+    "refit": (row_refit, "ERM, last layer refitted"),
+    "structural": (row_structural, "MaskTune, the paper's settings"),
+    "masktune": (row_masktune, "MaskTune, evidence chosen"),
+    "transplant": (row_transplant, "evidence transplanted, one epoch"),
+    "transplant-3": (row_transplant_3, "evidence transplanted, three epochs"),
+    "masktune-refit": (row_masktune_refit, "MaskTune, evidence chosen, refitted"),
+    "transplant-refit": (row_transplant_refit, "transplanted three epochs, refitted"),
+    "penalty": (row_penalty, "penalty on the chosen evidence"),
+    "true-hidden": (row_true_hidden, "true shortcut hidden (oracle)"),
+    "true-transplant": (row_true_transplant, "true shortcut transplanted, three epochs (oracle)"),
+    "true-penalty": (row_true_penalty, "penalty on the true shortcut (oracle)"),
+    "groups": (row_groups, "ERM, last layer refitted with group labels (oracle)"),
+    "repair": (row_repair, "repair"),
+    "clean": (row_clean, "trained without a shortcut"),
+}
+
+
+def can_repair() -> bool:
+    try:
+        import masktune.repair  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def run_job(job: Job, rows: Sequence[str]) -> dict[str, Any]:
+    "Measure what is missing"
+    torch.set_num_threads(1)
+    for row in rows:
+        if row in job.rows or (row == "repair" and not can_repair()):
+            continue
+        began = time.perf_counter()
+        found = ROWS[row][0](job)
+        job.write(row, found | {"seconds": time.perf_counter() - began})
+        told(job, row)
+    return job.rows
+
+
+def told(job: Job, row: str) -> None:
+    found = job.rows[row]
+    more = {key: found[key] for key in ("coverage", "area", "gamma", "choice") if key in found}
+    figures = f"worst {found['worst']:.1%}, average {found['average']:.1%}, val {found['val']:.1%}"
+    print(f"{job.name} {job.network} {job.seed} {row}: {figures} {more} ({found['seconds']:.0f} s)", flush=True)
+
+
+def run_one(options: tuple) -> dict[str, Any]:
+    "A job in a process of its own"
+    *about, rows = options
+    try:
+        found = run_job(Job(*about), rows)
+    except Stop:
+        found = Job(*about).rows
+    _, half, name, network, seed, *_ = about
+    return {"set": name, "network": network, "seed": seed, "half": half, "rows": found}
+
+
+def jobs_of(given: argparse.Namespace) -> Iterator[tuple]:
+    for network in given.networks:
+        for name in given.sets:
+            if network != "lite0" and name not in FROM_SCRATCH and not given.all:
+                continue
+            for seed in seeds_of(given):
+                yield given.cache, given.half, name, network, seed, given.seconds, given.quick, given.thin, given.rows
+
+
+def table(found: Sequence[dict]) -> str:
+    "One block for each set and network: worst group with its worst seed, average, coverage"
+    lines = []
+    for key in dict.fromkeys((job["set"], job["network"]) for job in found):
+        jobs = [job["rows"] for job in found if (job["set"], job["network"]) == key]
+        lines += ["", f"{key[0]}, {key[1]}, {len(jobs)} seeds", "| | worst group | worst seed | average | coverage |"]
+        lines.append("| --- | --- | --- | --- | --- |")
+        for row, (_, words) in ROWS.items():
+            rows = [rows[row] for rows in jobs if row in rows]
+            if not rows:
+                continue
+            worst = [100 * one["worst"] for one in rows]
+            average = statistics.mean(100 * one["average"] for one in rows)
+            seen = [one["coverage"] for one in rows if "coverage" in one]
+            covered = f"{statistics.mean(seen):.2f}" if seen else ""
+            lines.append(f"| {words} | {statistics.mean(worst):.1f} | {min(worst):.1f} | {average:.1f} | {covered} |")
+    return "\n".join(lines)
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "masktune-photographs")
+    parser.add_argument("--out", type=Path, help="figures as JSON")
+    parser.add_argument("--half", choices=("choose", "report"), default="report", help="of the cut-outs")
+    parser.add_argument("--seeds", default="710-712", help="first-last")
+    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
+    parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
+    parser.add_argument("--all", action="store_true", help="networks from scratch on every set, not two alone")
+    parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
+    parser.add_argument(
+        "--seconds", type=float, default=float("inf"), help="for each job: stop after the step under way"
+    )
+    parser.add_argument("--thin", type=int, default=1, help="every so many images: cheaper, to choose settings")
+    parser.add_argument("--quick", action="store_true", help="small sets, an epoch: only to see that all of it runs")
+    return parser.parse_args()
+
+
+def main() -> None:
+    given = parsed()
+    given.cache = given.cache.expanduser().resolve()
+    os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
+    prepare(given.cache)
+    if given.quick:
+        given.sets, given.networks, given.seeds = (
+            given.sets[:1],
+            given.networks[:1],
+            given.seeds.split("-")[0] + "-" + given.seeds.split("-")[0],
+        )
+    asked = list(jobs_of(given))
+    if given.jobs == 1 or len(asked) == 1:
+        found = [run_one(job) for job in asked]
+    else:
+        found = [done for _, done in outcomes(given.jobs, "native", run_one, asked)]
+    found.sort(key=lambda job: (list(NETWORKS).index(job["network"]), list(SETS).index(job["set"]), job["seed"]))
+    print(table(found))
+    if given.out:
+        kept = {str(k): row for k, row in enumerate(read(given.out))} if given.out.exists() else {}
+        old = {(r["set"], r["network"], r["seed"], r["half"]): r for r in kept.values()}
+        new = {(r["set"], r["network"], r["seed"], r["half"]): r for r in found}
+        write(given.out, {str(key): row for key, row in (old | new).items()})
+
+
+if __name__ == "__main__":
+    main()

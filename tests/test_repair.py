@@ -1,0 +1,336 @@
+"""Remedies from one plain model: what may choose, what is left alone, what is refused; how a finetuning trains."""
+
+import itertools
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from masktune.choice import TWO_STEP, Scores, choose_candidate, infer_environments, least_sure
+from masktune.cli import main
+from masktune.counterfactuals import TransplantBatch, TransplantedDataset
+from masktune.data import ArrayDataset
+from masktune.evaluation import predict
+from masktune.finetune import LEAST_STEPS, MaskTune
+from masktune.masking import MaskBatch
+from masktune.models import model_fingerprint
+from masktune.refit import ErrorConflict, cache_features, choose_refit, error_conflict, split_validation
+from masktune.repair import Repair, file_name, load_repaired, repair
+from masktune.runs import load_run, save_run
+from masktune.settings import Settings
+
+SIDE = 16
+COMMON = ErrorConflict(300, 9, 0.2)
+MACHINE = {"device": "cpu", "progress": False, "cache": 0}
+
+
+def spots(count, seed, share=0.97):
+    "Bright or dark in the middle by class; a red corner on `share` of class 0, and on the rest of class 1"
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 2
+    images = torch.randint(60, 120, (count, 3, SIDE, SIDE), dtype=torch.uint8, generator=generator)
+    bright = 25 * labels[:, None, None, None] + torch.randint(0, 60, (count, 1, 1, 1), generator=generator)
+    images[:, :, 6:12, 6:12] += bright.to(torch.uint8)
+    marked = (torch.rand(count, generator=generator) < share) == (labels == 0)
+    images[marked, 0, :4, :4], images[marked, 1:, :4, :4] = 255, 0
+    groups = 2 * marked.long() + labels
+    names = [f"{name}, {how} corner" for how in ("without", "with") for name in ("dark", "bright")]
+    return ArrayDataset(images, labels, ["dark", "bright"], groups=groups, group_names=names, name="spots")
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8 * 7 * 7, 2)
+    )
+
+
+@pytest.fixture(scope="module")
+def images():
+    return {"train": spots(320, 0), "val": spots(120, 1), "others": spots(80, 2), "test": spots(200, 3, 0.5)}
+
+
+@pytest.fixture(scope="module")
+def run(images):
+    return MaskTune(network(), epochs=4, lr=0.02, batch_size=16, **MACHINE).fit_erm(images["train"], images["val"])
+
+
+@pytest.fixture(scope="module")
+def made(run, images):
+    return repair(run, images["train"], images["val"], thorough=True)
+
+
+def regrouped(data):
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(7))
+    return ArrayDataset(
+        data.images,
+        data.labels,
+        data.classes,
+        groups=data.groups[order],
+        group_names=data.group_names,
+        name=data.name,
+    )
+
+
+def test_every_remedy_is_a_candidate(made):
+    networks = ("plain", "mask", "transplant")
+    refits = [f"{name}, refit {gamma}" for name in networks for gamma in (0, 2, 4, 6)]
+    assert set(made.candidates) == {*networks, *refits}
+    assert made.images == {"trained": 320, "refitted": 60, "chose": 60}
+    assert "taken" in str(made) and "<table" in made._repr_html_()
+    json.dumps(made.to_dict())
+
+
+def test_a_refitted_candidate_scores_as_its_model_predicts(made, images):
+    chooses = split_validation(images["val"])[1]
+    for name in ("plain, refit 4", "mask, refit 2", "transplant"):
+        candidate = made.candidates[name]
+        scores = predict(candidate.model, chooses, device="cpu", progress=False)
+        assert candidate.scores.average == (scores.argmax(1) == chooses.labels).double().mean().item()
+
+
+def test_groups_play_no_part_in_candidates_and_choice(run, made, images):
+    again = repair(run, regrouped(images["train"]), regrouped(images["val"]), thorough=True)
+    assert again.choice == made.choice
+    for name, candidate in made.candidates.items():
+        assert model_fingerprint(again.candidates[name].model) == model_fingerprint(candidate.model)
+
+
+def test_the_run_and_the_random_state_are_left_as_they_were(run, images):
+    fingerprint, rounds, settings = model_fingerprint(run.plain_model), list(run.rounds_), dict(run.settings)
+    modes = [module.training for module in run.plain_model.modules()]
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    repair(run, images["train"], images["val"], remedies=("refit", "transplant"), gammas=(0,), thorough=True)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert (model_fingerprint(run.plain_model), run.rounds_, run.settings) == (fingerprint, rounds, settings)
+    assert [module.training for module in run.plain_model.modules()] == modes
+
+
+def test_a_trained_network_of_ones_own_can_be_repaired(run, images):
+    mine = run.plain_model.network
+    before = model_fingerprint(mine)
+    asked = repair(mine, images["train"], images["val"], finetune_lr=0.02, gammas=(0,), batch_size=16, **MACHINE)
+    assert isinstance(asked, Repair) and model_fingerprint(mine) == before
+    assert model_fingerprint(asked.plain.network) == before
+
+
+def test_halves_of_validation_share_no_image_and_choose_on_leaves_it_whole(images):
+    refits, chooses = split_validation(images["val"], seed=3)
+    pixels = {part.images[i].numpy().tobytes() for part in (refits,) for i in range(len(part))}
+    assert not pixels & {image.numpy().tobytes() for image in chooses.images}
+    assert len(refits) + len(chooses) == len(images["val"])
+    refits, chooses = split_validation(images["val"], images["others"])
+    assert (len(refits), len(chooses)) == (120, 80)
+
+
+def test_what_cannot_be_repaired_is_refused_before_any_training(run, images, monkeypatch):
+    def never(*_, **__):
+        raise AssertionError("trained before it checked")
+
+    monkeypatch.setattr("masktune.finetune.fit", never)
+    train, val = images["train"], images["val"]
+    one = val.subset([*(val.labels == 0).nonzero().flatten().tolist(), 1])
+    bad = {
+        "unknown remedy 'masks': did you mean 'mask'": dict(remedies=("masks",)),
+        "remedies must be a list": dict(remedies="mask"),
+        "gammas must be numbers of at least 0, got -1": dict(gammas=(-1,)),
+        "unknown criterion 'worst class': did you mean 'worst-class'": dict(criterion="worst class"),
+        "choose_on is": dict(choose_on=val),
+    }
+    for said, options in bad.items():
+        with pytest.raises(ValueError, match=said):
+            repair(run, train, val, **options)
+    with pytest.raises(ValueError, match="has no image of class 'bright'"):
+        repair(run, train, one)
+    several = ArrayDataset(val.images, torch.stack([val.labels, 1 - val.labels], 1), val.classes, name="several")
+    with pytest.raises(ValueError, match="needs one label an image"):
+        repair(run, train, several)
+    with pytest.raises(ValueError, match="give finetune_lr"):
+        repair(run.plain_model, train, val)
+
+
+def test_no_finetuning_is_made_where_none_could_be_chosen(images):
+    "The corner says nothing, so the swapped images do not mislead the model"
+    train, val = spots(320, 0, 0.5), spots(120, 1, 0.5)
+    easy = [ArrayDataset(each.images.clone(), each.labels, each.classes, name="spots") for each in (train, val)]
+    for each in easy:
+        each.images[each.labels == 1, :, 4:14, 4:14] = 250
+    run = MaskTune(network(), epochs=4, lr=0.02, batch_size=16, **MACHINE).fit_erm(*easy)
+    asked = repair(run, *easy)
+    if asked.candidates["plain"].scores.lesser > 0.75:
+        assert all(candidate.is_plain_network for candidate in asked.candidates.values())
+        assert any("mask was left out" in note for note in asked.notes)
+        assert asked.cost < 1
+    assert asked.choice.name in asked.candidates
+
+
+def test_a_network_without_a_last_layer_keeps_its_other_candidates(images):
+    class Two(nn.Module):
+        "Scores that are the sum of two heads"
+
+        def __init__(self):
+            super().__init__()
+            self.body = network()[:5]
+            self.a, self.b = nn.Linear(8 * 7 * 7, 2), nn.Linear(8 * 7 * 7, 2)
+
+        def forward(self, images):
+            features = self.body(images)
+            return self.a(features) + self.b(features)
+
+    settings = dict(epochs=0, finetune_lr=0.01, batch_size=16, **MACHINE)
+    asked = repair(Two(), images["train"], images["val"], remedies=("refit", "mask"), thorough=True, **settings)
+    assert set(asked.candidates) == {"plain", "mask"}
+    assert any("plain was not refitted" in note for note in asked.notes)
+
+
+def test_all_candidates_are_kept_on_disk(made, tmp_path):
+    made.save(tmp_path)
+    about = json.loads((tmp_path / "repair.json").read_text())
+    assert [each["name"] for each in about["candidates"]] == list(made.candidates)
+    for name, candidate in made.candidates.items():
+        again = load_repaired(tmp_path, network(), name)
+        assert model_fingerprint(again) == model_fingerprint(candidate.model.network)
+    assert len({file_name(name) for name in made.candidates}) == len(made.candidates)
+
+
+def test_the_plain_model_is_kept_where_nothing_gains():
+    same = {"plain": Scores(0.97, 0.96, 0.9, 0.5, 0.8), "mask": Scores(0.96, 0.95, 0.95, 0.6, 0.8)}
+    assert choose_candidate(same, "plain", {}, COMMON).name == "plain"
+    refits = same | {"plain, refit 4": Scores(0.90, 0.9, 0.9, 0.7, 0.9)}
+    assert choose_candidate(refits, "plain", {"plain, refit 4": 4.0}, COMMON).name == "plain"  # the price is too high
+    fair = same | {
+        "plain, refit 2": Scores(0.95, 0.9, 0.9, 0.6, 0.8),
+        "plain, refit 4": Scores(0.93, 0.9, 0.9, 0.7, 0.9),
+    }
+    gammas = {"plain, refit 2": 2.0, "plain, refit 4": 4.0}
+    assert choose_candidate(fair, "plain", gammas, COMMON).name == "plain, refit 4"
+    assert choose_candidate(fair, "plain", gammas, COMMON._replace(price=0.02)).name == "plain"  # many causes
+    assert choose_candidate(fair, "plain", gammas, COMMON._replace(errors=2)).name == "plain"  # too few
+    lifted = fair | {"transplant": Scores(0.94, 0.93, 0.93, 0.6, 0.8)}
+    low = lifted | {"plain": Scores(0.97, 0.96, 0.6, 0.5, 0.8)}
+    assert choose_candidate(low, "plain", gammas, COMMON, TWO_STEP).name == "mask"
+
+
+def test_inferred_environments_are_those_that_differ_most():
+    "Every split of ten images, by EIIL's own objective: no other is better than the closed form"
+    generator = torch.Generator().manual_seed(0)
+    scores, labels = 2 * torch.randn(10, 3, generator=generator).double(), torch.arange(10) % 3
+    scale = torch.ones(10, dtype=torch.float64, requires_grad=True)
+    losses = nn.functional.cross_entropy(scores * scale[:, None], labels, reduction="none")
+    slopes = torch.autograd.grad(losses.sum(), scale)[0]
+
+    def penalty(side):
+        return slopes[side].sum() ** 2 + slopes[~side].sum() ** 2
+
+    found = penalty(infer_environments(scores, labels))
+    every = (torch.tensor(bits) for bits in itertools.product((False, True), repeat=10))
+    assert found >= max(penalty(side) for side in every) - 1e-9
+
+
+def test_the_least_sure_are_a_tenth_of_each_class():
+    labels = torch.tensor([0] * 40 + [1] * 10)
+    marked = least_sure(torch.arange(50) / 50, labels)
+    assert marked.nonzero().flatten().tolist() == [0, 1, 2, 3, 40]
+
+
+def test_in_transplanted_rounds_no_class_owns_the_corner(images):
+    train = images["train"]
+    run = MaskTune(network(), epochs=4, lr=0.02, rounds=2, mode="transplant", **MACHINE).fit(train, images["val"])
+    assert run.fill == "blur" and len(run.finished_models) == 2
+    first, both = run.transplanted(train, 1), run.transplanted(train, 2)
+    assert isinstance(both, TransplantedDataset) and both.group_names == []
+    everything = list(range(len(train)))
+    assert (both.masks(everything) >= first.masks(everything)).all()  # what round 1 found stays evidence
+    assert both.masks(everything).sum() > first.masks(everything).sum()
+    alone = run.branch(accumulate=False)
+    alone.rounds_ = run.rounds_[:1]
+    assert torch.equal(alone.transplanted(train, 1).masks(everything), first.masks(everything))
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+def test_the_mode_is_kept_with_a_run(run, images, tmp_path, on_device):
+    tuned = run.branch(mode="transplant", on_device=on_device, paste=0.25, edges="hard")
+    tuned.compute_maps(images["train"]).finetune_round(images["train"])
+    save_run(tuned, tmp_path)
+    again = load_run(tmp_path, network())
+    assert (again.mode, again.paste, again.edges, again.fill) == ("transplant", 0.25, "hard", "blur")
+    assert model_fingerprint(again.model_) == model_fingerprint(tuned.model_)
+
+
+def test_masks_and_transplants_on_the_device_share_their_frozen_copy(run, images):
+    batch = images["train"].images[:32]
+    model = run.plain_model
+    both = [kind(model, rule="quantile(0.9)") for kind in (MaskBatch, TransplantBatch)]
+    assert isinstance(both[1], MaskBatch)
+    masks, _ = both[1].explain(batch)
+    assert torch.equal(masks, (both[0](batch) != batch).any(1) | (masks & (batch == 0).all(1)))
+    with pytest.raises(ValueError, match="TransplantBatch needs a Classifier"):
+        TransplantBatch(model.network)
+
+
+def test_a_finetuning_takes_enough_steps_at_a_rate_that_teaches(images):
+    settings = dict(epochs=4, lr=0.02, batch_size=128, **MACHINE)
+    measured = MaskTune(network(), **settings).fit_erm(images["train"])
+    paper = MaskTune(network(), recipe="paper", **settings).fit_erm(images["train"])
+    used, theirs = measured.finetuning(len(images["train"])), paper.finetuning(len(images["train"]))
+    assert len(images["train"]) / used.batch_size >= LEAST_STEPS and used.lr == 0.02 and used.recalibrate
+    assert theirs == (0.02 * 0.5**3, 128, False)  # the last epoch's rate, ERM's batches, statistics as they ran
+    assert measured.finetuning(100_000).batch_size == 128  # enough steps as it is
+    assert "batch normalisation measured anew" in str(used)
+    assert measured.branch(finetune_lr=0.5, finetune_batch_size=64).finetuning(320)[:2] == (0.5, 64)
+
+
+def test_a_recipe_decides_only_what_is_not_given():
+    assert Settings().recalibrate and not Settings(recipe="paper").recalibrate
+    assert Settings(recipe="paper", recalibrate=True).recalibrate
+    assert (Settings().fill, Settings(mode="transplant").fill, Settings(mode="transplant", fill="mean").fill) == (
+        "zero",
+        "blur",
+        "mean",
+    )
+    for wrong, said in ((dict(recipe="papers"), "recipe"), (dict(mode="swap"), "mode"), (dict(paste=-1), "paste")):
+        with pytest.raises(ValueError, match=said):
+            Settings(**wrong)
+
+
+def test_gamma_is_chosen_at_a_fair_price(run, images):
+    found = choose_refit(run.plain_model, images["val"], **{k: MACHINE[k] for k in ("device", "progress")})
+    before, after = found.accuracies[None][0], found.accuracies[found.result.gamma][0]
+    assert before - after <= 0.05 or found.result.gamma == 0
+    tuned = run.branch().compute_maps(images["train"]).finetune_round(images["train"])
+    kept = tuned.refit(images["val"])
+    assert tuned.refits_["masktune"] is kept and kept.by == "worst-class"
+    assert tuned.refit(images["val"], "erm").by == "price"
+    json.dumps(kept.to_dict())
+
+
+def test_going_by_errors_costs_much_where_they_have_one_cause(run, images):
+    "The corner on the other class is one cause; the images of which the model is least sure are many"
+    marked, options = spots(200, 5, 0.9), {"device": "cpu", "progress": False}
+    held = cache_features(run.plain_model, marked, **options)
+    one = error_conflict(run.plain_model, [held])
+    said, sure = held.logits.argmax(1), held.logits.softmax(1).max(1).values
+    labels = said.clone()
+    labels[sure.argsort()[:12]] ^= 1
+    many = error_conflict(run.plain_model, [replace(held, labels=labels)])
+    assert (one.images, many.errors) == (200, 12) and one.errors >= 12
+    assert one.price > 0.05 and one.price > many.price + 0.02
+
+
+def test_the_commands_mend_a_run_and_leave_it_as_it_was(tmp_path, capsys):
+    place = tmp_path / "digits"
+    assert main(f"erm --data biased-digits --out {place} --epochs 1 --device cpu".split()) == 0
+    config = (place / "config.json").read_text()
+    assert main(f"refit {place} --gammas 0 4".split()) == 0
+    assert "refitted" in capsys.readouterr().out
+    assert main(f"repair {place} --remedies refit mask --gammas 0 --thorough".split()) == 0
+    assert "is taken" in capsys.readouterr().out
+    assert (place / "repair" / "mask-refit-0.safetensors").exists() and (place / "repair.json").exists()
+    assert (place / "config.json").read_text() == config and not (place / "round-1").exists()
+    for words in ("--criterion worst", "--remedies masks", "--gammas -1", "--choose-on elsewhere"):
+        assert main(f"repair {place} {words}".split()) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1 and "Traceback" not in said
