@@ -225,7 +225,8 @@ def _other_sizes(wrong: Sequence[str], state: Mapping[str, Tensor], own: Mapping
         had, has = heads.pop()
         remedy = f"build the network with num_classes={had}, or train another head"
         return f"{said}: its head has {had} classes, not {has}: {remedy}"
-    return f"{said}, and {len(wrong) - 1} more differ: these are weights of another network, or of another width"
+    more = f", and {len(wrong) - 1} more differ" if len(wrong) > 1 else ""
+    return f"{said}{more}: these are weights of another network, or of another width"
 
 # %% ../nbs/api/09a_weights.ipynb #09a00015
 def load_checkpoint(
@@ -340,10 +341,12 @@ def _from_factory(spec: str, num_classes: int, folder: str | os.PathLike) -> nn.
     if isinstance(factory, nn.Module):
         return factory
     if not callable(factory):
-        raise ValueError(f"{spec} is a {type(factory).__name__}: name a function or class that makes a torch.nn.Module")
+        raise ValueError(
+            f"{spec} is of type {type(factory).__name__}: name a function or class that makes a torch.nn.Module"
+        )
     made = _called(factory, num_classes, spec)
     if not isinstance(made, nn.Module):
-        raise ValueError(f"{spec} gives a {type(made).__name__}: it must make a torch.nn.Module")
+        raise ValueError(f"{spec} gives something of type {type(made).__name__}: it must make a torch.nn.Module")
     return made
 
 

@@ -3,7 +3,6 @@
 import argparse
 import copy
 import json
-import subprocess
 import sys
 
 import pytest
@@ -17,6 +16,7 @@ from masktune.evaluation import evaluate, predict
 from masktune.finetune import MaskTune, finetune
 from masktune.models import Classifier, as_classifier, model_fingerprint
 from masktune.refit import refit
+from masktune.report import write_report
 from masktune.saliency import compute_saliency
 from masktune.weights import load_checkpoint, load_model, read_weights
 
@@ -389,16 +389,16 @@ def bad_weights(folder):
         "10 classes, not 2: build the network with num_classes=10, or train another head",
         "headless.pt": "W does not fit Sequential: missing 5.weight, 5.bias, unexpected nothing",
         "more.pt": "W does not fit Sequential: missing nothing, unexpected extra.weight",
-        "script.pt": "W is a TorchScript program, in which no layer can be watched: save the state_dict() of the module "
-        "it was made from",
+        "script.pt": "W is a TorchScript program, in which no layer can be watched: save the state_dict() of the "
+        "module it was made from",
         "half.pt": "W is no intact file of weights: it is cut short, damaged or something else",
         "text.pt": "W is no intact file of weights: it is cut short, damaged or something else",
-        "model.onnx": "model.onnx is no file of weights: they come as .safetensors, .pt, .pth, .bin, .ckpt, .tar, or as "
-        "a folder",
+        "model.onnx": "model.onnx is no file of weights: they come as .safetensors, .pt, .pth, .bin, .ckpt, .tar, or "
+        "as a folder",
         "absent.pt": "no weights at W: is that the right name, and did what writes them finish?",
         "empty": "W is a folder without model.safetensors or pytorch_model.bin: name the file of weights in it",
-        "grey.pt": "W does not fit Sequential: 0.weight is (6, 1, 3, 3) in the file and (6, 3, 3, 3) in the network, and "
-        "0 more differ: these are weights of another network, or of another width",
+        "grey.pt": "W does not fit Sequential: 0.weight is (6, 1, 3, 3) in the file and (6, 3, 3, 3) in the "
+        "network: these are weights of another network, or of another width",
     }
 
 
@@ -415,7 +415,7 @@ def test_bad_weights_get_one_sentence_and_leave_the_network_as_it_was(tmp_path):
         )
     assert said == expected
     assert model_fingerprint(model) == before
-    with pytest.raises(ValueError, match="broken.safetensors is no intact safetensors file"):
+    with pytest.raises(ValueError, match=r"broken\.safetensors is no intact safetensors file"):
         load_checkpoint(tmp_path / "broken.safetensors", model)
 
 
@@ -466,12 +466,13 @@ def test_words_that_mean_nothing_get_one_sentence(mine, tmp_path):
         "hf:nowhere": "hf:nowhere: there is no folder nowhere",
         "hf:folder": "hf:folder has a head of 5 classes, not 2: open data with its classes, or begin with its weights "
         "and a new head (--pretrained)",
-        "nowhere:make": f"nowhere:make: importing nowhere (from {tmp_path}) failed: ModuleNotFoundError: No module named "
-        "'nowhere'",
+        "nowhere:make": f"nowhere:make: importing nowhere (from {tmp_path}) failed: ModuleNotFoundError: No module "
+        "named 'nowhere'",
         f"{mine}:mkae": f"{mine}:mkae: {mine} has no 'mkae': did you mean 'make'?",
         f"{mine}:fails": f"{mine}:fails failed: KeyError: 'no such'",
-        f"{mine}:gives_nothing": f"{mine}:gives_nothing gives a NoneType: it must make a torch.nn.Module",
-        f"{mine}:number": f"{mine}:number is a int: name a function or class that makes a torch.nn.Module",
+        f"{mine}:gives_nothing": f"{mine}:gives_nothing gives something of type NoneType: it must make a "
+        "torch.nn.Module",
+        f"{mine}:number": f"{mine}:number is of type int: name a function or class that makes a torch.nn.Module",
         "absent.py:make": f"absent.py:make: there is no file {tmp_path / 'absent.py'}",
     }
     said = {}
@@ -484,27 +485,43 @@ def test_words_that_mean_nothing_get_one_sentence(mine, tmp_path):
     assert said == table
 
 
-def command(*words, cwd):
-    return subprocess.run([sys.executable, "-m", "masktune", *map(str, words)], capture_output=True, text=True, cwd=cwd)
-
-
-def test_a_run_remembers_its_word_and_its_weights_wherever_it_is_opened(mine, tmp_path):
-    "From the user's own network and a Lightning-like checkpoint to the measured, finetuned run, in another folder"
+def test_a_run_remembers_its_word_and_its_weights_wherever_it_is_opened(mine, pets, tmp_path, monkeypatch, capsys):
+    "From the user's own network and a checkpoint with a prefix to the finetuned run and its report, in another folder"
     from masktune.cli import main
 
     state = load_model(f"{mine}:make", 2).state_dict()
     torch.save({"state_dict": renamed(state, "model.")}, tmp_path / "mine.ckpt")
-    shared = ["--device", "cpu"]
+    data = ["--data", "folder", "--root", str(pets), "--option", "size=32", "--device", "cpu", "--batch-size", "8"]
     taken = ["--model", f"{mine}:make", "--weights", "mine.ckpt", "--epochs", "0", "--finetune-lr", "0.01"]
-    assert main(["erm", "--data", "biased-digits", "--out", "run", *taken, *shared]) == 0
+    run = str(tmp_path / "run")
+    assert main(["erm", "--out", run, *taken, *data]) == 0, capsys.readouterr().err
     about = json.loads((tmp_path / "run" / "config.json").read_text())["model"]
     assert (about["name"], about["folder"]) == (f"{mine}:make", str(tmp_path))
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    maps = command("saliency", tmp_path / "run", cwd=elsewhere)
-    assert maps.returncode == 0, maps.stderr
-    wrong = command("erm", "--data", "biased-digits", "--out", "other", "--model", f"{mine}:make", cwd=elsewhere)
-    assert wrong.returncode == 2 and wrong.stderr.count("\n") == 1 and "No module named" in wrong.stderr
+    monkeypatch.chdir(elsewhere)
+    for step in ("saliency", "finetune", "report"):
+        sys.modules.pop(mine, None)  # as another process would find it
+        assert main([step, run]) == 0, capsys.readouterr().err
+    assert "cat" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    sys.modules.pop(mine)
+    capsys.readouterr()
+    assert main(["erm", "--out", "other", *taken, *data]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and f"No module named '{mine}'" in said
+
+
+def test_two_checkpoints_are_compared_by_the_command(mine, pets, tmp_path, capsys):
+    from masktune.cli import main
+
+    for name in "ab":
+        torch.save({"model": load_model(f"{mine}:make", 2).state_dict()}, tmp_path / f"{name}.pth")
+    data = ["--data", "folder", "--root", str(pets), "--option", "size=32", "--device", "cpu", "--split", "val"]
+    assert main(["compare", "a.pth", "b.pth", "--model", f"{mine}:make", "--out", "both.json", *data]) == 0
+    assert "0 newly right, 0 newly wrong" in capsys.readouterr().out
+    assert set(json.loads((tmp_path / "both.json").read_text())["models"]) == {"a.pth", "b.pth"}
+    assert main(["compare", "a.pth", "c.pth", "--model", f"{mine}:make", *data]) == 2
+    assert capsys.readouterr().err.startswith("masktune: no weights at c.pth")
 
 
 # Any two.
@@ -543,8 +560,11 @@ def test_groups_are_compared_where_there_are_any(images):
     assert rows == ["average", "cat", "dog", "day", "night"]
 
 
-def test_a_whole_run_of_a_wrapped_network_with_one_score(images):
+def test_a_whole_run_of_a_wrapped_network_with_one_score(images, tmp_path):
     model = nn.DataParallel(network(outside=1))
     run = MaskTune(model, epochs=1, batch_size=8, finetune_lr=0.01, device="cpu", progress=False, cache=0)
     run.fit(images, images)
-    assert isinstance(run.model_, Classifier) and run.evaluate(images)["masktune"]["test"].average.count == 16
+    assert isinstance(run.model_, Classifier)
+    assert [found.average.count for found in run.evaluate(images)["masktune"].values()] == [16]
+    page = write_report(run, tmp_path / "report.html", images, images)
+    assert "dog" in page.read_text(encoding="utf-8")

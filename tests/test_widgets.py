@@ -515,3 +515,20 @@ def test_what_is_said_of_evidence_is_kept_and_can_be_taken_back(run, digits, tmp
     assert load_kinds(tmp_path / "kinds.json").verdicts == {first: "shortcut"}
     assert len(review.view.options["kinds"]) == len(kinds.kinds) and len(review._repr_html_()) < 500_000
     review.close()
+
+
+def test_opening_and_closing_leaves_no_widget_and_no_thread_behind(run, digits):
+    from ipywidgets.widgets import widget
+
+    def opened_and_closed():
+        scrubber = ThresholdScrubber(run.erm_, digits["test"], page_size=6)
+        scrubber.strength.value = 1.0
+        scrubber.wait()
+        scrubber.close()
+
+    opened_and_closed()
+    widgets, threads = len(widget._instances), threading.active_count()
+    for _ in range(5):
+        opened_and_closed()
+    assert threading.active_count() == threads
+    assert len(widget._instances) == widgets
