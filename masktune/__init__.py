@@ -3,20 +3,21 @@
 The names below are loaded when they are first used, so that `import masktune` costs next to nothing. Everything else
 lies in the modules, floor by floor (each imports from those before it alone):
 
-- images and models: `errors`, `images`, `data`, `checks`, `tables`, `folders`, `models`, `tracing`, `layers`,
-  `devices`, `pixels`, `pairs`, `adapters`, `files`
+- images and models: `errors`, `images`, `data`, `checks`, `tables`, `folders`, `unwrapping`, `models`, `tracing`,
+  `layers`, `devices`, `pixels`, `pairs`, `adapters`, `files`, `weights`
 - measure and train: `evaluation`, `optimizers`, `losses`, `loading`, `batchnorm`, `divergence`, `training_state`,
   `selection`, `training_checks`, `erm`, `cache`
 - see and hide: `xgradcam`, `sources`, `mask_files`, `label_maps`, `given_masks`, `saliency`, `masking`, `figures`,
   `counterfactuals`, `faithfulness`, `similarity`, `instrument`
 - find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `loops`, `selective`, `abstaining`, `findings`,
+  `diagnosis`, `kinds`, `comparing`, `choice`, `repair`
   `diagnosis`, `kinds`, `choice`, `repair`
 - experiments: `experiments.published_datasets`, `experiments.small_images`, `experiments.marks`, `experiments.cutouts`,
   `experiments.scenes`, `experiments.waterbirds`, `experiments.digits`, `experiments.datasets`, `experiments.recipes`,
   `experiments.ablations`
 - keep and tell: `runs`, `resume`, `report`, `selective_report`, `steps`, `repair_steps`, `commands`, `cli`
 - in the notebook: `lab.scrubber`, `lab.evidence`, `lab.review`, `lab.compare`, `lab.launcher`, `lab.coverage`, made of
-  `lab.sketch`, `lab.panels`, `lab.view` and `lab.gallery`
+  `lab.sketch`, `lab.panels`, `lab.view`, `lab.gallery` and `lab.trials`
 """
 
 from importlib import import_module
@@ -26,10 +27,11 @@ from . import _aliases
 
 if TYPE_CHECKING:
     from .data import Sample
-    from .models import Classifier, build_model
+    from .models import Classifier, as_classifier, build_model
     from .layers import find_target_layer
     from .devices import seed_everything
     from .adapters import as_dataset
+    from .weights import load_checkpoint, load_model
     from .evaluation import Evaluation, evaluate
     from .erm import fit
     from .xgradcam import LayerXGradCam
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from .abstaining import SelectiveClassifier
     from .diagnosis import Diagnosis, diagnose
     from .kinds import find_kinds, judged_maps
+    from .comparing import Comparison, compare
     from .experiments.datasets import load_dataset
     from .experiments.recipes import Recipe, get_recipe, recipe_from_yaml
     from .experiments.ablations import run_ablation
@@ -58,10 +61,11 @@ if TYPE_CHECKING:
 
 _NAMES = {  # module: what of it is offered here
     "data": ("Sample",),
-    "models": ("Classifier", "build_model"),
+    "models": ("Classifier", "as_classifier", "build_model"),
     "layers": ("find_target_layer",),
     "devices": ("seed_everything",),
     "adapters": ("as_dataset",),
+    "weights": ("load_checkpoint", "load_model"),
     "evaluation": ("Evaluation", "evaluate"),
     "erm": ("fit",),
     "xgradcam": ("LayerXGradCam",),
@@ -76,6 +80,7 @@ _NAMES = {  # module: what of it is offered here
     "abstaining": ("SelectiveClassifier",),
     "diagnosis": ("Diagnosis", "diagnose"),
     "kinds": ("find_kinds", "judged_maps"),
+    "comparing": ("Comparison", "compare"),
     "experiments.datasets": ("load_dataset",),
     "experiments.recipes": ("Recipe", "get_recipe", "recipe_from_yaml"),
     "experiments.ablations": ("run_ablation",),

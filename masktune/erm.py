@@ -41,6 +41,7 @@ from masktune.optimizers import (
 from .selection import Selection, choose_selection, validation_row
 from .training_checks import check_fit, check_options
 from .training_state import network_state, plan_of, state_of, take_up
+from .unwrapping import check_trainable
 
 _log = logging.getLogger("masktune")
 
@@ -164,6 +165,7 @@ def _begin(model: nn.Module, dataset: ImageDataset, val: ImageDataset | None, op
     process = find_process(options.device, options.mixed_precision, options.accelerator)
     check_options(options)
     classifier = as_classifier(model, dataset)
+    check_trainable(classifier.network)
     raw = _make_stepper(classifier, options)
     place_model(classifier, process.device)
     loss = _make_loss(dataset, options, process)
@@ -347,6 +349,7 @@ def _recalibrate(training: _Training) -> None:
         training.best["best_state"] = network_state(model)  # the best epoch is the last
 
 # %% ../nbs/api/16_erm.ipynb #15219eb5
+@torch.inference_mode(False)  # with gradients, wherever it is called
 def fit(
     # trained in place, and left where it was trained; a plain network is normalised for as `dataset` says
     model: nn.Module,

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['AnyModule', 'atomic_path', 'write_json', 'read_json', 'require_space', 'save_weights', 'weights_classes',
-           'check_classes', 'load_weights', 'save_state', 'load_state', 'run_lock']
+           'check_classes', 'check_damage', 'load_weights', 'save_state', 'load_state', 'run_lock']
 
 # %% ../nbs/api/09_files.ipynb #eb09dc1b
 import errno
@@ -23,7 +23,7 @@ from uuid import uuid4
 import torch
 from torch import nn
 
-from .models import Classifier, model_fingerprint
+from .models import model_fingerprint, network_of
 
 # %% ../nbs/api/09_files.ipynb #fa84c719
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
@@ -128,7 +128,7 @@ def save_weights(
     "Save a network's weights as safetensors, atomically, under the names the network itself uses"
     from safetensors.torch import save_model
 
-    network = model.network if isinstance(model, Classifier) else model
+    network = network_of(model)
     facts = {"fingerprint": model_fingerprint(network), "dtypes": _dtypes(network)}
     if classes is not None:
         facts["classes"] = json.dumps([str(name) for name in classes])
@@ -162,6 +162,21 @@ def check_classes(
     remedy = f"open the data with classes={trained}" if same else "these are weights for another task"
     raise ValueError(f"{path} was trained with classes {trained}, the data has {here}: {remedy}")
 
+# %% ../nbs/api/09_files.ipynb #da7a1003
+def check_damage(
+    path: str | os.PathLike,  # a .safetensors file
+    network: nn.Module,  # filled from it
+) -> None:
+    "Raise `ValueError` where a file notes other weights than it holds; one that notes none is taken"
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        noted = file.metadata() or {}
+    if noted.get("dtypes") == _dtypes(network) and noted.get("fingerprint") != model_fingerprint(network):
+        raise ValueError(
+            f"{path} is damaged: its weights are not those that were saved. Run the step that writes it again"
+        )
+
 # %% ../nbs/api/09_files.ipynb #9484e0e2
 def load_weights(
     path: str | os.PathLike,  # a .safetensors file
@@ -170,10 +185,10 @@ def load_weights(
     classes: Sequence[str] | None = None,
 ) -> AnyModule:  # the same `model`
     "Load weights into `model`; raises `ValueError` unless every weight fits: a half-loaded model never goes on"
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
     from safetensors.torch import load_model
 
-    network = model.network if isinstance(model, Classifier) else model
+    network = network_of(model)
     if not Path(path).is_file():
         raise ValueError(
             f"no weights at {path}: is that the right run folder, and did the step that writes them finish?"
@@ -193,12 +208,7 @@ def load_weights(
             f"{path} does not fit {type(network).__name__}: missing {sorted(missing)[:5] or 'nothing'}, unexpected "
             f"{sorted(unexpected)[:5] or 'nothing'}"
         )
-    with safe_open(path, framework="pt") as file:
-        noted = file.metadata() or {}
-    if noted.get("dtypes") == _dtypes(network) and noted.get("fingerprint") != model_fingerprint(network):
-        raise ValueError(
-            f"{path} is damaged: its weights are not those that were saved. Run the step that writes it again"
-        )
+    check_damage(path, network)
     return model
 
 # %% ../nbs/api/09_files.ipynb #0a08bf68

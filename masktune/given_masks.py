@@ -24,6 +24,7 @@ from torch import Tensor
 
 from .checks import some_of
 from .data import FileDataset, ImageDataset
+from .devices import progress_bar
 from .errors import DatasetError, Finding, settle
 from .images import frame_image
 from .mask_files import Item, draw, marks_by_image, original_size, source_files, wrapped
@@ -199,6 +200,7 @@ def read_masks(
     *,
     missing: str = "allow",  # images without a mask: allow (nothing is marked on them, and said), or refuse
     needed: bool = True,  # refuse masks that mark nothing on any image
+    progress: bool | None = None,  # see `progress_bar`
 ) -> GivenMasks:
     "Read what is marked on each image; raises `DatasetError` with everything that is wrong with the masks"
     if missing not in ("allow", "refuse"):
@@ -218,7 +220,8 @@ def read_masks(
     if not (isinstance(source, (Tensor, np.ndarray)) and tuple(source.shape[1:]) == size):
         files = source_files(dataset)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        found = list(pool.map(lambda place: _framed(entries[place], files, place, size), range(len(entries))))
+        drawn = pool.map(lambda place: _framed(entries[place], files, place, size), range(len(entries)))
+        found = list(progress_bar(drawn, "masks", progress, total=len(entries)))
     names = [f"image {i}" for i in range(len(found))] if files is None else [str(path) for path in files.paths]
     if not any(finding.refuses for finding in findings):
         findings += _missing_findings(found, names, missing, needed)

@@ -17,17 +17,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .errors import logger, look_up
-from .models import evaluating, scores_of
+from .models import evaluating
 from masktune.tracing import (
     CHANNELS_FIRST_1D,
     POOLINGS,
     CutGraph,
     Trace,
     TracedValue,
+    differentiable,
     graph_from,
     is_activation,
     trace_model,
 )
+from .unwrapping import scores_of
 
 # %% ../nbs/api/07_layers.ipynb #d23cd758
 class TargetLayer(NamedTuple):
@@ -125,6 +127,13 @@ def _readers(scores: Tensor, cut: CutGraph) -> set[str]:
             todo.append(source)
     return found
 
+# %% ../nbs/api/07_layers.ipynb #264e6605
+def _leaning(scores: Tensor) -> Tensor:
+    "A number that leans on every score. Two that are made of one (-z/2 and z/2) would cancel in a sum: then the second"
+    scores = scores.float()
+    cancel = scores.ndim == 2 and scores.shape[1] == 2 and torch.equal(scores[:, 0], -scores[:, 1])
+    return scores[:, 1].sum() if cancel else scores.sum()
+
 # %% ../nbs/api/07_layers.ipynb #264e6603
 def _effect(model: nn.Module, record: TracedValue, head: nn.Module | None, example: Tensor) -> _Effect:
     "What a module's output, or what enters it, does to the scores"
@@ -133,7 +142,7 @@ def _effect(model: nn.Module, record: TracedValue, head: nn.Module | None, examp
         scores = scores_of(model(example))
         if cut.leaf is None or not scores.requires_grad:
             return _Effect(False, False, False)
-        (gradient,) = torch.autograd.grad(scores.float().sum(), cut.leaf, allow_unused=True, retain_graph=True)
+        (gradient,) = torch.autograd.grad(_leaning(scores), cut.leaf, allow_unused=True, retain_graph=True)
         readers = _readers(scores, cut)
     if gradient is None:
         return _Effect(False, False, False)
@@ -167,7 +176,7 @@ def _reads_alone(model: nn.Module, record: TracedValue, head: nn.Module | None, 
             scores = scores_of(model(example))
             if not values or not values[0].requires_grad:
                 return False
-            whole, through = torch.autograd.grad(scores.float().sum(), values, allow_unused=True)
+            whole, through = torch.autograd.grad(_leaning(scores), values, allow_unused=True)
     finally:
         for handle in handles:
             handle.remove()
@@ -279,6 +288,7 @@ def _why_none(model: nn.Module, example: Tensor, trace: Trace) -> str:
     )
 
 # %% ../nbs/api/07_layers.ipynb #636e87e6
+@torch.inference_mode(False)
 def find_target_layer(
     model: nn.Module,  # any image classifier
     example: Tensor,  # (B, 3, H, W), one batch as the model gets it; one image is enough
@@ -290,7 +300,7 @@ def find_target_layer(
     activation that follows as a function is caught (`activated`). A later layer whose output cannot be read as a
     grid is named in a warning (the logger `masktune`). Raises `ValueError`, with what was found on the way, when
     there is none, and when the scores are not finite or the same for every image."""
-    example = example[:1]
+    example = differentiable(example[:1])
     with evaluating(model):
         trace = _checked_trace(model, example)
         for found, record in _last_of_each_grid(model, example, trace):
@@ -304,15 +314,17 @@ def find_target_layer(
         raise ValueError(_why_none(model, example, trace))
 
 # %% ../nbs/api/07_layers.ipynb #6e1d0002
+@torch.inference_mode(False)
 def grid_layers(
     model: nn.Module,  # any image classifier
     example: Tensor,  # (B, 3, H, W), one batch as the model gets it; one image is enough
 ) -> list[TargetLayer]:
     """List the last place of every grid size that influences the scores, the target layer first; empty when there is
     none"""
+    example = differentiable(example[:1])
     with evaluating(model):
-        trace = _checked_trace(model, example[:1])
-        return [layer for layer, _ in _last_of_each_grid(model, example[:1], trace)]
+        trace = _checked_trace(model, example)
+        return [layer for layer, _ in _last_of_each_grid(model, example, trace)]
 
 # %% ../nbs/api/07_layers.ipynb #018fdc01
 def _parsed_layer(model: nn.Module, layer: str | nn.Module) -> tuple[str, bool, bool]:
@@ -342,6 +354,7 @@ def _caught(model: nn.Module, record: TracedValue, example: Tensor) -> bool:
     return cut.activation is not None
 
 # %% ../nbs/api/07_layers.ipynb #018fdc86
+@torch.inference_mode(False)
 def named_layer(
     model: nn.Module,  # any image classifier
     layer: str | nn.Module | TargetLayer | None,  # a module, its name in `model.named_modules()`, or None to search
@@ -353,17 +366,18 @@ def named_layer(
     """
     if isinstance(layer, TargetLayer):
         return layer
+    example = differentiable(example[:1])
     if layer is None:
         return find_target_layer(model, example)
     name, at_input, activated = _parsed_layer(model, layer)
     module = model.get_submodule(name)
     with evaluating(model):
-        trace = trace_model(model, example[:1])
+        trace = trace_model(model, example)
     values = [r for r in trace.records if r.name == name and r.at_input == at_input]
     what = "input" if at_input else "output"
     if not values or values[-1].grid is None:
         shape = "nothing: it did not run" if not values else _shape_text(values[-1])
         raise ValueError(f"layer {name!r} has no spatial grid: its {what} is {shape}")
-    if activated and not _caught(model, values[-1], example[:1]):
+    if activated and not _caught(model, values[-1], example):
         raise ValueError(f"layer {name!r} is not followed by an activation that can be watched: leave out ':activated'")
     return TargetLayer(name, module, values[-1].grid[2], at_input, activated)

@@ -25,10 +25,11 @@ from .experiments.datasets import dataset_splits, load_dataset
 from .experiments.recipes import Recipe
 from .files import load_state, load_weights, read_json, save_state, save_weights, weights_classes, write_json
 from .finetune import MaskTune
-from .models import Classifier, build_model
+from .models import Classifier, network_of
 from .rounds import Round
 from .saliency import SaliencyMaps
 from .settings import ERM_SETTINGS, SHARED_SETTINGS, follow, spell, unspell
+from .weights import brings_weights, load_model, remember_spec
 
 # %% ../nbs/api/50_runs.ipynb #504e0002
 def package_versions() -> dict[str, str]:
@@ -155,7 +156,7 @@ def _load_erm(run: MaskTune, folder: Path, config: Mapping[str, Any], model: nn.
             "before that model was trained, restore the later one"
         )
     mean, std = (config["normalisation"][name] for name in ("mean", "std"))
-    network = Classifier(copy.deepcopy(model.network if isinstance(model, Classifier) else model), mean, std)
+    network = Classifier(copy.deepcopy(network_of(model)), mean, std)
     place, state = folder / "erm", load_state(folder / "erm" / "state.pt")
     models = [load_weights(place / f"{name}.safetensors", copy.deepcopy(network)) for name in ("best", "last")]
     best, last = (each.network.state_dict() for each in models)
@@ -217,6 +218,7 @@ def load_run(
 PARTS = (
     *("erm", "erm-2", "round-*", "refit", "repair", "repair.json"),
     *("metrics.json", "selective.json", "log.jsonl", "report.html", "figures"),
+    *("evidence.json", "kinds.json", "diagnosis.json", "diagnosis.html"),
 )
 
 # %% ../nbs/api/50_runs.ipynb #3cae169f
@@ -258,13 +260,18 @@ def start_run(
     }
     train = splits["train"]
     seed_everything(settings.get("seed", 0))
-    network = build_model(recipe.model, len(train.classes), recipe.pretrained, train[0].image.shape[-1])
-    if weights:
-        load_weights(weights, network, train.classes)
+    network = load_model(
+        recipe.model,
+        len(train.classes),
+        weights,
+        pretrained=recipe.pretrained,
+        image_size=train[0].image.shape[-1],
+        classes=train.classes,
+    )
     run = MaskTune(network, **settings)
     find_process(run.device, run.mixed_precision)  # says what this machine does not have, before anything is written
     run.marks(train)  # likewise what is wrong with masks that are given
-    if run.epochs == 0 and not weights:
+    if run.epochs == 0 and not weights and not brings_weights(recipe.model):
         raise ValueError("--epochs 0 takes a model as already trained: name its file with --weights")
     if not is_main_process():
         return run, splits
@@ -282,7 +289,7 @@ def start_run(
                 "classes": train.classes,
             },
             "model": {
-                "name": recipe.model,
+                **remember_spec(recipe.model),
                 "num_classes": len(train.classes),
                 "pretrained": recipe.pretrained,
                 "weights": weights and str(Path(weights).resolve()),
@@ -317,14 +324,16 @@ def open_run(
         )
     unfinished = not (folder / "erm" / "state.pt").exists()  # then its first weights matter: those it was begun with
     seed_everything(config["settings"].get("seed", 0))
-    network = build_model(
+    network = load_model(
         model["name"],
         model["num_classes"],
-        unfinished and model.get("pretrained", False),
-        splits["train"][0].image.shape[-1],
+        model.get("weights") if unfinished else None,
+        pretrained=unfinished and model.get("pretrained", False),
+        image_size=splits["train"][0].image.shape[-1],
+        classes=splits["train"].classes,
+        folder=model.get("folder"),
+        bare=not unfinished,
     )
-    if unfinished and model.get("weights"):
-        load_weights(model["weights"], network, splits["train"].classes)
     return load_run(folder, network, **changes), splits
 
 # %% ../nbs/api/50_runs.ipynb #f3b82252

@@ -356,6 +356,7 @@ def _explained(
     return aimed, name, found.spelled, label
 
 # %% ../nbs/api/22_saliency.ipynb #919c8c9b
+@torch.inference_mode(False)  # its maps are plain tensors, wherever it is called
 def compute_saliency(
     model: nn.Module,  # a classifier, or a network that `dataset` says how to normalise for
     dataset: Any,  # N images, all of one size: an `ImageDataset`, or whatever `as_dataset` takes

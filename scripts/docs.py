@@ -44,6 +44,7 @@ GROUPS = {
         "checks",
         "tables",
         "folders",
+        "unwrapping",
         "models",
         "tracing",
         "layers",
@@ -52,6 +53,7 @@ GROUPS = {
         "pairs",
         "adapters",
         "files",
+        "weights",
     ],
     "Measure and train": [
         "evaluation",
@@ -93,6 +95,7 @@ GROUPS = {
         "diagnosis",
         "kinds",
         "choice",
+        "comparing",
         "repair",
     ],
     "Experiments": [
@@ -117,6 +120,7 @@ GROUPS = {
         "lab.evidence",
         "lab.review",
         "lab.compare",
+        "lab.trials",
         "lab.launcher",
         "lab.coverage",
     ],

@@ -97,7 +97,7 @@ BAD = [
 
 @pytest.mark.parametrize("door, sentence", BAD, ids=[sentence[:40] for _, sentence in BAD])
 def test_bad_forms_are_each_one_sentence(door, sentence):
-    with pytest.raises(ValueError, match="") as caught:
+    with pytest.raises(ValueError) as caught:
         door()
     assert sentence in str(caught.value) and "\n" not in str(caught.value)
 

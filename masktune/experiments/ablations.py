@@ -25,9 +25,10 @@ from ..figures import CONTROL_COLOR, MASKTUNE_COLOR, ReportFigure, figure_style
 from ..finetune import CONTROLS, MaskTune
 from ..layers import grid_layers
 from ..masking import FILLS, Threshold
-from ..models import Classifier, build_model
+from ..models import Classifier
 from ..settings import ERM_SETTINGS
 from ..sources import SOURCES
+from ..weights import load_model
 
 # %% ../../nbs/api/experiments/49_ablations.ipynb #5a7074dc
 class Variant(NamedTuple):
@@ -156,7 +157,7 @@ class _Seed:
     def __init__(self, recipe: Recipe, seed: int, train: ImageDataset, val: ImageDataset):
         seed_everything(seed)
         side = train[0].image.shape[-1]
-        self.network = build_model(recipe.model, len(train.classes), recipe.pretrained, side)
+        self.network = load_model(recipe.model, len(train.classes), pretrained=recipe.pretrained, image_size=side)
         self.settings = dict(recipe.settings) | {"seed": seed}
         self.train, self.val, self.seed = train, val, seed
         self.first = self.begin()
