@@ -238,7 +238,7 @@ class Job:
         "Maps, rule and fill of `choose_evidence`, which measures on validation images"
         if "evidence" not in self.rows:
             began = time.perf_counter()
-            found = choose_evidence(self.plain, self.images("val"), limit=64)
+            found = choose_evidence(self.plain, self.images("val"), sources=("xgradcam",), limit=64)
             facts = {"layer": found.layer.spelled, "source": str(found.source), "rule": str(found.rule)}
             facts |= {"fill": found.fill, "passes": found.passes, "text": str(found)}
             self.write("evidence", facts | {"seconds": time.perf_counter() - began})
@@ -249,7 +249,7 @@ class Job:
     def coverage(self, maps: SaliencyMaps, rule: Threshold) -> dict[str, float]:
         "How much of the true shortcut the masks hide where there is one, how much of an image, and by chance"
         truth = self.truth("train")
-        masks = rule(maps.maps.float(), (112, 112))
+        masks = rule(maps.maps.float(), tuple(truth.shape[-2:]))
         marked = truth.flatten(1).any(1)
         shares = (masks & truth).flatten(1).sum(1)[marked] / truth.flatten(1).sum(1)[marked]
         return {"coverage": float(shares.mean()), "area": float(masks.float().mean())}
@@ -352,7 +352,7 @@ def row_transplant_refit(job: Job) -> dict:
 def row_penalty(job: Job) -> dict:
     "The penalty on the chosen evidence, images unchanged"
     maps, rule, _ = job.chosen()
-    masks = rule(maps.maps.float(), (112, 112))
+    masks = rule(maps.maps.float(), tuple(job.truth("train").shape[-2:]))
     return job.measured(job.model("penalty", lambda: with_penalty(job, masks)))
 
 

@@ -3,20 +3,21 @@
 The names below are loaded when they are first used, so that `import masktune` costs next to nothing. Everything else
 lies in the modules, floor by floor (each imports from those before it alone):
 
-- images and models: `errors`, `images`, `data`, `checks`, `tables`, `folders`, `unwrapping`, `models`,
-  `tracing`, `layers`, `devices`, `pixels`, `pairs`, `adapters`, `files`, `weights`
+- images and models: `errors`, `images`, `data`, `checks`, `tables`, `folders`, `unwrapping`, `models`, `tracing`,
+  `layers`, `devices`, `pixels`, `pairs`, `adapters`, `files`, `weights`
 - measure and train: `evaluation`, `optimizers`, `losses`, `loading`, `batchnorm`, `divergence`, `training_state`,
   `selection`, `training_checks`, `erm`, `cache`
 - see and hide: `xgradcam`, `sources`, `mask_files`, `label_maps`, `given_masks`, `saliency`, `masking`, `figures`,
   `counterfactuals`, `faithfulness`, `similarity`, `instrument`
 - find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `loops`, `selective`, `abstaining`, `findings`,
-  `diagnosis`, `kinds`, `choice`, `comparing`, `repair`
+  `diagnosis`, `kinds`, `comparing`, `choice`, `repair`
+  `diagnosis`, `kinds`, `choice`, `repair`
 - experiments: `experiments.published_datasets`, `experiments.small_images`, `experiments.marks`, `experiments.cutouts`,
   `experiments.scenes`, `experiments.waterbirds`, `experiments.digits`, `experiments.datasets`, `experiments.recipes`,
   `experiments.ablations`
 - keep and tell: `runs`, `resume`, `report`, `selective_report`, `steps`, `repair_steps`, `commands`, `cli`
 - in the notebook: `lab.scrubber`, `lab.evidence`, `lab.review`, `lab.compare`, `lab.launcher`, `lab.coverage`, made of
-  `lab.sketch`, `lab.panels`, `lab.view` and `lab.gallery`
+  `lab.sketch`, `lab.panels`, `lab.view`, `lab.gallery` and `lab.trials`
 """
 
 from importlib import import_module

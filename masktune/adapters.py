@@ -129,10 +129,10 @@ def _look_at(data: PairsDataset, pairs: Any, stated: Normalisation | None, model
     floats = [image for image in images if isinstance(image, Tensor) and image.is_floating_point()]
     if floats:
         data.normalisation = found_normalisation(data.name, floats, stated, model)
-    if data.normalisation is not None or stated is not None:
-        data.mean, data.std = (
-            tuple(values) * (3 if len(values) == 1 else 1) for values in (data.normalisation or stated)[:2]
-        )
+    normalisation = data.normalisation or stated
+    if normalisation is not None:
+        channels = 3 if len(normalisation.mean) == 1 else 1
+        data.mean, data.std = normalisation.mean * channels, normalisation.std * channels
     first = data[positions[0]].image.shape
     for i in positions[1:]:
         found = data[i].image.shape
@@ -163,7 +163,7 @@ def _say_undone(data: PairsDataset, floats: Sequence[Tensor]) -> None:
 def _refuse(data: Any) -> None:
     "Raise `ValueError` for what has no positions, or is several data sets"
     kind = type(data).__name__
-    source = data.dataset if isinstance(data, DataLoader) else data
+    source: Any = data.dataset if isinstance(data, DataLoader) else data
     streams = isinstance(source, IterableDataset) or type(source).__name__ == "IterableDataset"
     if streams or hasattr(source, "__next__"):
         raise ValueError(
@@ -264,7 +264,7 @@ def as_dataset(
     classes: Sequence[str] | None = None,  # a name for each class, in the order of the model's scores
     default_classes: Sequence[str] | None = None,  # the same, where the data set names none itself
     model: Any = None,  # asked what normalised float images where nothing else says it
-    mean: Any = None,  # what normalised float images, per channel, for images in 0..1; default: found
+    mean: Any = None,  # what normalised float images, and will again, per channel, for images in 0..1; default: found
     std: Any = None,  # likewise
     size: int | None = None,  # side of the square images that come out, in pixels; None leaves them as they are
     fit: str = "crop",  # how they are brought to it: crop, pad or stretch (`frame_image`)
@@ -341,7 +341,7 @@ def _labelled(pairs: Samples, given: Mapping[str, Any]) -> tuple[Tensor, list[st
 
 def _in_memory(data: PairsDataset, source: Any) -> ImageDataset:
     "Bytes that lie in memory as one tensor need nobody to read them one by one"
-    images = getattr(source, "images", None)
+    images: Any = getattr(source, "images", None)
     plain = isinstance(source, _Columns) and isinstance(images, Tensor) and images.dtype == torch.uint8
     if not plain or images.ndim != 4 or images.shape[1] != 3 or data.size is not None or data.transform is not None:
         return data

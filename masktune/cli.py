@@ -119,6 +119,10 @@ def _add_experiment(parser: argparse.ArgumentParser, folder: str) -> None:
     _add(parser, "--set", changed, action="append", metavar="KEY=VALUE")
 
 # %% ../nbs/api/56_cli.ipynb #c11a0007
+_MODELS = "small-cnn, a torchvision classifier (resnet50 ...), timm:NAME, hf:FOLDER, or package.module:factory"
+_WEIGHTS = ".safetensors, .pt, .pth, .bin, .ckpt, or a Hugging Face folder"
+
+
 def _erm_options(parser: argparse.ArgumentParser) -> None:
     _add(parser, "--out", "the new run's folder", required=True)
     data = "a data set's name: folder, csv, biased-digits, waterbirds ... (masktune datasets)"
@@ -127,17 +131,10 @@ def _erm_options(parser: argparse.ArgumentParser) -> None:
     option = "an option of the data set, such as size=128; may be repeated"
     _add(parser, "--option", option, action="append", metavar="KEY=VALUE")
     _add_framing(parser)
-    model = (
-        "small-cnn, a torchvision classifier (resnet50, vit_b_16 ...), timm:NAME, hf:FOLDER, or package.module:factory "
-        "of your own (default: the recipe's)"
-    )
-    _add(parser, "--model", model)
+    _add(parser, "--model", f"{_MODELS} (default: the recipe's)")
     pretrained = "start from ImageNet weights, downloaded once (default: the recipe's)"
     _add(parser, "--pretrained", pretrained, action=argparse.BooleanOptionalAction)
-    weights = (
-        "a model you have trained: .safetensors, .pt, .pth, .bin, .ckpt, or a Hugging Face folder; with --epochs 0 it "
-        "is taken as it is"
-    )
+    weights = f"a model you have trained: {_WEIGHTS}; with --epochs 0 it is taken as it is"
     _add(parser, "--weights", weights)
     _add_writing(parser, "a run that is already in the folder")
     _add_settings(parser, "settings (default: the recipe of that data set, masktune recipes)")
@@ -184,13 +181,28 @@ def _diagnose_options(parser: argparse.ArgumentParser) -> None:
     _add(parser, "--root", "where the data lie")
     option = "an option of the data set, such as size=128; may be repeated"
     _add(parser, "--option", option, action="append", metavar="KEY=VALUE")
-    _add(parser, "--model", "small-cnn, or any torchvision classifier: resnet50, vit_b_16 ...")
-    _add(parser, "--weights", "a .safetensors file with its weights")
+    _add(parser, "--model", _MODELS)
+    _add(parser, "--weights", f"its weights: {_WEIGHTS}")
     _add(parser, "--split", "which images are looked at (default: val)", choices=("train", "val", "test"))
     _add(parser, "--layer", "name of the target layer, or auto: the one truest to the model (default: found)")
     _add(parser, "--limit", "how many images, of every class alike (default: 512)", type=int)
     _add(parser, "--device", "cpu, cuda ... (default: the GPU when there is one)")
     _add(parser, "--out", "folder for the page and its figures (default: the run's, or diagnosis)")
+
+
+def _compare_options(parser: argparse.ArgumentParser) -> None:
+    for name in ("a", "b"):
+        parser.add_argument(name, help=f"a checkpoint: {_WEIGHTS}; or hf:FOLDER, package.module:factory")
+    _add(parser, "--data", "a data set's name: folder, csv, biased-digits ... (masktune datasets)", required=True)
+    _add(parser, "--root", "where the data lie")
+    option = "an option of the data set, such as size=128; may be repeated"
+    _add(parser, "--option", option, action="append", metavar="KEY=VALUE")
+    _add(parser, "--model", f"the network of both: {_MODELS} (default: small-cnn)")
+    _add(parser, "--other-model", "the network of the second, where it is another")
+    _add(parser, "--split", "on which images (default: test)")
+    _add(parser, "--layer", "name of the target layer (default: found in each)")
+    _add(parser, "--device", "cpu, cuda ... (default: the GPU when there is one)")
+    _add(parser, "--out", "a JSON file for the figures")
 
 # %% ../nbs/api/56_cli.ipynb #d1a90056
 def _judge_options(parser: argparse.ArgumentParser) -> None:
@@ -223,13 +235,11 @@ def _repair_options(parser: argparse.ArgumentParser) -> None:
     _add_choosing(parser)
     remedies = "what to try: refit, mask, transplant (default: all)"
     _add(parser, "--remedies", remedies, nargs="+", metavar="REMEDY")
-    criterion = (
-        "what chooses: two-step, average, worst-class, swapped, lesser, environments, unsure (default: two-step)"
-    )
+    criterion = "what chooses: two-step (default), average, worst-class, swapped, lesser, both, environments or unsure"
     _add(parser, "--criterion", criterion)
     _add(parser, "--faithful", "find by measuring where to look, not by the network's structure", action="store_true")
     _add(parser, "--thorough", "make every candidate, even those that cannot be chosen", action="store_true")
-    _add_run(parser, [name for name in (*_MASKS, *_FINETUNING) if name not in ("mode", "choose")])
+    _add_run(parser, [name for name in (*_MASKS, *_FINETUNING) if name not in ("mode", "choose", "criterion")])
 
 # %% ../nbs/api/56_cli.ipynb #c11a000a
 def _recipes_options(parser: argparse.ArgumentParser) -> None:
@@ -315,6 +325,8 @@ COMMANDS: dict[str, Command] = {
                     _demo_options, commands.demo),
     "diagnose": Command("say what a finished model goes by, how sure that is, and what to try",
                         _diagnose_options, steps.diagnose),
+    "compare": Command("say what two checkpoints get right, what changed, and how much of the heat moved",
+                       _compare_options, steps.compare),
     "run": Command("a whole experiment by its recipe: train, mask, finetune, measure, report",
                    _run_options, commands.run, resumes=True),
     "erm": Command("train the plain model (or take one you have: --weights) into a new run folder",

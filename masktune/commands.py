@@ -253,6 +253,7 @@ def _demo(out: str, seed: int, ours: bool, started: float) -> None:
     say(f"{train}: digits 0-4 against 5-9, a red square on 99 % of 0-4")
     kept.fit_erm(train, splits["val"])
     say(f"plain model (ERM) trained, {run.epochs} epochs: {best_accuracy(run).removeprefix('best ')}")
+    say(_demo_diagnosis(run, splits))
     kept.compute_maps(train)
     say(f"{len(run.rounds_[0].maps or ()):,} saliency maps")
     kept.fit_rounds(train, splits["val"])
@@ -265,6 +266,14 @@ def _demo(out: str, seed: int, ours: bool, started: float) -> None:
     page = write_report(run, f"{out}/report.html", train, tests)
     say(f"report written\n\n{both_tables(run, tests)}\n")
     _demo_ending(run, seed, recipe.published, page, out)
+
+# %% ../nbs/api/55_commands.ipynb #c55a0002
+def _demo_diagnosis(run: "MaskTune", splits: Mapping[str, Any]) -> str:
+    "What the plain model goes by, and what to try, from validation images alone"
+    from masktune.diagnosis import diagnose
+
+    found = diagnose(run.plain_model, splits["val"], device="cpu")
+    return "diagnose, on validation images: " + " ".join([*found.findings, f"Try: {found.remedy}."])
 
 # %% ../nbs/api/55_commands.ipynb #c55a0001
 def _demo_repair(run: "MaskTune", splits: Mapping[str, Any], out: str) -> str:

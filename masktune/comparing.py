@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -36,7 +37,7 @@ def heat_moved(
 def _shares(maps: Tensor, size: tuple[int, ...]) -> Tensor:
     "Maps on a grid of `size`, each divided by its sum; NaN for an empty one"
     if maps.shape[1:] != size:
-        maps = F.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
+        maps = F.interpolate(maps[:, None], list(size), mode="bilinear", align_corners=False)[:, 0]  # type: ignore[arg-type]
     return maps / maps.sum((1, 2), keepdim=True)
 
 # %% ../nbs/api/38a_comparing.ipynb #3800000b
@@ -51,14 +52,17 @@ class Comparison:
     no_maps: str = ""  # why there are none
 
     @property
-    def cases(self) -> dict[str, Tensor]:  # by name, (N,) bool
+    def cases(self) -> dict[str, Tensor]:  # by name, (N,) bool; (N, L) of several labels
         "Sort the images by what changed"
         before, after = (found.correct for found in self.evaluations)
+        known = getattr(
+            self.evaluations[0], "known", torch.ones_like(before)
+        )  # of several labels an image, not all are
         return {
             "newly right": after & ~before,
             "newly wrong": before & ~after,
             "right in both": before & after,
-            "wrong in both": ~before & ~after,
+            "wrong in both": ~before & ~after & known,
         }
 
     @property

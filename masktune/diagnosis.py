@@ -210,6 +210,7 @@ def _weak_classes(classes: Sequence[ClassFindings], limits: Limits) -> list[str]
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90032
 def _check_diagnose(val: ImageDataset, train: ImageDataset | None, fill: str, limit: int) -> None:
     "Refuse what cannot be diagnosed, before any image is read"
+    val.need_one_label("diagnose")
     look_up("fill", fill, FILLS)
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 8:
         raise ValueError(f"limit must be a whole number of at least 8 images, got {limit!r}")
@@ -225,11 +226,14 @@ def _check_diagnose(val: ImageDataset, train: ImageDataset | None, fill: str, li
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90033
 def _draw_verdicts(classes: Sequence[ClassFindings], weak: bool, limits: Limits, seed: int) -> tuple[str, float]:
     "The remedy, and in what share of draws of the images it comes out again"
-    names = ("look", "fall", "anywhere")
-    means = [torch.tensor([[getattr(f, name).mean for f in classes]]) for name in names]
-    remedy = choose_remedy(*means, weak, limits)[0]
-    drawn = [torch.stack([bootstrap_means(f.values[name], seed) for f in classes], 1) for name in names]
-    again = choose_remedy(*drawn, weak, limits)
+
+    def figures(name: str) -> tuple[Tensor, Tensor]:
+        means = torch.tensor([[getattr(found, name).mean for found in classes]])
+        return means, torch.stack([bootstrap_means(found.values[name], seed) for found in classes], 1)
+
+    (look, looks), (fall, falls), (anywhere, anywheres) = (figures(name) for name in ("look", "fall", "anywhere"))
+    remedy = choose_remedy(look, fall, anywhere, weak, limits)[0]
+    again = choose_remedy(looks, falls, anywheres, weak, limits)
     return remedy, again.count(remedy) / len(again)
 
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90037

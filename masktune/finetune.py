@@ -61,6 +61,10 @@ def finetune(
     rule, transplanting = Threshold.parse(rule), look_up("mode", mode, MODES) == "transplant"
     fill = OWN_FILL[mode] if fill == "auto" else fill
     dataset = as_dataset(dataset, model=model)
+    if transplanting:
+        dataset.need_one_label("mode transplant")
+        if not (given is None and protect is None):
+            raise ValueError("mode 'transplant' exchanges what maps show: leave out given= and protect=, or mask")
     if lr is None and options.get("optimizer_state") is None:
         raise ValueError("lr is missing: give the learning rate your training ended with, or its optimizer_state")
     if on_device and maps is not None:
@@ -71,8 +75,12 @@ def finetune(
         )
     marks = read_marks(dataset, given, protect)
     if on_device:
-        kind: type[MaskBatch] = TransplantBatch if transplanting else MaskBatch
-        masks = kind(as_classifier(model, dataset), layer, rule, fill, multilabel=dataset.multilabel)
+        own = as_classifier(model, dataset)
+        masks: Callable[[Tensor], Tensor] = (
+            TransplantBatch(own, layer, rule, fill)
+            if transplanting
+            else MaskBatch(own, layer, rule, fill, multilabel=dataset.multilabel)
+        )
         return fit(model, dataset, epochs=epochs, lr=lr, batch_transform=masks, **options)
     if maps is None:
         names = ("device", "mixed_precision", "num_workers", "progress", "accelerator")
@@ -432,6 +440,8 @@ class MaskTune(Settings):
         if len(self.rounds_) < number:
             raise ValueError(f"round {number} has no maps yet: call compute_maps first")
         data = self.keep_decoded(train)
+        if self.mode == "transplant":
+            data.need_one_label("mode transplant")
         transform = self._mask_batches(number, data.multilabel) if self.on_device else None
         if not self.on_device:
             data = self.transplanted(data, number) if self.mode == "transplant" else self.masked(data, number)
@@ -600,9 +610,11 @@ class MaskTune(Settings):
         source, rule = given(self.source), Threshold.parse(self.rule)
         numbers = range(1 if self.accumulate else number, number + 1)
         how = (self.layer, rule, self.fill, source)
+        masks: list[MaskBatch]
         if self.mode == "transplant":
-            more = {"paste": self.paste, "edges": self.edges}
-            masks = [TransplantBatch(self.explained_model(n), *how, **more) for n in numbers]
+            masks = [
+                TransplantBatch(self.explained_model(n), *how, paste=self.paste, edges=self.edges) for n in numbers
+            ]
         else:
             masks = [MaskBatch(self.explained_model(n), *how, multilabel=multilabel) for n in numbers]
 

@@ -7,6 +7,7 @@ __all__ = ['VERDICTS', 'Kind', 'Kinds', 'save_kinds', 'load_kinds', 'cluster_evi
 
 # %% ../nbs/api/37b_kinds.ipynb #4171d004
 import os
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,7 +29,7 @@ from .files import read_json, write_json
 from .findings import balanced_part, draw_partners, share_of
 from .layers import TargetLayer, named_layer
 from .masking import FILLS, Threshold, hide
-from .models import Classifier, as_classifier
+from .models import Classifier, as_classifier, model_fingerprint
 from .saliency import SaliencyMaps
 from .similarity import Channels, channels_of, features_under, look, same_look
 
@@ -81,6 +82,7 @@ class Kinds:
     images: int  # how many were looked at
     dataset: str  # whose, for messages
     data: str  # the fingerprint of that data set
+    model: str  # `model_fingerprint` of the model whose evidence it is
     verdicts: dict[str, str] = field(default_factory=dict)  # by kind: one of `VERDICTS`
 
     def judge(
@@ -177,6 +179,18 @@ def load_kinds(
         raise ValueError(f"{path} holds no kinds of evidence ({error}): find them again") from None
 
 # %% ../nbs/api/37b_kinds.ipynb #4171d015
+def _clustering() -> tuple[Any, Any]:
+    "scikit-learn's k-means and silhouette; loading them draws from Python's random numbers, which is put back"
+    state = random.getstate()
+    try:
+        with needs("experiments"):
+            from sklearn.cluster import KMeans
+            from sklearn.metrics import silhouette_score
+    finally:
+        random.setstate(state)
+    return KMeans, silhouette_score
+
+
 def cluster_evidence(
     features: Tensor,  # (n, K), of one class
     most: int = 4,  # kinds, at most
@@ -184,10 +198,7 @@ def cluster_evidence(
     least: float = 0.25,  # silhouette, below which there is one kind
 ) -> Tensor:  # (n,) which kind each is of, the commonest 0
     "Gather evidence that looks alike"
-    with needs("experiments"):
-        from sklearn.cluster import KMeans
-        from sklearn.metrics import silhouette_score
-
+    KMeans, silhouette_score = _clustering()
     unit = F.normalize(features.float(), dim=1)
     different = len(unit.unique(dim=0))
     best, kept = least, torch.zeros(len(unit), dtype=torch.int64)
@@ -227,6 +238,7 @@ def find_kinds(
     device: str | torch.device | None = None,  # default: the GPU when there is one
 ) -> Kinds:
     "Gather the evidence of each class into a few kinds, and measure each: four plain passes over the images"
+    dataset.need_one_label("find_kinds")
     look_up("fill", fill, FILLS)
     if not len(dataset):
         raise ValueError(f"{dataset} is empty: there is no evidence to find")
@@ -238,24 +250,33 @@ def find_kinds(
         found = named_layer(classifier, layer, images[:1].to(classifier.mean.device))
         seen = look(classifier, images, found, batch_size)
         masks = rule(seen.maps, tuple(images.shape[-2:]))
+        fingerprint = model_fingerprint(classifier)
         outcome = _outcomes(classifier, images, chosen.labels, masks, fill, seed, batch_size)
     channels = channels_of(seen.values)
     features = features_under(seen.values, seen.maps, channels)
+    of = _gather(features, chosen.labels, most, seed)
+    kinds: dict[str, Kind] = {}
+    centres: list[Tensor] = []
     positions = _positions(dataset, chosen)
-    kinds, centres = {}, []
-    for label in chosen.labels.unique().tolist():
-        mine = (chosen.labels == label).nonzero().flatten()
-        of = cluster_evidence(features[mine], most, seed)
-        for number in range(int(of.max()) + 1):
-            part = mine[of == number]
-            name = f"{dataset.classes[label]}/{number + 1}"
-            facts = (name, dataset.classes[label], len(part) / len(mine))
-            kinds[name] = _sum_up(facts, part, seen.maps, features, masks, outcome, positions, seed)
-            centres.append(F.normalize(F.normalize(features[part], dim=1).mean(0), dim=0))
-    facts = (list(dataset.classes), found.spelled, str(rule), fill, len(images), str(dataset), dataset.fingerprint)
-    return Kinds(kinds, torch.stack(centres), channels, *facts)
+    for label, number in of.unique(dim=0).tolist():
+        part = (of == torch.tensor([label, number])).all(1).nonzero().flatten()
+        share = len(part) / int((chosen.labels == label).sum())
+        named = (f"{dataset.classes[label]}/{number + 1}", dataset.classes[label], share)
+        kinds[named[0]] = _sum_up(named, part, seen.maps, features, masks, outcome, positions, seed)
+        centres.append(F.normalize(F.normalize(features[part], dim=1).mean(0), dim=0))
+    how = (list(dataset.classes), found.spelled, str(rule), fill, len(images))
+    return Kinds(kinds, torch.stack(centres), channels, *how, str(dataset), dataset.fingerprint, fingerprint)
 
 # %% ../nbs/api/37b_kinds.ipynb #4171d020
+def _gather(features: Tensor, labels: Tensor, most: int, seed: int) -> Tensor:
+    "(N, 2): each image's class, and which kind of it"
+    number = torch.zeros_like(labels)
+    for label in labels.unique():
+        mine = labels == label
+        number[mine] = cluster_evidence(features[mine], most, seed)
+    return torch.stack([labels, number], 1)
+
+
 def _positions(dataset: ImageDataset, chosen: ImageDataset) -> Tensor:
     "Where the chosen images lie in their data set"
     origin = chosen.origin(dataset.fingerprint)
@@ -359,6 +380,8 @@ def judged_maps(
     kept = maps.maps.clone()
     with borrowed(as_classifier(model, dataset), find_process(device, "no").device) as classifier:
         maps.check(model=classifier)
+        if model_fingerprint(classifier) != kinds.model:
+            raise ValueError(f"these kinds are of model {kinds.model}, not of {maps.model}: find them again")
         found = named_layer(classifier, kinds.layer, dataset[0].image[None].to(classifier.mean.device))
         with torch.random.fork_rng(devices=[]):
             for batch in batches(dataset, batch_size, 0):

@@ -148,6 +148,7 @@ def normalisation_of(
     network: nn.Module,  # any image classifier
 ) -> Normalisation | None:
     "Ask a network how it wants its images; None where it does not say"
+    network, _ = unwrap(network)
     if _normalises_itself(network):
         return Normalisation((0.0,) * 3, (1.0,) * 3, "its own first layer")
     known = getattr(network, "pretrained_cfg", None)  # timm's way to say it; `build_model` says it alike

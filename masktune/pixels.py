@@ -103,7 +103,7 @@ def to_pixels(
     if isinstance(image, Tensor):
         image = _to_bytes(channels_first(image), normalisation)
         if image.shape[0] < 4:
-            return image.expand(3, -1, -1)
+            return image.expand(3, -1, -1).contiguous()
         image = TF.to_pil_image(image)
     return TF.pil_to_tensor(to_rgb(image, window, background))
 

@@ -4,15 +4,15 @@
 
 # %% auto #0
 __all__ = ['GAMMAS', 'MOST_PRICE', 'CHOOSE_BY', 'find_head', 'HeadFeatures', 'cache_features', 'refit_weights', 'fit_head',
-           'RefitResult', 'refit', 'split_validation', 'head_scores', 'ChosenRefit', 'choose_refit',
-           'learnt_from_errors']
+           'RefitResult', 'refit', 'split_validation', 'head_scores', 'ChosenRefit', 'choose_refit', 'ErrorConflict',
+           'error_conflict']
 
 # %% ../nbs/api/32_refit.ipynb #85520929
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,7 @@ from .data import ImageDataset, stratified_split
 from .errors import look_up
 from .evaluation import Table, predict
 from .models import Classifier, as_classifier, evaluating, model_fingerprint
+from .unwrapping import score_columns
 
 # %% ../nbs/api/32_refit.ipynb #c941c8c4
 def _scores_from(output: Tensor) -> Tensor:
@@ -80,7 +81,7 @@ def find_head(
         scores = model(example[:1])
     times = [name for name, *_ in calls]
     for name, inputs, output in reversed(calls):
-        found = _scores_from(output)
+        found = score_columns(_scores_from(output), len(scores))  # one score an image counts as two
         if _features_from(inputs).ndim != 2 or found.shape != scores.shape:
             continue
         if times.count(name) == 1 and torch.allclose(found, scores, rtol=1e-4, atol=1e-5):
@@ -291,7 +292,12 @@ def _replace_layer(head: Any, held: HeadFeatures, weights: Tensor, l2: float) ->
     "Write the new layer into `head`, and return the objective at every evaluation"
     old = head.weight.detach().cpu().float().flatten(1)
     bias = None if head.bias is None else head.bias.detach().cpu().float()
+    one = len(old) == 1  # one score z an image: -z/2 and z/2, see `score_columns`
+    if one:
+        old, bias = torch.cat([-old, old]) / 2, None if bias is None else torch.cat([-bias, bias]) / 2
     weight, shift, losses = fit_head(held.features, held.labels, weights, old, bias, l2)
+    if one:
+        weight, shift = weight[1:] - weight[:1], shift[1:] - shift[:1]
     head.weight.copy_(weight.view_as(head.weight))
     if head.bias is not None:
         head.bias.copy_(shift)
@@ -341,6 +347,7 @@ def split_validation(
     seed: int = 0,  # of the split
 ) -> tuple[ImageDataset, ImageDataset]:  # what refits, and what chooses
     "Say which images refit and which choose; raises `ValueError` where a class is missing in either"
+    val.need_one_label("a last layer refitted, or a choice between remedies,")
     if choose_on is None:
         first, second = stratified_split(val.labels, (0.5, 0.5), seed=seed)
         parts = val.subset(first), val.subset(second)
@@ -457,18 +464,34 @@ def _label_probability(scores: Tensor, labels: Tensor) -> Tensor:
     return scores.double().softmax(1).gather(1, labels[:, None])[:, 0]
 
 # %% ../nbs/api/32_refit.ipynb #c32b0003
-def learnt_from_errors(
+class ErrorConflict(NamedTuple):
+    "How far the plain model's errors contradict what it goes by"
+
+    images: int  # held out
+    errors: int  # of them the plain model gets wrong
+    price: float  # accuracy that a last layer loses which goes by the errors of other images
+
+
+def error_conflict(
     model: nn.Module,  # the plain classifier
-    halves: tuple[HeadFeatures, HeadFeatures],  # `cache_features` of two parts that share no image
-    gamma: float = 2.0,  # of the refittings that ask
+    parts: Sequence[HeadFeatures],  # `cache_features` of one or several parts that share no image
+    gamma: float = 8.0,  # weight on errors: up to exp(gamma) times
     l2: float = 0.003,  # see `refit`
-) -> float:  # what the labels of wrong images gain in probability, on average; 0 where there are none
-    "Measure how far the errors in one half are mended by what the errors in the other half teach"
-    gains = []
-    for teaches, asked in (halves, halves[::-1]):
-        again, _ = refit(model, teaches, gamma=gamma, l2=l2)
-        wrong = asked.logits.argmax(1) != asked.labels
-        before = _label_probability(asked.logits, asked.labels)
-        gains.append((_label_probability(head_scores(again, asked), asked.labels) - before)[wrong])
-    found = torch.cat(gains)
-    return float(found.mean()) if len(found) else 0.0
+    splits: int = 4,  # how often images are split into halves
+) -> ErrorConflict:
+    "Measure what it costs to go by the errors: much where they have a common cause, little where they have many"
+    names = ("features", "logits", "labels")
+    features, logits, labels = (torch.cat([getattr(part, name) for part in parts]) for name in names)
+    right, p = logits.argmax(1) == labels, _label_probability(logits, labels)
+    head: Any = model.get_submodule(parts[0].head)
+    old = head.weight.detach().cpu().float().flatten(1)
+    bias = None if head.bias is None else head.bias.detach().cpu().float()
+    prices = []
+    for seed in range(splits):
+        halves = stratified_split(labels, (0.5, 0.5), seed=seed)
+        for teaches, asked in (halves, halves[::-1]):
+            weights = refit_weights(p[teaches], labels[teaches], gamma)
+            weight, shift, _ = fit_head(features[teaches], labels[teaches], weights, old, bias, l2)
+            after = (features[asked] @ weight.T + shift).argmax(1) == labels[asked]
+            prices.append(float(right[asked].double().mean() - after.double().mean()))
+    return ErrorConflict(len(labels), int((~right).sum()), sum(prices) / len(prices))

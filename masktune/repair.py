@@ -36,10 +36,10 @@ from .faithfulness import choose_evidence
 from .files import load_weights, read_json, save_weights, write_json
 from .finetune import MaskTune
 from .models import Classifier
-from .refit import GAMMAS, cache_features, head_scores, learnt_from_errors, refit, split_validation
+from .refit import GAMMAS, ErrorConflict, cache_features, error_conflict, head_scores, refit, split_validation
 
 # %% ../nbs/api/39_repair.ipynb #c3910006
-REMEDIES = ("refit", "mask", "transplant")
+REMEDIES = ("refit", "transplant", "mask")
 PLAIN = "plain"
 
 # %% ../nbs/api/39_repair.ipynb #c3910007
@@ -63,7 +63,7 @@ class Candidate:
         return {"name": self.name, "gamma": self.gamma, "lesser": self.scores.lesser, **self.scores._asdict()}
 
 # %% ../nbs/api/39_repair.ipynb #c3910009
-@dataclass
+@dataclass(repr=False)
 class Repair:
     "Every candidate, the one that was chosen, and what that cost"
 
@@ -71,7 +71,7 @@ class Repair:
     choice: Choice  # which, by what, why
     images: dict[str, int]  # how many trained, refitted, chose
     cost: float  # in epochs of ERM: images passed forward count one third, trained on one
-    learnt: float  # what the plain model's errors in one half teach about those in the other: `learnt_from_errors`
+    conflict: ErrorConflict  # how far the plain model's errors contradict the rest
     notes: list[str]  # what was left out, and why
     classes: list[str]  # the names of the scores' columns
     metrics: dict[str, dict[str, Evaluation]] = field(default_factory=dict)  # of `evaluate`: by candidate, by test set
@@ -94,7 +94,7 @@ class Repair:
         scores = {name: candidate.scores for name, candidate in self.candidates.items()}
         ours = {name: c.gamma for name, c in self.candidates.items() if c.is_plain_network}
         refitted = {name: gamma for name, gamma in ours.items() if gamma is not None}
-        self.choice = choose_candidate(scores, PLAIN, refitted, self.learnt, criterion)
+        self.choice = choose_candidate(scores, PLAIN, refitted, self.conflict, criterion)
         return self.choice
 
     def evaluate(
@@ -133,7 +133,7 @@ class Repair:
             "candidates": [candidate.to_dict() for candidate in self.candidates.values()],
             "images": dict(self.images),
             "cost_in_erm_epochs": self.cost,
-            "learnt_from_errors": self.learnt,
+            "error_conflict": self.conflict._asdict(),
             "notes": list(self.notes),
             "classes": list(self.classes),
             "metrics": {n: {t: e.to_dict() for t, e in tests.items()} for n, tests in self.metrics.items()},
@@ -152,6 +152,9 @@ class Repair:
 
     def __str__(self) -> str:
         return str(self.table())
+
+    def __repr__(self) -> str:
+        return f"Repair({len(self.candidates)} candidates, {self.choice.name!r} taken)"
 
     def _repr_html_(self) -> str:
         lines = html.escape(self._caption()).replace("\n", "<br>")
@@ -191,7 +194,9 @@ def _check_repair(remedies: Sequence[str], gammas: Sequence[float], criterion: s
     for gamma in gammas:
         if not isinstance(gamma, (int, float)) or not 0 <= gamma < float("inf"):
             raise ValueError(f"gammas must be numbers of at least 0, got {gamma!r}")
-    choose_candidate({PLAIN: Scores(1, 1, 1, 1, 1)}, PLAIN, {}, 0.0, criterion)  # says whether it knows the criterion
+    choose_candidate(
+        {PLAIN: Scores(1, 1, 1, 1, 1)}, PLAIN, {}, ErrorConflict(0, 0, 0.0), criterion
+    )  # says whether it knows the criterion
 
 # %% ../nbs/api/39_repair.ipynb #c391000f
 class _Bench:
@@ -200,7 +205,7 @@ class _Bench:
     def __init__(self, run: MaskTune, train: ImageDataset, parts: tuple[ImageDataset, ImageDataset]):
         self.run, self.train = run, train
         self.refits, self.chooses = (run.keep_decoded(part) for part in parts)
-        self.units, self.learnt = 0.0, 0.0
+        self.units, self.conflict = 0.0, ErrorConflict(0, 0, 0.0)
         self.notes: list[str] = []
         self.options = dict(run.machine, progress=run.progress)
         plain = run.plain_model
@@ -244,7 +249,7 @@ def _with_refits(bench: _Bench, name: str, model: Classifier, gammas: Sequence[f
     yield bench.judge(name, model, plain.logits, swapped.logits, None)
     if bench.probability is None:  # the plain network comes first
         bench.probability = held.logits.double().softmax(1).gather(1, held.labels[:, None])[:, 0]
-        bench.learnt = learnt_from_errors(model, (held, plain))
+        bench.conflict = error_conflict(model, (held, plain)) if gammas else bench.conflict
     for gamma in gammas:
         again, _ = refit(model, held, gamma=float(gamma), probability=bench.probability)
         scores = (head_scores(again, plain), head_scores(again, swapped))
@@ -314,6 +319,7 @@ def repair(
 
     The plain model is among the candidates, and is kept where none is better by more than the choice asks for. Raises
     `ValueError` before any training for options and images that do not fit."""
+    val.need_one_label("repair")
     _check_repair(remedies, gammas, criterion)
     parts = split_validation(val, choose_on, settings.get("seed", model.seed if isinstance(model, MaskTune) else 0))
     run = _as_run(model, train, settings)
@@ -326,7 +332,7 @@ def repair(
     candidates = _make_candidates(bench, remedies, gammas, rounds, thorough)
     images = {"trained": len(train), "refitted": len(parts[0]), "chose": len(parts[1])}
     kept = Choice(PLAIN, criterion, "")
-    made = Repair(candidates, kept, images, bench.cost, bench.learnt, bench.notes, list(train.classes))
+    made = Repair(candidates, kept, images, bench.cost, bench.conflict, bench.notes, list(train.classes))
     made.choose(criterion)
     return made
 
@@ -337,7 +343,7 @@ def _make_candidates(
     "Every candidate by name, the plain model first, then in the order of what they cost"
     gammas = list(gammas) if "refit" in remedies else []
     found = {each.name: each for each in _with_refits(bench, PLAIN, bench.run.plain_model, gammas)}
-    for mode in ("mask", "transplant"):
+    for mode in ("transplant", "mask"):
         if mode not in remedies:
             continue
         reason = None if thorough else _skip(found, mode)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['change_interval', 'GroupRow', 'group_table', 'format_table', 'background_gap', 'plot_risk_coverage', 'PageTable',
-           'PageFigure', 'tell_story', 'write_report']
+           'PageFigure', 'who_paid', 'tell_story', 'write_report']
 
 # %% ../nbs/api/52_report.ipynb #422b91d4
 import base64
@@ -451,8 +451,10 @@ def _from_to(row: GroupRow) -> str:
     return f"from {100 * row.before.accuracy:.0f} % to {100 * row.after.accuracy:.0f} %"
 
 # %% ../nbs/api/52_report.ipynb #52b0c003
-def _who_paid(tables: Mapping[str, Sequence[GroupRow]]) -> str:
-    "The third: the group that lost most, over every test set"
+def who_paid(
+    tables: Mapping[str, Sequence[GroupRow]],  # by test set, from `group_table`
+) -> str:
+    "Name the group that lost most, of those whose interval leaves no doubt; or say that there is none"
     groups = [(test, row) for test, rows in tables.items() for row in rows[1:] if row.count]
     sure = [(test, row) for test, row in groups if row.interval[1] < 0]
     if not sure:
@@ -478,12 +480,17 @@ def tell_story(
         for name, data in datasets.items()
     }
     hardest = _hardest(run, datasets)
+    found = None if train.multilabel else _asked_widely(run, train, limit)  # the instrument asks about classes
+    first = [_goes_by(found)] if found is not None and found.asked else []
+    return [*first, _what_changed(hardest, tables[hardest]), who_paid(tables)]
+
+
+def _asked_widely(run: MaskTune, train: ImageDataset, limit: int) -> WideFinding | None:
+    "How far the plain model's answers to some training images depend on what is hidden"
     some = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:limit].sort().values
     part, maps = _explained_part(run, train, some.tolist())
-    rule, model = Threshold.parse(run.rule), run.plain_model
-    found = ask_widely(model, part, maps, range(len(part)), rule, run.fill, marks=run.marks(part, trained_on=False))
-    first = [_goes_by(found)] if found is not None and found.asked else []
-    return [*first, _what_changed(hardest, tables[hardest]), _who_paid(tables)]
+    rule, marks = Threshold.parse(run.rule), run.marks(part, trained_on=False)
+    return ask_widely(run.plain_model, part, maps, range(len(part)), rule, run.fill, marks=marks)
 
 
 def _hardest(run: MaskTune, datasets: Mapping[str, ImageDataset]) -> str:
@@ -501,7 +508,9 @@ def _explained_part(run: MaskTune, train: ImageDataset, index: Sequence[int]) ->
 
 # %% ../nbs/api/52_report.ipynb #52b0c006
 def _scrubber_page(run: MaskTune, train: ImageDataset, count: int = 24) -> str:
-    "The instrument on some training images, picked at random"
+    "The instrument on some training images, picked at random; nothing where an image has several labels"
+    if train.labels.ndim > 1:
+        return ""
     some = torch.randperm(len(train), generator=torch.Generator().manual_seed(1))[:count].sort().values.tolist()
     part, maps = _explained_part(run, train, some)
     data = instrument_data(
@@ -646,7 +655,7 @@ def write_report(
         title=title or f"MaskTune on {train.name}",
         subtitle=f"{train}. Written {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC.",
         story=tell_story(run, train, datasets),
-        scrubber=_trusted(_scrubber_page(run, train)),
+        scrubber=None if train.multilabel else _trusted(_scrubber_page(run, train)),
         headline=_headline(run, tests),
         chosen=run.round_,
         tables=[table for test in tests for table in _test_tables(run, test, datasets.get(test))],

@@ -218,6 +218,7 @@ def load_run(
 PARTS = (
     *("erm", "erm-2", "round-*", "refit", "repair", "repair.json"),
     *("metrics.json", "selective.json", "log.jsonl", "report.html", "figures"),
+    *("evidence.json", "kinds.json", "diagnosis.json", "diagnosis.html"),
 )
 
 # %% ../nbs/api/50_runs.ipynb #3cae169f

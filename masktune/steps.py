@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['owned', 'look_where_true', 'begin', 'opening', 'best_accuracy', 'erm', 'saliency', 'rounds_line', 'finetune',
-           'measured_on', 'both_tables', 'evaluate', 'measure_and_report', 'report', 'selective', 'diagnose', 'judge']
+           'measured_on', 'both_tables', 'evaluate', 'measure_and_report', 'report', 'selective', 'diagnose', 'compare',
+           'judge']
 
 # %% ../nbs/api/54_steps.ipynb #57e50003
 import os
@@ -404,18 +405,17 @@ def _checkpoint(
     "A finished network with its weights, and the images to ask it about"
     from masktune.errors import look_up
     from masktune.experiments.datasets import DATASETS, load_dataset
-    from masktune.files import load_weights
-    from masktune.models import build_model
+    from masktune.weights import brings_weights, load_model
 
-    missing = [f"--{name}" for name, value in (("data", data), ("model", model), ("weights", weights)) if not value]
+    held = weights or (model is not None and brings_weights(model))
+    missing = [f"--{name}" for name, value in (("data", data), ("model", model), ("weights", held)) if not value]
     if missing:
         raise ValueError(
             f"{', '.join(missing)} missing: give a run's folder, or --model, --weights and --data of a finished model"
         )
     images = load_dataset(look_up("dataset", str(data), DATASETS), split, root, **_options(option))
-    network = build_model(str(model), len(images.classes), image_size=images[0].image.shape[-1])
-    load_weights(str(weights), network, images.classes)
-    return network, images
+    side = images[0].image.shape[-1]
+    return load_model(str(model), len(images.classes), weights, image_size=side, classes=images.classes), images
 
 # %% ../nbs/api/54_steps.ipynb #d1a90052
 def diagnose(
@@ -432,6 +432,7 @@ def diagnose(
     "Say what a finished model goes by, how sure that is, and what to try"
     from masktune.diagnosis import diagnose as measure
     from masktune.diagnosis import save_diagnosis
+    from masktune.finetune import settled_layer
     from masktune.runs import open_run
 
     if run is None:
@@ -439,21 +440,60 @@ def diagnose(
     else:
         opened, splits = open_run(run)
         network, images = opened.plain_model, splits[split]
-        how = {"layer": opened.layer, "device": opened.device} | how
+        how = {"layer": settled_layer(opened, network, images), "device": opened.device} | how
     found = measure(network, images, **how)
     folder = Path(out or run or "diagnosis")
     save_diagnosis(found, folder / "diagnosis.json")
     page = save_diagnosis(found, folder / "diagnosis.html")
     print(f"{found}\n\n{page}: the same with pictures; the figures are in {folder}/diagnosis.json")
 
+# %% ../nbs/api/54_steps.ipynb #c0390001
+def _other_checkpoint(found: str, model: str, images: Any) -> Any:
+    "A network of one checkpoint, or of a word that brings its own weights"
+    from masktune.weights import brings_weights, load_model
+
+    classes, side = images.classes, images[0].image.shape[-1]
+    own = brings_weights(found) and not Path(found).exists()
+    spec, weights = (found, None) if own else (model, found)
+    return load_model(spec, len(classes), weights, image_size=side, classes=classes)
+
+
+def compare(
+    a: str,  # a checkpoint, or a word that brings its weights: hf:FOLDER, package.module:factory
+    b: str,  # another
+    data: str,  # a data set's name
+    model: str = "small-cnn",  # the network of both checkpoints
+    other_model: str | None = None,  # the network of the second; None: the same
+    root: str | None = None,  # where the data lie
+    option: Sequence[str] = (),  # KEY=VALUE pairs for the data set
+    split: str = "test",  # on which images
+    out: str | None = None,  # a JSON file to write
+    **how: Any,  # layer and device, as `masktune.compare` takes them
+) -> None:
+    "Say what two checkpoints get right, what changed, and how much of the heat moved"
+    from masktune.comparing import compare as measure
+    from masktune.errors import look_up
+    from masktune.experiments.datasets import DATASETS, load_dataset
+    from masktune.files import write_json
+
+    images = load_dataset(look_up("dataset", data, DATASETS), split, root, **_options(option))
+    models = [_other_checkpoint(a, model, images), _other_checkpoint(b, other_model or model, images)]
+    names = (Path(a).name, Path(b).name)
+    found = measure(*models, images, names=names if names[0] != names[1] else (a, b), **how)
+    print(f"{images}\n{found}")
+    if out is not None:
+        write_json(out, found.to_dict())
+        print(f"{out}: the same figures")
+
 # %% ../nbs/api/54_steps.ipynb #d1a90054
 def _find_kinds(opened: "MaskTune", val: Any, folder: Path, most: int) -> None:
     "Find the kinds, draw a sheet of each, and write them"
     from masktune.files import atomic_path
+    from masktune.finetune import settled_layer
     from masktune.kinds import find_kinds, plot_kind, save_kinds
 
-    model = opened.plain_model
-    kinds = find_kinds(model, val, layer=opened.layer, most=most, device=opened.device)
+    model = opened.explained_model(1)
+    kinds = find_kinds(model, val, layer=settled_layer(opened, model, val), most=most, device=opened.device)
     (folder / "figures").mkdir(exist_ok=True)
     for number, name in enumerate(kinds.kinds, 1):
         with atomic_path(folder / "figures" / f"kind-{number}.png") as temporary:

@@ -65,7 +65,7 @@ def check_warmup(
 ) -> None:
     "Refuse a warm-up that is no number, or longer than its training"
     if check_number("warmup", warmup) < 0:
-        raise ValueError(f"warmup must be at least 0 epochs, got {warmup}")
+        raise ValueError(f"warmup must be at least 0 epochs, got {warmup:g}")
     if epochs and warmup > epochs:
         raise ValueError(f"warmup takes {warmup:g} epochs, the training {epochs}: it must be at most as long")
 

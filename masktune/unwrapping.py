@@ -39,8 +39,9 @@ def _coat(model: nn.Module) -> tuple[str, nn.Module] | None:
     from torch.nn.parallel import DataParallel, DistributedDataParallel
     from torch.optim.swa_utils import AveragedModel
 
-    if type(model).__name__ == "OptimizedModule" and isinstance(getattr(model, "_orig_mod", None), nn.Module):
-        return "torch.compile", model._orig_mod
+    original = getattr(model, "_orig_mod", None)
+    if type(model).__name__ == "OptimizedModule" and isinstance(original, nn.Module):
+        return "torch.compile", original
     if isinstance(model, (DataParallel, DistributedDataParallel, AveragedModel)):
         return type(model).__name__, model.module
     return None

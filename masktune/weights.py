@@ -16,6 +16,7 @@ import os
 import pathlib
 import pickle
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,10 +57,13 @@ def _allowed() -> Iterator[None]:
 def _unpickled(path: Path) -> Any:
     "What `torch.save` wrote, code left out"
     try:
-        with _allowed():
+        with _allowed(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what it warns of is refused below
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        named = str(error).split("GLOBAL ")[-1].split(" ")[0] if "GLOBAL " in str(error) else "code"
+        if "GLOBAL " not in str(error):
+            raise _damaged(path) from None
+        named = str(error).split("GLOBAL ")[-1].split(" ")[0]
         raise ValueError(
             f"{path} holds more than weights ({named}), and what is pickled may run anything: it was not loaded. "
             "Is it a whole module? Where you trust it, load it once with torch.load(path, weights_only=False) and save "
@@ -221,7 +225,8 @@ def _other_sizes(wrong: Sequence[str], state: Mapping[str, Tensor], own: Mapping
         had, has = heads.pop()
         remedy = f"build the network with num_classes={had}, or train another head"
         return f"{said}: its head has {had} classes, not {has}: {remedy}"
-    return f"{said}, and {len(wrong) - 1} more differ: these are weights of another network, or of another width"
+    more = f", and {len(wrong) - 1} more differ" if len(wrong) > 1 else ""
+    return f"{said}{more}: these are weights of another network, or of another width"
 
 # %% ../nbs/api/09a_weights.ipynb #09a00015
 def load_checkpoint(
@@ -336,10 +341,12 @@ def _from_factory(spec: str, num_classes: int, folder: str | os.PathLike) -> nn.
     if isinstance(factory, nn.Module):
         return factory
     if not callable(factory):
-        raise ValueError(f"{spec} is a {type(factory).__name__}: name a function or class that makes a torch.nn.Module")
+        raise ValueError(
+            f"{spec} is of type {type(factory).__name__}: name a function or class that makes a torch.nn.Module"
+        )
     made = _called(factory, num_classes, spec)
     if not isinstance(made, nn.Module):
-        raise ValueError(f"{spec} gives a {type(made).__name__}: it must make a torch.nn.Module")
+        raise ValueError(f"{spec} gives something of type {type(made).__name__}: it must make a torch.nn.Module")
     return made
 
 

@@ -120,6 +120,7 @@ GROUPS = {
         "lab.evidence",
         "lab.review",
         "lab.compare",
+        "lab.trials",
         "lab.launcher",
         "lab.coverage",
     ],

@@ -54,6 +54,7 @@ def test_demo_shows_the_effect_and_keeps_everything(tmp_path):
         "figures",
     }
     assert metrics["erm"]["test"]["groups"]["0-4, no square"]["count"] == 180
+    assert "diagnose, on validation images: " in run.stdout and "Try: " in run.stdout
     mended = json.loads((folder / "repair.json").read_text())
     chosen = mended["metrics"][mended["choice"]["name"]]["biased-test"]["average"]
     assert chosen > accuracy["erm"] and "is taken" in run.stdout and f"biased-test {chosen:.1%}" in run.stdout

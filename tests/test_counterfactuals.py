@@ -221,3 +221,19 @@ def test_transplanting_nothing_changes_nothing_whatever_the_fill():
     none = torch.zeros(8, 16, 16, dtype=torch.bool)
     for fill in ("zero", "mean", "blur", "noise"):
         assert transplant(data.images, none, data.images.flip(0), none, fill).equal(data.images)
+
+
+def test_transplants_refuse_several_labels_and_given_masks():
+    "before any work, by one sentence each"
+    from masktune.finetune import MaskTune, finetune
+
+    several = ArrayDataset(torch.zeros(4, 3, 28, 28, dtype=torch.uint8), torch.eye(4)[:, :2], ["a", "b"])
+    one = ArrayDataset(several.images, [0, 1, 0, 1], ["a", "b"])
+    model = build_model("small-cnn", 2)
+    for on_device in (False, True):
+        with pytest.raises(ValueError, match="mode transplant needs one label an image"):
+            finetune(model, several, lr=0.01, mode="transplant", on_device=on_device)
+    with pytest.raises(ValueError, match="leave out given= and protect=, or mask"):
+        finetune(model, one, lr=0.01, mode="transplant", given=[None] * 4)
+    with pytest.raises(ValueError, match="leave out protect, or mask"):
+        MaskTune(model, mode="transplant", protect="marks")

@@ -9,7 +9,7 @@ from torch import nn
 from masktune.__main__ import main
 from masktune.data import ArrayDataset
 from masktune.diagnosis import LIMITS, REMEDIES, choose_remedy, diagnose, save_diagnosis
-from masktune.findings import balanced_part
+from masktune.findings import balanced_part, every
 from masktune.models import Classifier, build_model, model_fingerprint
 
 
@@ -150,6 +150,12 @@ def test_a_part_has_of_every_class_alike():
     assert balanced_part(data, 40).labels.bincount().tolist() == [30, 10]
     assert balanced_part(data, 16).labels.bincount().tolist() == [8, 8]
     assert balanced_part(data, 500).labels.equal(data.labels)
+
+
+def test_a_part_of_the_images_holds_every_class_in_whatever_order_they_come():
+    for labels in (torch.arange(40) % 2, torch.arange(40) // 20):
+        assert labels[every(2, labels)].bincount().tolist() == [10, 10]
+        assert labels[every(4, labels)].bincount().tolist() == [5, 5]
 
 
 def test_the_rule_reads_three_figures():

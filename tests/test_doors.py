@@ -210,6 +210,16 @@ def test_labels_are_read_without_decoding_where_a_data_set_tells_them():
     assert len(as_dataset(data)) == 3000 and len(asked) < 60
 
 
+def test_names_are_not_believed_where_labels_are_changed():
+    def half(label):
+        return int(label > 1)
+
+    changed = Pairs(lambda i: (PICTURES[i], half(LABELS[i])), targets=LABELS, target_transform=half, classes=NAMES)
+    for form in (changed, Subset(changed, range(COUNT)), ConcatDataset([changed, Subset(changed, [0])])):
+        data = as_dataset(form)
+        assert data.classes == ["0", "1"] and data.labels.tolist()[:COUNT] == [half(label) for label in LABELS]
+
+
 def test_a_bare_network_gets_the_very_floats_that_the_loader_gave():
     seen = []
 
@@ -408,10 +418,10 @@ REFUSED = {  # what is given, options, the sentence
         {},
         "Pairs: labels are names ('cat') and numbers (0): use one of them",
     ),
-    "one-hot labels": (
-        lambda: Pairs(lambda i: (PICTURES[i], torch.eye(3)[i % 3])),
+    "two classes for each image": (
+        lambda: Pairs(lambda i: (PICTURES[i], torch.eye(3)[None])),
         {},
-        "Pairs: a label is one class, by number or name; this one has shape (3,)",
+        "Pairs: a label is one class, by number or name; this one has shape (1, 3, 3)",
     ),
     "floats of nobody knows": (
         lambda: TensorDataset((FLOATS * 0 - 1), torch.tensor(LABELS)),
@@ -589,3 +599,25 @@ def test_a_model_that_is_asked_stays_as_it_is():
     before = [(m.training, id(m)) for m in model.modules()], model_fingerprint(model)
     as_dataset(TensorDataset(FLOATS, torch.tensor(LABELS)), model=model)
     assert before == ([(m.training, id(m)) for m in model.modules()], model_fingerprint(model))
+
+
+def test_a_network_of_one_channel_gets_the_very_floats_that_its_loader_gave():
+    seen = []
+
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.features, self.head = nn.Conv2d(1, 4, 3), nn.Linear(4, 3)
+
+        def forward(self, images):
+            seen.append(images)
+            return self.head(self.features(images).relu().mean((2, 3)))
+
+    floats = (TENSOR[:, :1] / 255 - 0.5) / 0.25
+    data = as_dataset(DataLoader(TensorDataset(floats, torch.tensor(LABELS))), mean=0.5, std=0.25)
+    model = as_classifier(Network(), data)
+    seen.clear()
+    predict(model, data, device="cpu", progress=False)
+    assert (torch.cat(seen) - floats).abs().max() < 1e-6
+    again = as_dataset(TensorDataset(floats, torch.tensor(LABELS)), model=model)
+    assert torch.equal(again[5].image, data[5].image)

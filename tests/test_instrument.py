@@ -157,7 +157,8 @@ def saved(tmp_path_factory):
     with torch.no_grad():
         scores = model(images).softmax(1)
     maps = torch.rand(24, 7, 7, generator=generator).square().half()
-    found = SaliencyMaps(maps, scores.max(1).values, scores.argmax(1), torch.ones(24), data=data.fingerprint)
+    sure, said = scores.max(1)
+    found = SaliencyMaps(maps, torch.ones(24), said, sure, data=data.fingerprint)
     part = instrument_html(instrument_data(data, found, range(24), model=model, tile=72), "saved", "<p>A still.</p>")
     page = f"<!doctype html><html lang='en'><meta charset='utf-8'><title>saved</title><main>{part}</main></html>"
     place = tmp_path_factory.mktemp("saved") / "page.html"

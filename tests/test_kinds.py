@@ -116,6 +116,12 @@ def test_bad_input_is_one_sentence(model, found, tmp_path):
     maps = compute_saliency(model, images, device="cpu", progress=False)
     with pytest.raises(ValueError, match="no kind was judged a shortcut"):
         judged_maps(found, model, images, maps)
+    other = Classifier(Corner()).eval()
+    others = compute_saliency(other, images, device="cpu", progress=False)
+    with pytest.raises(ValueError, match="these kinds are of model"):
+        judged_maps(
+            load_kinds(save_kinds(found, tmp_path / "a.json")).judge("plain/1", "shortcut"), other, images, others
+        )
     with pytest.raises(ValueError, match="unknown verdict"):
         found.judge(of(found, "upper left"), "good")
     with pytest.raises(ValueError, match="unknown kind"):

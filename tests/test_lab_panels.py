@@ -24,10 +24,13 @@ from masktune.models import build_model
 from masktune.abstaining import SelectiveClassifier
 from masktune.lab.compare import CompareExplorer
 from masktune.lab.evidence import ClassEvidence
+from masktune.lab.review import EvidenceReview
 from masktune.lab.scrubber import ThresholdScrubber
+from masktune.kinds import find_kinds
 data = load_dataset("biased-digits", "train").subset(range(0, 1149, 8))
 run = MaskTune(build_model("small-cnn", 2), epochs=2, finetune_lr=0.01, device="cpu").fit_erm(data).compute_maps(data)
 run.finetune_round(data)
+kinds = find_kinds(run.erm_, data, limit=96, most=2, device="cpu")
 print("trained")
 """
 CELLS = {
@@ -38,7 +41,9 @@ CELLS = {
     "CoverageExplorer": "CoverageExplorer(SelectiveClassifier([run.erm_]), data, page_size=6)",
     "finer": "CoverageExplorer(SelectiveClassifier([run.erm_]), data, coverage=0.875, page_size=6)",
     "odd": "odd = ThresholdScrubber(run.erm_, data, run.rounds_[0].maps, rule='mean_std(k=2.03)', page_size=6)\nodd",
+    "EvidenceReview": "EvidenceReview(kinds, data, run.erm_, 'kinds.json')",
 }
+ASK = "print('ticked', [picked.index for picked in scrubber.selected])"
 
 if CHROMIUM is None and os.environ.get("CI"):
     pytest.fail("Chromium is missing: .ci/run is to install it", pytrace=False)
@@ -52,7 +57,7 @@ def lab(tmp_path_factory):
 
     SHOTS.mkdir(parents=True, exist_ok=True)
     place = tmp_path_factory.mktemp("panels")
-    cells = [nbformat.v4.new_code_cell(source) for source in (MAKE, *CELLS.values())]
+    cells = [nbformat.v4.new_code_cell(source) for source in (MAKE, *CELLS.values(), ASK)]
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=KERNEL), place / "panels.ipynb")
     with served(place) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
@@ -156,6 +161,67 @@ def test_fewer_pages_never_leave_a_page_that_is_not_there(page):
     assert number.input_value() == "1"
 
 
+def test_what_is_ticked_in_the_browser_is_known_in_the_kernel(page):
+    area = scrubber_of(page)
+    area.locator(".mt-open").nth(1).click(modifiers=["Shift"])
+    area.locator(".mt-card input[type=checkbox]").nth(3).check()
+    area.get_by_text("2 selected").wait_for()
+    page.locator(".jp-CodeCell").last.evaluate("e => e.scrollIntoView()")
+    page.locator(".jp-CodeCell .cm-content").last.click()
+    page.keyboard.press("Shift+Enter")
+    page.get_by_text(re.compile(r"ticked \[\d+, \d+\]")).wait_for()
+
+
+def test_evidence_is_judged_by_keys_and_kept(page, lab):
+    kept = lab[0] / "kinds.json"
+    review = page.locator(".mt:has(.mt-kinds)").first
+    review.evaluate("e => e.scrollIntoView({block: 'start'})")
+    cards = review.locator(".mt-kind")
+    cards.first.focus()
+    page.keyboard.press("1")  # and the next card comes
+    page.keyboard.press("2")
+    review.get_by_text(re.compile("^2 of .* judged")).wait_for()
+    names = [card.locator("h4").inner_text() for card in cards.all()]
+    wanted = {names[0]: "shortcut", names[1]: "object"}
+    for _ in range(50):
+        if kept.exists() and json.loads(kept.read_text())["verdicts"] == wanted:
+            break
+        page.wait_for_timeout(100)
+    assert json.loads(kept.read_text())["verdicts"] == wanted
+    page.screenshot(path=SHOTS / "review.png")
+    page.keyboard.press("u")
+    review.get_by_text(re.compile("^1 of .* judged")).wait_for()
+    assert cards.nth(1).evaluate("e => e === document.activeElement")
+
+
+@pytest.mark.parametrize("width", [1400, 820, 480])
+def test_the_instrument_follows_the_dark_theme_at_any_width(page, width):
+    if width == 1400:
+        choose(page, "Settings", "Theme")
+        page.locator(".lm-Menu-item", has_text="JupyterLab Dark").last.click()
+        page.wait_for_function("document.body.dataset.jpThemeLight === 'false'")
+    page.set_viewport_size({"width": width, "height": 1000})
+    page.wait_for_timeout(800)
+    area = scrubber_of(page)
+    colors = area.evaluate("e => { const s = getComputedStyle(e); return [s.color, s.backgroundColor]; }")
+    ink, paper = (sum(map(float, re.findall(r"[\d.]+", color)[:3])) for color in colors)
+    assert ink > 500 and paper < 150, colors
+    assert area.evaluate("e => e.scrollWidth <= e.clientWidth + 1")
+    page.screenshot(path=SHOTS / f"lab-dark-{width}.png")
+    if width == 480:
+        page.set_viewport_size({"width": 1500, "height": 1100})
+        choose(page, "Settings", "Theme")
+        page.locator(".lm-Menu-item", has_text="JupyterLab Light").first.click()
+
+
+def test_axe_finds_nothing_in_the_panels_of_the_front_end_module(page):
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page, context=[".masktune.mt"]).response["violations"]
+    said = [f"{each['id']}: {each['nodes'][0]['html'][:200]}" for each in found if each["impact"] != "minor"]
+    assert not said, "\n".join(said)
+
+
 def test_a_live_panel_hides_its_still_picture(page):
     stills = page.locator(".masktune-still")
     assert stills.count() == len(CELLS) and not any(still.is_visible() for still in stills.all())
@@ -167,14 +233,17 @@ def dead(page):
     return [found.inner_text() for found in texts.all() if found.is_visible()]
 
 
-LIVE = 2  # of the panels: those whose page part lives on without a kernel
+LIVE = 3  # of the panels: those whose page part lives on without a kernel
 
 
 def panels_are_seen(page):
     "Scroll to every panel: its page part lives, or its still picture is there, with its words"
     for place in page.locator(".mt-place").all():
         place.evaluate("e => e.scrollIntoView({block: 'start'})")
-        place.locator(".mt-card").nth(5).wait_for()
+        place.locator(".mt-card").nth(5).or_(place.locator(".mt-kind").nth(1)).wait_for()
+        if place.locator(".mt-kind").count():
+            assert "kinds of evidence judged" in place.inner_text()
+            continue
         before = place.locator("canvas").nth(3).evaluate("c => c.toDataURL()")
         place.locator(".mt-strength input[type=number]").fill("0.3")
         place.locator(".mt-strength input[type=number]").press("Enter")

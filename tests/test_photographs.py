@@ -13,6 +13,7 @@ from sklearn.datasets import load_sample_image
 from torch import nn
 
 from masktune.data import ArrayDataset
+from masktune.masking import Threshold
 from masktune.models import as_classifier
 
 
@@ -41,11 +42,12 @@ def marked(count: int = 64) -> tuple[ArrayDataset, torch.Tensor]:
     "Noise with a bright patch in a corner of the first class; a weak stripe tells the classes apart, too"
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(60, 120, (count, 3, 24, 24), generator=generator).to(torch.uint8)
-    labels, masks = torch.arange(count) % 2, torch.zeros(count, 24, 24, dtype=torch.bool)
+    labels, masks = torch.arange(count) * 2 // count, torch.zeros(count, 24, 24, dtype=torch.bool)
     images[labels == 0, 0, 1:7, 1:7] = 250
     masks[labels == 0, 1:7, 1:7] = True
     images[labels == 1, 2, 12:20] += 40
-    return ArrayDataset(images, labels, ["marked", "striped"], name="marks", split="train"), masks
+    groups = {"groups": labels, "group_names": ["marked with", "striped without"]}
+    return ArrayDataset(images, labels, ["marked", "striped"], name="marks", split="train", **groups), masks
 
 
 def network() -> nn.Module:
@@ -91,6 +93,9 @@ class SmallJob(photographs.Job):
     def images(self, split="train", correlated=True):
         return marked()[0]
 
+    def truth(self, split):
+        return marked()[1]
+
     def untrained(self):
         return as_classifier(network(), self.images())
 
@@ -115,3 +120,15 @@ def test_rows_are_kept_and_not_measured_again(tmp_path):
     shown = photographs.table([{"set": "sticker-98", "network": "lite0", "rows": again.rows}])
     assert "| ERM | 3.0 | 3.0 | 50.0 |  |" in shown
     assert json.loads((job.folder / "rows.json").read_text()) == again.rows
+
+
+def test_every_row_is_measured_and_masks_of_the_truth_cover_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(photographs.NETWORKS, "made", (2, 0.05))
+    job = SmallJob(tmp_path, "choose", "sticker-98", "made", 1, seconds=1e9, quick=True)
+    before = {name: value.clone() for name, value in job.plain.state_dict().items()}
+    rows = photographs.run_job(job, list(photographs.ROWS))
+    assert set(photographs.ROWS) | {"evidence"} == set(rows)
+    assert all(0 <= row["worst"] <= row["average"] <= 1 for name, row in rows.items() if name != "evidence")
+    assert all(torch.equal(value, before[name]) for name, value in job.plain.state_dict().items())
+    assert job.coverage(job.given(), Threshold("fixed", 0.5))["coverage"] == 1
+    assert {"coverage", "area", "layer"} <= set(rows["structural"]) and {"coverage", "area"} <= set(rows["masktune"])

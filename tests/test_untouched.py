@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from masktune.abstaining import SelectiveClassifier
+from masktune.comparing import compare
 from masktune.counterfactuals import MovedMasks, RandomMask, SwappedDataset, TransplantBatch
 from masktune.data import ArrayDataset
 from masktune.diagnosis import diagnose
@@ -18,9 +19,11 @@ from masktune.evaluation import evaluate, predict
 from masktune.faithfulness import choose_evidence, faithfulness
 from masktune.features import explored_features
 from masktune.finetune import MaskTune
+from masktune.instrument import ask_widely, instrument_data
 from masktune.kinds import find_kinds, judged_maps
 from masktune.lab.compare import CompareExplorer
 from masktune.lab.evidence import ClassEvidence
+from masktune.lab.review import EvidenceReview
 from masktune.lab.scrubber import ThresholdScrubber
 from masktune.layers import find_target_layer, grid_layers, named_layer
 from masktune.loops import MaskCallback, MaskHook, MaskTrainerCallback
@@ -130,6 +133,15 @@ def run_of(model, images):
     return run.fit(images, images)
 
 
+def review_all(model, images):
+    "Judge every kind of evidence in the panel"
+    kinds = find_kinds(model, images)
+    review = EvidenceReview(kinds, images, model)
+    for name in kinds.kinds:
+        review.judge(name, "unsure")
+    review.close()
+
+
 def judge_all(model, images):
     kinds = find_kinds(model, images)
     for name in kinds.kinds:
@@ -202,7 +214,15 @@ CALLS = {
     "ThresholdScrubber": lambda model, images, tmp: (
         ThresholdScrubber(model, images, maps_of(model, images)).wait().close()
     ),
+    "EvidenceReview": lambda model, images, tmp: review_all(model, images),
+    "instrument_data": lambda model, images, tmp: instrument_data(
+        images, maps_of(model, images), range(4), fill="noise", model=model
+    ),
+    "ask_widely": lambda model, images, tmp: ask_widely(
+        model, images, maps_of(model, images), range(len(images)), Threshold.parse("otsu"), "noise"
+    ),
     "ClassEvidence": lambda model, images, tmp: ClassEvidence(images, maps_of(model, images)).close(),
+    "compare": lambda model, images, tmp: compare(model, model, images),
     "CompareExplorer": lambda model, images, tmp: CompareExplorer(model, model, images).close(),
     "run, evaluate": lambda model, images, tmp: look_at_run(model, images, lambda run: run.evaluate(images)),
     "run, swapped": lambda model, images, tmp: look_at_run(model, images, lambda run: run.swapped(images)[0]),

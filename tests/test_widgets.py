@@ -17,11 +17,13 @@ from masktune.erm import Step
 from masktune.evaluation import evaluate
 from masktune.experiments.datasets import load_dataset
 from masktune.finetune import MaskTune
+from masktune.kinds import find_kinds, load_kinds
 from masktune.lab.compare import CompareExplorer
 from masktune.lab.coverage import CoverageExplorer
 from masktune.lab.evidence import ClassEvidence
 from masktune.lab.launcher import FinetuningJob, Launcher
 from masktune.lab.panels import step_through
+from masktune.lab.review import EvidenceReview
 from masktune.lab.scrubber import Asker, ThresholdScrubber
 from masktune.masking import RULES, Rule, hide
 from masktune.models import as_classifier, build_model, model_fingerprint
@@ -476,9 +478,57 @@ def test_a_rule_of_ones_own_is_masked_by_the_kernel(scrubber):
 
 
 def test_what_was_ticked_is_known_by_position_and_file(pets):
-    data = load_dataset("folder", "train", root=pets, size=32)
+    data = load_dataset("folder", "train", root=pets, size=28)
     scrubber = ThresholdScrubber(build_model("small-cnn", 2), data, page_size=6)
     scrubber.view.selected = [7, 2]
     assert [picked.index for picked in scrubber.selected] == [2, 7]
     assert [picked.path for picked in scrubber.selected] == [str(data.paths[2]), str(data.paths[7])]
     scrubber.close()
+
+
+def test_every_finetuning_is_a_row_whose_model_can_be_taken_back(run, digits):
+    launcher = Launcher(run, digits["train"], {"test": digits["test"], "swapped-val": run.swapped(digits["val"])})
+    launcher.sweep_over.value = "1, 4"
+    launcher.sweep_all.click()
+    launcher.wait()
+    assert [trial.settings["rule"] for trial in launcher.trials.trials] == ["mean_std(k=1)", "mean_std(k=4)"]
+    first, last = launcher.trials.trials
+    assert launcher.trials.best is max((last, first), key=lambda trial: trial.swapped) and launcher.trials.kept == 2
+    buttons = launcher.table.children[1].children
+    assert [button.disabled for button in buttons] == [False, True]
+    buttons[0].click()
+    assert (launcher.trials.kept, run.rule) == (1, "mean_std(k=1)")
+    assert evaluate(run.model_, digits["test"], device="cpu").average == first.metrics["test"].average
+    assert "who paid" in launcher.trials._repr_html_()
+    with pytest.raises(ValueError, match="there are trials 1 to 2, got 3"):
+        launcher.keep(3)
+    launcher.close()
+
+
+def test_what_is_said_of_evidence_is_kept_and_can_be_taken_back(run, digits, tmp_path):
+    kinds = find_kinds(run.erm_, digits["train"], limit=64, most=2, device="cpu")
+    review = EvidenceReview(kinds, digits["train"], run.erm_, tmp_path / "kinds.json")
+    first, *_, last = kinds.kinds
+    review.view.judgements = {first: "shortcut", last: "object"}
+    assert load_kinds(tmp_path / "kinds.json").judged("shortcut") == [first] and kinds.judged("object") == [last]
+    review.view.judgements = {first: "shortcut"}
+    assert load_kinds(tmp_path / "kinds.json").verdicts == {first: "shortcut"}
+    assert len(review.view.options["kinds"]) == len(kinds.kinds) and len(review._repr_html_()) < 500_000
+    review.close()
+
+
+def test_opening_and_closing_leaves_no_widget_and_no_thread_behind(run, digits):
+    from ipywidgets.widgets import widget
+
+    def opened_and_closed():
+        scrubber = ThresholdScrubber(run.erm_, digits["test"], page_size=6)
+        scrubber.strength.value = 1.0
+        scrubber.wait()
+        scrubber.close()
+
+    opened_and_closed()
+    widgets, threads = len(widget._instances), threading.active_count()
+    for _ in range(5):
+        opened_and_closed()
+    assert threading.active_count() == threads
+    assert len(widget._instances) == widgets

@@ -21,6 +21,7 @@ from masktune.lab.panels import (
     check_images,
     check_whole,
     choice,
+    close_widgets,
     decimals_of,
     picture_box,
     row,
@@ -330,7 +331,7 @@ class MaskGallery(Gallery):
         "Stop following the controls and free the widgets, those of the other rules too"
         super().close()
         for slider in self.strengths.values():
-            slider.close()
+            close_widgets(slider)
 
 
 def coarse_size(

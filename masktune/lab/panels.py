@@ -293,10 +293,14 @@ class Panel:
 def close_widgets(
     widget: W.Widget,  # with all that is within
 ) -> None:
-    "Free a widget and everything in it"
+    "Free a widget and everything in it, its layout and style too"
     for child in getattr(widget, "children", ()):
         close_widgets(child)
+    parts = [getattr(widget, name, None) for name in ("layout", "style")]
     widget.close()
+    for part in parts:
+        if isinstance(part, W.Widget):
+            part.close()
 
 # %% ../../nbs/api/lab/61_panels.ipynb #ff31c0ee
 def html_table(

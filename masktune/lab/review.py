@@ -58,7 +58,7 @@ def _examples(
         shown = images.to(place_of(model))
         return index, images, look(model, shown, named_layer(model, layer, shown[:1])).maps.cpu()
 
-
+# %% ../../nbs/api/lab/64a_review.ipynb #64b0c013
 class EvidenceReview(Panel):
     """One card a kind of evidence; a person says whether it is a shortcut, the object, or that they are unsure.
 

@@ -235,6 +235,8 @@ def _explained(
     model: Any, dataset: ImageDataset, maps: SaliencyMaps | None, run: MaskTune | None
 ) -> tuple[Classifier | None, SaliencyMaps]:
     "The model to ask and the maps to show, checked against each other; both the run's where one is given"
+    if dataset.labels.ndim > 1:
+        raise ValueError(f"{dataset} has several labels an image: the scrubber shows images of one label each")
     if run is not None and model is None and maps is None:
         model, maps = run.explained_model(1), _maps_of(run, dataset)
     if model is None and maps is None:
@@ -518,7 +520,16 @@ class ThresholdScrubber(MaskGallery):
         self._asker.stopped = self._wide.stopped = True
         self.view.unobserve(self._pull, "controls")
         super().close()
-        for control in (self.picker.row, self.paging, self.class_filter, self.group_filter, self.sort, *self.filters):
+        own = (
+            self.picker.row,
+            self.paging,
+            self.class_filter,
+            self.group_filter,
+            self.sort,
+            self.picture,
+            self.details,
+        )
+        for control in (*own, *self.filters):  # they are not on the page, but in step with it
             close_widgets(control)
 
     def still(self) -> np.ndarray:

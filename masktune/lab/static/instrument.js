@@ -488,18 +488,17 @@ function make(name, given = {}, ...children) {
   return element;
 }
 
-let counter = 0;
+// Keys here are ours: in JupyterLab 1, 2 and 3 make headings of cells, Enter opens one, arrows fold them
+function keep_keys(root) {
+  root.setAttribute("data-lm-suppress-shortcuts", "true");
+  root.addEventListener("keydown", (event) => event.stopPropagation());
+}
 
 function choose(words, options, value, call) {
-  const select = make("select", { onchange: (event) => call(event.target.value) });
+  const select = make("select", { "aria-label": words, onchange: (event) => call(event.target.value) });
   for (const [text, key] of options) select.append(make("option", { value: key }, text));
   select.value = value;
   return { label: make("label", { class: "mt-field" }, make("span", {}, words), select), select };
-}
-
-function put_options(select, options, value) {
-  select.replaceChildren(...options.map(([text, key]) => make("option", { value: key }, text)));
-  select.value = value;
 }
 
 // ---------------------------------------------------------------- a histogram whose axis stays
@@ -676,7 +675,6 @@ export class Instrument {
     Object.assign(this, { root, host, cards: [], shown: [], selected: new Set(host.get("selected") ?? []) });
     this.options = host.get("options");
     this.controls = structuredClone(host.get("controls"));
-    this.id = `mt-${++counter}`;
     this.build();
     host.listen("page", () => this.turned());
     host.listen("controls", () => this.told());
@@ -757,6 +755,7 @@ export class Instrument {
     this.root.classList.toggle("mt-own", !themed()); // nobody else says which theme: the reader's own
     this.root.setAttribute("role", "group");
     this.root.setAttribute("aria-label", options.title);
+    keep_keys(this.root);
     this.root.style.setProperty("--mt-tile", `${controls.tile}px`);
     this.root.replaceChildren(this.headline, top, this.filters(), this.pages(), make("div", { class: "mt-head" }, ...heads),
       this.grid, this.empty, make("div", { class: "mt-foot" }, this.status, make("span", { class: "mt-picks" }, this.picked,
@@ -1129,6 +1128,7 @@ export class Review {
     root.classList.toggle("mt-own", !themed());
     root.setAttribute("role", "group");
     root.setAttribute("aria-label", options.title);
+    keep_keys(root);
     const list = make("ul", { class: "mt-kinds" }, ...options.kinds.map((kind) => this.card(kind)));
     const keys = "Keys on a card: 1 a shortcut, 2 the object, 3 unsure, u takes the last word back.";
     root.replaceChildren(this.headline, make("p", { class: "mt-made" }, keys), list,
