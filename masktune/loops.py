@@ -117,7 +117,8 @@ class MaskCallback:
     "A Lightning callback that masks training batches; made without Lightning it says what to install"
 
     def __new__(cls, *_: Any, **__: Any) -> "MaskCallback":
-        return object.__new__(_joined(MaskCallback, _lightning()))
+        joined: Any = _joined(MaskCallback, _lightning())
+        return object.__new__(joined)
 
     def __init__(
         self,
@@ -164,7 +165,8 @@ class MaskTrainerCallback:
     "A callback for Hugging Face's `Trainer` that masks the images of training steps, on their device"
 
     def __new__(cls, *_: Any, **__: Any) -> "MaskTrainerCallback":
-        return object.__new__(_joined(MaskTrainerCallback, _transformers()))
+        joined: Any = _joined(MaskTrainerCallback, _transformers())
+        return object.__new__(joined)
 
     def __init__(
         self,

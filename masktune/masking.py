@@ -445,8 +445,9 @@ def masks_of(
 ) -> Tensor:  # (B, H, W) bool, True where the image is hidden
     "Compute what is hidden of some images: by maps and rule, and by what people have marked"
     index = torch.as_tensor(index, dtype=torch.int64)
-    nothing = maps is None or maps.source == "given" or not len(index)
-    found = torch.zeros(len(index), *size, dtype=torch.bool) if nothing else rule(maps[index], size)
+    found = torch.zeros(len(index), *size, dtype=torch.bool)
+    if maps is not None and maps.source != "given" and len(index):
+        found = rule(maps[index], size)
     return marks.apply(found, index)
 
 
