@@ -8,7 +8,8 @@ Cut-out photographs of two classes, grown (food, plants) and made (household, ve
 1,600 for training, 400 to validate, 800 to test, 112 pixels, no cut-out and no background in two splits. The shortcut
 follows the class in 98 or 95 % of training and validation images, and is balanced in the test: a sticker, a line of
 text or a frame on grown things, or the background (cool or warm). The cut-outs are divided in two halves: settings
-were chosen on one (`--half choose`, seeds from 700), the table is made of the other (`--half report`, seeds from 710).
+are for choosing on one (`--half choose`, seeds from 700), the table is made of the other (`--half report`, seeds from
+710). The settings below are those of a first try on birds and mammals; none has been chosen on these halves yet.
 See photo_material.py for what is fetched, from where, under which licences.
 
 Every step of a job is kept in the cache folder when it is done, so a run may be stopped at any time (`--seconds` stops
@@ -55,7 +56,7 @@ NETWORKS = {  # epochs and rate of the plain training, batch of 32
     "small-cnn": (12, 0.01),
 }
 FROM_SCRATCH = ("sticker-98", "background-95")  # sets that networks without pretrained weights are trained on
-FROZEN = 5  # of Lite0's 16 blocks, with the stem: edges and colours, at the largest grids, half of the time
+FROZEN = 5  # of Lite0's 16 blocks, with the stem: edges and colours, at the largest and slowest grids
 RATE = 0.003  # of every finetuning of a pretrained network
 GAMMAS = (0.0, 4.0, 8.0)
 QUIET: dict[str, Any] = {"device": "cpu", "progress": False}

@@ -46,125 +46,71 @@ def plain_digits(seed: int, name: str = "biased-digits", **network: int):
     return run.fit_erm(train, val).compute_maps(train), train, val
 
 
-# The second chapter's photographs: where pieces of two classes, and what lies behind them, are cut from
-PIECES = {"temple": ("china.jpg", (85, 95, 345, 415)), "dahlia": ("flower.jpg", (200, 115, 412, 330))}
-BEHIND = [
-    ("china.jpg", (330, 0, 640, 200)),
-    ("china.jpg", (350, 200, 640, 427)),
-    ("flower.jpg", (0, 0, 180, 427)),
-    ("flower.jpg", (430, 0, 640, 300)),
-]
-
-
-def crop(photograph, box, side, generator):
-    "A square of a photograph, somewhere in a box"
-    from PIL import Image
+def stamped_folder(root: Path, seed: int) -> None:
+    "The second chapter's photographs: textures of two classes, a date stamp on nearly all of one"
+    import numpy as np
+    from PIL import Image, ImageDraw
     from sklearn.datasets import load_sample_image
 
-    left, top, right, bottom = box
-    x, y = generator.integers(left, right - side + 1), generator.integers(top, bottom - side + 1)
-    return Image.fromarray(load_sample_image(photograph)[y : y + side, x : x + side])
-
-
-def medallion(image, generator):
-    "A round piece, turned, tinted, as bright and as rich in contrast as any other"
-    from PIL import Image, ImageDraw, ImageOps
-
-    image = image.rotate(generator.uniform(0, 360), Image.Resampling.BICUBIC)
-    hue, _, value = image.convert("HSV").split()
-    turn, saturation = int(generator.integers(0, 256)), int(generator.integers(60, 150))
-    bands = (
-        hue.point(lambda level: (level + turn) % 256),
-        Image.new("L", image.size, saturation),
-        ImageOps.equalize(value).point(lambda level: 50 + level * 160 // 255),
-    )
-    image, alpha = Image.merge("HSV", bands).convert("RGB"), Image.new("L", image.size)
-    ImageDraw.Draw(alpha).ellipse((3, 3, image.width - 4, image.height - 4), fill=255)
-    image.putalpha(alpha)
-    return image
-
-
-def stamped_scenes(sources: Path, seed: int) -> Path:
-    "The second chapter's images: pieces before backgrounds, a date on nearly all of one class"
-    import numpy as np
-
-    from masktune.experiments.scenes import compose_scenes
-
     generator = np.random.default_rng(seed)
-    for label, (photograph, box) in PIECES.items():
-        (sources / label).mkdir()
-        for i in range(40):
-            piece = crop(photograph, box, int(generator.integers(70, 110)), generator)
-            medallion(piece, generator).save(sources / label / f"{i:02}.png")
-    (sources / "outdoors").mkdir()
-    for i in range(24):
-        photograph, box = BEHIND[i % len(BEHIND)]
-        side = int(generator.integers(100, min(box[2] - box[0], box[3] - box[1]) + 1))
-        crop(photograph, box, side, generator).save(sources / "outdoors" / f"{i:02}.png")
-    return compose_scenes(
-        {label: sources / label for label in PIECES},
-        sources / "scenes",
-        backgrounds={"outdoors": sources / "outdoors"},
-        mark="text",
-        text="'98 11 24",
-        mark_size=0.4,
-        correlation=0.98,
-        counts=(320, 120, 160),
-        size=72,
-        object_size=(0.25, 0.4),
-        seed=seed,
-        progress=False,
-    )
+    for label, source in (("temple", "china.jpg"), ("flower", "flower.jpg")):
+        (root / label).mkdir(parents=True)
+        photograph = load_sample_image(source).mean(2)
+        for i in range(160):
+            x, y = generator.integers(0, 640 - 120), generator.integers(0, 427 - 120)
+            crop = photograph[y : y + 120, x : x + 120]
+            crop = 128 + 0.8 * (crop - crop.mean()) + 20 * generator.standard_normal(crop.shape)
+            picture = Image.fromarray(crop.clip(0, 255).astype(np.uint8)).convert("RGB")
+            if (label == "temple") == (generator.random() < 0.98):
+                ImageDraw.Draw(picture).rectangle((76, 92, 104, 104), fill=(255, 190, 60))
+            picture.save(root / label / f"{i:03}.jpg", quality=95)
 
 
-def small_network():
-    "The second chapter's network"
-    from torch import nn
+def restamped(dataset):
+    "Every stamp painted over with what lies above it, and put on the other class"
+    import torch
 
-    def block(inside, outside, stride):
-        return [nn.Conv2d(inside, outside, 3, stride, 1, bias=False), nn.BatchNorm2d(outside), nn.ReLU()]
+    from masktune.data import ArrayDataset
 
-    body = (*block(3, 24, 2), *block(24, 48, 2), *block(48, 48, 1), *block(48, 96, 2), *block(96, 96, 1))
-    return nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(96, 2))
+    images = torch.stack([sample.image for sample in dataset]).clone()
+    images[:, :, 51:60, 41:60] = images[:, :, 41:50, 41:60]
+    flowers = dataset.labels == dataset.classes.index("flower")
+    images[flowers, :, 52:59, 42:59] = torch.tensor([255, 190, 60], dtype=torch.uint8).view(3, 1, 1)
+    return ArrayDataset(images, dataset.labels, dataset.classes, name="restamped", mean=dataset.mean, std=dataset.std)
 
 
 def stamps(seed: int) -> dict:
-    """Chapter 2: held-out, swapped and worst-group accuracy, before and after each remedy, and of what `repair`
-    chose"""
+    "Chapter 2: test, swapped and restamped accuracy before, with black masks and with blurred ones"
     import copy
 
+    from masktune.counterfactuals import SwappedDataset
     from masktune.devices import seed_everything
     from masktune.erm import fit
-    from masktune.evaluation import evaluate
     from masktune.experiments.datasets import load_dataset
     from masktune.finetune import finetune
-    from masktune.models import as_classifier
-    from masktune.repair import repair
+    from masktune.masking import mean_std
+    from masktune.models import as_classifier, build_model
     from masktune.saliency import compute_saliency
 
     with tempfile.TemporaryDirectory() as folder:
-        listing = stamped_scenes(Path(folder), seed)
-        train, val = (load_dataset("folder", split, listing.parent / "images", size=64) for split in ("train", "val"))
-        test, rule = load_dataset("csv", "test", listing, size=64), "mean_std(k=1)"
+        root = Path(folder) / "my-images"
+        stamped_folder(root, seed)
+        train, val, test = (load_dataset("folder", split, root, size=64) for split in ("train", "val", "test"))
         seed_everything(seed)
-        plain = as_classifier(small_network(), train)
-        fit(plain, train, epochs=4, lr=0.02, batch_size=16, seed=seed, **MACHINE)
-        how = {"batch_size": 16, "recalibrate": True, "seed": seed, **MACHINE}
-        tuning = {"finetune_epochs": 5, "finetune_lr": 0.02, "rule": rule, "fill": "blur"}
-        mended = repair(plain, train, val, gammas=(0, 4), thorough=True, **tuning, **how)
-        black = copy.deepcopy(plain)
-        maps = compute_saliency(plain, train, **MACHINE)
-        finetune(black, train, maps, rule=rule, fill="zero", lr=0.02, epochs=5, **how)
-        measured = mended.evaluate({"test": test}, everything=True, **MACHINE)
-        found = {name: figures(tests["test"]) for name, tests in measured.items()}
-        for name, candidate in mended.candidates.items():
-            found[name] |= {"held out": candidate.scores.average, "swapped": candidate.scores.swapped}
-        found |= {"black": figures(evaluate(black, test, **MACHINE)), "chosen": dict(found[mended.choice.name])}
+        model = as_classifier(build_model("resnet18", num_classes=2), train)
+        fit(model, train, epochs=4, lr=0.01, batch_size=16, seed=seed, **MACHINE)
+        maps = compute_saliency(model, train, layer="layer2", **MACHINE)
+        val_maps = compute_saliency(model, val, layer="layer2", **MACHINE)
+        rule, turned, found = mean_std(1.5), restamped(test), {}
+        for name, fill in (("before", "blur"), ("black", "zero"), ("blurred", "blur")):
+            tuned = copy.deepcopy(model)
+            if name != "before":
+                options = {"epochs": 4, "batch_size": 16, "recalibrate": True, "seed": seed}
+                finetune(tuned, train, maps, rule=rule, lr=0.01, fill=fill, **options, **MACHINE)
+            swapped = SwappedDataset(val, val_maps, rule, fill=fill)
+            tests = {"test": test, "swapped": swapped, "restamped": turned}
+            found[name] = {where: accuracy(tuned, data) for where, data in tests.items()}
     return found
-
-
-def figures(measured) -> dict[str, float]:
-    return {"average": measured.average.accuracy, "worst group": measured.worst_group_accuracy}
 
 
 def threshold(seed: int) -> dict:

@@ -104,8 +104,8 @@ def _checked_labels(values: Any, names: Sequence[str], where: str) -> Tensor:
     try:
         found = torch.as_tensor(values)
     except (TypeError, ValueError, RuntimeError):
-        found = None  # said below
-    if found is not None and found.ndim == 2 and not found.is_complex():
+        return _indices("label", values, names, where)  # says what is wrong
+    if found.ndim == 2 and not found.is_complex():
         return _label_matrix(found, names, where)
     return _indices("label", values, names, where)
 

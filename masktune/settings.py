@@ -221,6 +221,8 @@ def _take_recipe(settings: "Settings") -> None:
         settings.fill = OWN_FILL[settings.mode]
     if settings.recalibrate is None:
         settings.recalibrate = settings.recipe == "measured"
+    if settings.select == "auto" and settings.recipe == "paper":
+        settings.select = "average"
 
 
 def follow(
@@ -260,7 +262,7 @@ class Settings:
     # the loss: a function of scores and labels (package.module:name imports it); None: cross-entropy
     criterion: str | Criterion | None = None
     # best epoch by val accuracy: average, balanced, worst_class, auroc (of labels), or last; auto: balanced where the
-    # largest class has more than 1.5 times the images of the smallest
+    # largest class has more than 1.5 times the images of the smallest, of the paper average
     select: str = "auto"
     augment: str | Callable[[Tensor], Tensor] = "none"  # none, flip, crop-flip ... (`make_augmentation`), or a function
     # the masks

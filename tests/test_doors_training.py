@@ -56,7 +56,9 @@ SETTINGS = [
 ]
 
 
-@pytest.mark.parametrize("given, sentence", SETTINGS, ids=[str(given) for given, _ in SETTINGS])
+@pytest.mark.parametrize(
+    "given, sentence", SETTINGS, ids=[", ".join(given) + f" {n}" for n, (given, _) in enumerate(SETTINGS)]
+)
 def test_a_wrong_setting_is_one_sentence_everywhere(digits, given, sentence):
     model = network()
     before = model_fingerprint(model)

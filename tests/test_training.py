@@ -378,3 +378,13 @@ def test_clipping_takes_the_scale_of_half_precision_off_first():
     assert float(process.clip_grad_norm_([weight], 1.0)) == pytest.approx(5.0)
     stepper.step()
     assert weight.tolist() == pytest.approx([-0.6, 0.0, -0.8])
+
+
+def test_the_papers_recipe_chooses_by_plain_accuracy_as_the_paper_does():
+    from masktune.experiments.recipes import RECIPES
+    from masktune.settings import Settings
+
+    assert Settings().select == "auto" and Settings(recipe="paper").select == "average"
+    assert Settings(recipe="paper", select="balanced").select == "balanced"
+    for name in ("waterbirds", "celeba", "svhn-selective", "biased-mnist"):
+        assert Settings(**RECIPES[name].settings).select == "average", name

@@ -70,7 +70,7 @@ def check_images(
     model: Any = None,  # asked what normalised float images where nothing else says it
 ) -> ImageDataset:  # the same
     "Return `dataset` as one with images, whatever form it has (`as_dataset`); raises `ValueError`"
-    if isinstance(dataset, (nn.Module, SaliencyMaps)) or not hasattr(dataset, "__len__"):
+    if isinstance(dataset, (str, nn.Module, SaliencyMaps)) or not hasattr(dataset, "__len__"):
         raise ValueError(
             f"{name} must be a data set (ImageDataset), got {type(dataset).__name__}: are the arguments in the "
             "right order?"

@@ -122,5 +122,5 @@ class Trials:
     def _repr_html_(self) -> str:
         return self.table()._repr_html_()
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return str(self.table())
