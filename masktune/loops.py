@@ -106,7 +106,7 @@ def _joined(cls: type, base: type) -> type:
     return type(cls.__name__, (cls, base), {"__doc__": cls.__doc__, "__module__": cls.__module__})
 
 
-def _remade(cls: type, state: dict[str, Any]) -> Any:
+def _remade(cls: Any, state: dict[str, Any]) -> Any:
     "One of them from another process"
     made = cls.__new__(cls)
     made.__dict__.update(state)

@@ -491,7 +491,8 @@ class MaskedDataset(ImageDataset):
         everything = torch.arange(len(dataset))
         meta = {name: value for name, value in dataset.meta(everything).items() if name != "classes"}
         super().__init__(dataset.labels, dataset.classes, **meta)
-        self.dataset, self.maps = dataset, None if maps is None else maps.check(dataset)
+        self.dataset = dataset
+        self.maps: Any = None if maps is None else maps.check(dataset)
         self.rule, self.fill, self.seed = rule, fill, seed
         self.marks = read_marks(dataset, given, protect)
         _check_sources(self.maps, self.marks)
