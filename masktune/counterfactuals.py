@@ -372,7 +372,7 @@ class TransplantBatch(MaskBatch):
         self.num_classes = scores.shape[1]
         return self.rule(saliency.float(), tuple(images.shape[-2:])), scores.argmax(1)
 
-    def __call__(
+    def __call__(  # type: ignore[override]
         self,
         images: Tensor,  # (B, 3, H, W) uint8
     ) -> Tensor:  # (B, 3, H, W) uint8

@@ -348,7 +348,7 @@ class MaskTune(Settings):
             both = [_marks_for(given(source), images, trained_on) for source in (self.given, self.protect)]
             if self.source == "given" and both[0] is None:
                 both[0] = [None] * len(images)  # nothing is known to be hidden there
-            self.marks_[key] = read_marks(images, *both, needed=trained_on)
+            self.marks_[key] = read_marks(images, both[0], both[1], trained_on)
         return self.marks_[key]
 
     def explain(

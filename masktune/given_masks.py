@@ -88,7 +88,8 @@ class GivenMasks:
         "How much of each cell of a coarse grid is marked: what a panel can show as a map"
         masks = self[index].float()[:, None]
         shrink = max(max(self.size) / longest, 1)
-        return F.adaptive_avg_pool2d(masks, [max(round(side / shrink), 1) for side in self.size])[:, 0]
+        height, width = (max(round(side / shrink), 1) for side in self.size)
+        return F.adaptive_avg_pool2d(masks, (height, width))[:, 0]
 
     def subset(
         self,
@@ -262,7 +263,7 @@ class Marks:
         return Marks(**{name: each and each.subset(index, part) for name, each in self.parts.items()})
 
     @property
-    def parts(self) -> dict[str, GivenMasks | None]:
+    def parts(self) -> dict[str, Any]:
         "Both by name, as what takes them calls them"
         return {"given": self.given, "protect": self.protect}
 

@@ -106,7 +106,7 @@ def _joined(cls: type, base: type) -> type:
     return type(cls.__name__, (cls, base), {"__doc__": cls.__doc__, "__module__": cls.__module__})
 
 
-def _remade(cls: type, state: dict[str, Any]) -> Any:
+def _remade(cls: Any, state: dict[str, Any]) -> Any:
     "One of them from another process"
     made = cls.__new__(cls)
     made.__dict__.update(state)
@@ -117,7 +117,8 @@ class MaskCallback:
     "A Lightning callback that masks training batches; made without Lightning it says what to install"
 
     def __new__(cls, *_: Any, **__: Any) -> "MaskCallback":
-        return object.__new__(_joined(MaskCallback, _lightning()))
+        joined: Any = _joined(MaskCallback, _lightning())
+        return object.__new__(joined)
 
     def __init__(
         self,
@@ -164,7 +165,8 @@ class MaskTrainerCallback:
     "A callback for Hugging Face's `Trainer` that masks the images of training steps, on their device"
 
     def __new__(cls, *_: Any, **__: Any) -> "MaskTrainerCallback":
-        return object.__new__(_joined(MaskTrainerCallback, _transformers()))
+        joined: Any = _joined(MaskTrainerCallback, _transformers())
+        return object.__new__(joined)
 
     def __init__(
         self,

@@ -138,8 +138,9 @@ class _Names:
     "Which image a name means: by its whole path, or by the end of it"
 
     def __init__(self, files: FileDataset, suffix: bool):
-        root = getattr(files, "root", None)
-        self.paths, self.found = [Path(os.path.abspath(path)) for path in files.paths], {}
+        root: Any = getattr(files, "root", None)
+        self.paths = [Path(os.path.abspath(path)) for path in files.paths]
+        self.found: dict[str, set[int]] = {}
         for place, path in enumerate(self.paths):
             parts = (path if suffix else path.with_suffix("")).parts
             named = root is not None and path.is_relative_to(Path(root).absolute())

@@ -445,8 +445,9 @@ def masks_of(
 ) -> Tensor:  # (B, H, W) bool, True where the image is hidden
     "Compute what is hidden of some images: by maps and rule, and by what people have marked"
     index = torch.as_tensor(index, dtype=torch.int64)
-    nothing = maps is None or maps.source == "given" or not len(index)
-    found = torch.zeros(len(index), *size, dtype=torch.bool) if nothing else rule(maps[index], size)
+    found = torch.zeros(len(index), *size, dtype=torch.bool)
+    if maps is not None and maps.source != "given" and len(index):
+        found = rule(maps[index], size)
     return marks.apply(found, index)
 
 
@@ -490,7 +491,8 @@ class MaskedDataset(ImageDataset):
         everything = torch.arange(len(dataset))
         meta = {name: value for name, value in dataset.meta(everything).items() if name != "classes"}
         super().__init__(dataset.labels, dataset.classes, **meta)
-        self.dataset, self.maps = dataset, None if maps is None else maps.check(dataset)
+        self.dataset = dataset
+        self.maps: Any = None if maps is None else maps.check(dataset)
         self.rule, self.fill, self.seed = rule, fill, seed
         self.marks = read_marks(dataset, given, protect)
         _check_sources(self.maps, self.marks)
