@@ -336,7 +336,7 @@ class TransplantedDataset(_Exchanged):
         "Only the samples at `index`, renumbered from 0; evidence is still taken from all"
         part = self.dataset.subset(index)
         how = (self.rule, self.fill, self.share, self.paste, self.edges, self.seed, self.lenders)
-        more = [one.subset(index) for one in self.also]
+        more: list[Any] = [one.subset(index) for one in self.also]
         return TransplantedDataset(part, self.maps.subset(index, part), *how, more)
 
 # %% ../nbs/api/25_counterfactuals.ipynb #cf5b8685

@@ -144,7 +144,9 @@ def _measure(bench: _Bench, labels: Tensor, scores: Tensor, masks: Tensor, fill:
     turned[half] = pasted.argmax(1) == lent_by[half]
     of_label = [p.gather(1, labels[:, None])[:, 0] for p in (hidden, elsewhere)]
     right = [p.argmax(1) == labels for p in (plain, hidden, elsewhere, swapped)]
-    return _Measured(right[0], plain.max(1).values, *right[1:], of_label[1] - of_label[0], turned, lent_by)
+    as_it_is, without, elsewhere_right, exchanged = right
+    fall = of_label[1] - of_label[0]
+    return _Measured(as_it_is, plain.max(1).values, without, elsewhere_right, exchanged, fall, turned, lent_by)
 
 # %% ../nbs/api/37_findings.ipynb #d1a90029
 def _findings(

@@ -167,8 +167,8 @@ def strengths_of(
         return [None]
     usual = rule_range(rule.name)
     low, high = (usual.low, usual.high) if rule.name != "mean_std" else (0.5, 3.5)
-    spread = {round(low + (high - low) * i / (count - 1), 4) for i in range(count)}
-    return sorted(spread | {rule.strength})
+    spread: set[float | None] = {round(low + (high - low) * i / (count - 1), 4) for i in range(count)}
+    return sorted(spread | {rule.strength})  # type: ignore[type-var]
 
 # %% ../nbs/api/27_instrument.ipynb #27a0c020
 def answers_on_grid(
@@ -240,7 +240,8 @@ def ask_widely(
             with holding(model):
                 now = hidden_scores(model, images, each, fill, part.tolist()).argmax(1)
             counts[place] += int((now != said).sum())
-    return WideFinding(*counts, area / max(counts[0], 1))
+    asked, changed, elsewhere = counts
+    return WideFinding(asked, changed, elsewhere, area / max(asked, 1))
 
 # %% ../nbs/api/27_instrument.ipynb #27a0c026
 EVERY_IMAGE = {"class": -1, "predicted": -1, "group": -1, "verdict": "all", "low": 0, "high": 1}

@@ -614,7 +614,7 @@ def _figure_blocks(figures: Sequence[PageFigure], folder: Path) -> list[dict[str
         png = each.figure.png()
         with atomic_path(folder / f"{each.name}.png") as temporary:
             temporary.write_bytes(png)
-        words = {"name": each.name, "title": each.title, "text": each.text, "alt": each.alt}
+        words: dict[str, Any] = {"name": each.name, "title": each.title, "text": each.text, "alt": each.alt}
         words |= {
             "chart": each.name in ("groups", "risk-coverage", "training")
         }  # follows a dark theme, no picture in it

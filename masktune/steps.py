@@ -479,7 +479,7 @@ def compare(
     images = load_dataset(look_up("dataset", data, DATASETS), split, root, **_options(option))
     models = [_other_checkpoint(a, model, images), _other_checkpoint(b, other_model or model, images)]
     names = (Path(a).name, Path(b).name)
-    found = measure(*models, images, names=names if names[0] != names[1] else (a, b), **how)
+    found = measure(models[0], models[1], images, names=names if names[0] != names[1] else (a, b), **how)
     print(f"{images}\n{found}")
     if out is not None:
         write_json(out, found.to_dict())

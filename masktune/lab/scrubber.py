@@ -129,7 +129,7 @@ def ask_masked(
 class Picked(NamedTuple):
     "An image that was selected"
 
-    index: int  # position in the data set
+    index: int  # type: ignore[assignment]  # position in the data set
     path: str | None  # its file, where it has one
 
 
@@ -137,7 +137,7 @@ def pack_masks(
     masks: Tensor,  # (B, H, W) bool
 ) -> list[str]:
     "Write masks as base64, eight pixels a byte"
-    return [base64.b64encode(np.packbits(mask.numpy().reshape(-1))).decode() for mask in masks]
+    return [base64.b64encode(np.packbits(mask.numpy().reshape(-1)).tobytes()).decode() for mask in masks]
 
 
 def top_answers(

@@ -33,7 +33,7 @@ class InstrumentView(anywidget.AnyWidget):
     answers = traitlets.Dict().tag(sync=True)  # what the model says of the page with a part hidden
     finding = traitlets.Dict().tag(sync=True)  # what it says of many images
     masks = traitlets.Dict().tag(sync=True)  # of a rule that the browser does not know
-    selected = traitlets.List().tag(sync=True)  # positions in the data set
+    selected: traitlets.List = traitlets.List().tag(sync=True)  # positions in the data set
     judgements = traitlets.Dict().tag(sync=True)  # of kinds of evidence: what a person said
 
 # %% ../../nbs/api/lab/61a_view.ipynb #61b0c012
