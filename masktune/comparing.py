@@ -37,7 +37,8 @@ def heat_moved(
 def _shares(maps: Tensor, size: tuple[int, ...]) -> Tensor:
     "Maps on a grid of `size`, each divided by its sum; NaN for an empty one"
     if maps.shape[1:] != size:
-        maps = F.interpolate(maps[:, None], list(size), mode="bilinear", align_corners=False)[:, 0]  # type: ignore[arg-type]
+        sides = list(size)
+        maps = F.interpolate(maps[:, None], sides, mode="bilinear", align_corners=False)[:, 0]  # type: ignore[arg-type]
     return maps / maps.sum((1, 2), keepdim=True)
 
 # %% ../nbs/api/38a_comparing.ipynb #3800000b
