@@ -302,6 +302,7 @@ def open_folder(
     size: int = 224,  # side of the square images the model gets, in pixels
     fit: str = "crop",  # how images are brought to it: crop, pad or stretch (`masktune.images.frame_image`)
     classes: Sequence[str] | None = None,  # the order of classes; default: as text, as torchvision's ImageFolder does
+    label_separator: str | None = None,  # several labels an image: what stands between them in a folder's name, as "+"
     window: Sequence[float] | None = None,  # (low, high) of images of more than 8 bits; None for their format's range
     background: str = "white",  # the colour that is put behind transparent parts
     seed: int = 0,  # for splits that are not on disk
@@ -318,6 +319,9 @@ def open_folder(
     findings += _loose(root, layout)
     if not table["train"] and not any(finding.refuses for finding in findings):
         findings.append(Finding(_NO_CLASSES))
+    if label_separator is not None:
+        table, labels = _folder_labels(table, label_separator, classes, findings)
+        return _open_table("folder", root, table, split, findings, False, opening, labels)
     names = {row.label for row in table["train"]}
     if classes is None and class_order(names) != class_order(names, numeric=False):
         findings.append(Finding(_NUMBERED.format(some_of(sorted(names))), False))
@@ -412,6 +416,29 @@ def _several_findings(table: Mapping[str, list[ListedImage]], labels: Sequence[s
             if never:
                 findings.append(Finding(f"no image of split {part} {word} the label {some_of(never)}", False))
     return findings
+
+# %% ../nbs/api/04_folders.ipynb #04b00006
+def _folder_labels(
+    table: Mapping[str, Sequence[ListedImage]],  # images by split, each with its folder's name
+    separator: str,  # between labels in it
+    classes: Sequence[str] | str | None,  # the labels in order; None: found
+    findings: list[Finding],  # what is found goes here
+) -> tuple[dict[str, list[ListedImage]], list[str]]:  # a number for each label in place of the name; the labels
+    "Read several labels an image from folders' names: `effusion+nodule`, and none for none"
+    if not isinstance(separator, str) or not separator:
+        raise ValueError(f"label_separator must be the sign between names, such as '+', got {separator!r}")
+    found = {name for rows in table.values() for row in rows for name in _named(row.label, separator)}
+    names = sorted(found) if classes is None else class_order((), classes)
+    if not names:
+        findings.append(Finding(f"no folder names a label: call them LABEL or LABEL{separator}LABEL, or none"))
+    for name in sorted(found.difference(names)):
+        findings.append(Finding(f"a folder has the label {name!r}, which is none of classes={names}"))
+
+    def numbers(row):
+        present = _named(row.label, separator)
+        return " ".join(str(int(name in present)) for name in names)
+
+    return {part: [row._replace(label=numbers(row)) for row in rows] for part, rows in table.items()}, names
 
 # %% ../nbs/api/04_folders.ipynb #da7a004c
 def _csv_table(
