@@ -369,7 +369,7 @@ class Parser(argparse.ArgumentParser):
         ended = message if message.endswith("?") else f"{message.rstrip('.')}."
         raise ValueError(f"{ended} {self.prog} --help says what there is")
 
-    def parse_known_args(self, args=None, namespace=None):
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         found, others = super().parse_known_args(args, namespace)
         if others:
             word = others[0].partition("=")[0]

@@ -220,7 +220,7 @@ def _take_recipe(settings: "Settings") -> None:
     if settings.fill == "auto":
         settings.fill = OWN_FILL[settings.mode]
     if settings.recalibrate is None:
-        settings.recalibrate = settings.recipe == "measured"
+        settings.recalibrate = settings.recipe == "measured" and not settings.freeze_batchnorm
     if settings.select == "auto" and settings.recipe == "paper":
         settings.select = "average"
 
@@ -234,7 +234,9 @@ def follow(
     mode, recipe = held.get("mode", "mask"), held.get("recipe", "paper")
     if more.get("mode", mode) != mode and held.get("fill") == OWN_FILL[mode]:
         more.setdefault("fill", "auto")
-    if more.get("recipe", recipe) != recipe and held.get("recalibrate") == (recipe == "measured"):
+    still = held.get("freeze_batchnorm", False)
+    changed = more.get("recipe", recipe) != recipe or more.get("freeze_batchnorm", still) != still
+    if changed and held.get("recalibrate") == (recipe == "measured" and not still):
         more.setdefault("recalibrate", None)
     return more
 
@@ -291,7 +293,7 @@ class Settings:
     start_from: str = "last"  # ERM checkpoint that is finetuned: last (the official code) or best
     keep_optimizer: bool = True  # go on with ERM's momentum; it belongs to the last checkpoint
     freeze_batchnorm: bool = False  # keep batch normalisation's running statistics; the official code updates them
-    # measure them anew over the masked images afterwards; None: yes, of the paper no
+    # measure them anew over the masked images afterwards; None: yes, but not where they are kept, nor in the paper's recipe
     recalibrate: bool | None = None
     rounds: int = 1  # how often to map, mask and finetune
     accumulate: bool = True  # later rounds keep earlier masks, and look for evidence on masked images

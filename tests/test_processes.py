@@ -14,7 +14,8 @@ from masktune.resume import finetune_round_in_processes
 @pytest.fixture(scope="module")
 def run(digits):
     seed_everything(0)
-    run = MaskTune(build_model("small-cnn", 2), epochs=4, batch_size=16, device="cpu", progress=False, recalibrate=True)
+    settings = dict(epochs=4, batch_size=16, recipe="paper", recalibrate=True, device="cpu", progress=False)
+    run = MaskTune(build_model("small-cnn", 2), **settings)
     return run.fit_erm(digits["train"], digits["val"]).compute_maps(digits["train"])
 
 

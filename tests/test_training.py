@@ -71,7 +71,7 @@ def test_the_model_given_is_not_trained(digits):
 
 
 def test_finetuning_starts_from_the_last_weights_and_explains_the_best(digits):
-    run = trained(digits["train"], digits["val"], epochs=3)
+    run = trained(digits["train"], digits["val"], epochs=3, recipe="paper")
     assert run.rounds_[0].maps.model == model_fingerprint(run.erm_)
     last = build_model("small-cnn", 2)
     last.load_state_dict(run.erm_last_)
