@@ -293,7 +293,7 @@ class Settings:
     start_from: str = "last"  # ERM checkpoint that is finetuned: last (the official code) or best
     keep_optimizer: bool = True  # go on with ERM's momentum; it belongs to the last checkpoint
     freeze_batchnorm: bool = False  # keep batch normalisation's running statistics; the official code updates them
-    # measure them anew over the masked images afterwards; None: yes, but not where they are kept, nor in the paper's recipe
+    # measure them anew over the masked images afterwards; None: yes, but not where they are kept, nor in "paper"
     recalibrate: bool | None = None
     rounds: int = 1  # how often to map, mask and finetune
     accumulate: bool = True  # later rounds keep earlier masks, and look for evidence on masked images
