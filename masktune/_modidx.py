@@ -1329,6 +1329,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                       'masktune/lab/launcher.py'),
                                        'masktune.lab.launcher.Launcher._show_trials': ( 'api/lab/launcher.html#launcher._show_trials',
                                                                                         'masktune/lab/launcher.py'),
+                                       'masktune.lab.launcher.Launcher._sweep_as_written': ( 'api/lab/launcher.html#launcher._sweep_as_written',
+                                                                                             'masktune/lab/launcher.py'),
                                        'masktune.lab.launcher.Launcher.close': ( 'api/lab/launcher.html#launcher.close',
                                                                                  'masktune/lab/launcher.py'),
                                        'masktune.lab.launcher.Launcher.describe': ( 'api/lab/launcher.html#launcher.describe',

@@ -486,10 +486,19 @@ def test_what_was_ticked_is_known_by_position_and_file(pets):
     scrubber.close()
 
 
-def test_every_finetuning_is_a_row_whose_model_can_be_taken_back(run, digits):
-    launcher = Launcher(run, digits["train"], {"test": digits["test"], "swapped-val": run.swapped(digits["val"])})
-    launcher.sweep_over.value = "1, 4"
+def test_a_sweep_over_what_a_rule_does_not_take_is_said(run, digits):
+    run.rule = "fixed(t=0.5)"
+    launcher = Launcher(run, digits["train"])
+    launcher.sweep_over.value = "0.2, 1"
     launcher.sweep_all.click()
+    assert "threshold 'fixed' needs 0 &lt;= t &lt; 1" in launcher.result.value.replace("&#x27;", "'")
+    assert not launcher.job.running and not launcher.trials.trials
+
+
+def test_every_finetuning_is_a_row_whose_model_can_be_taken_back(run, digits):
+    run.rule = "mean_std(k=2)"
+    launcher = Launcher(run, digits["train"], {"test": digits["test"], "swapped-val": run.swapped(digits["val"])})
+    launcher.sweep([1, 4])
     launcher.wait()
     assert [trial.settings["rule"] for trial in launcher.trials.trials] == ["mean_std(k=1)", "mean_std(k=4)"]
     first, last = launcher.trials.trials

@@ -282,7 +282,7 @@ class Launcher(Panel):
         self.curves = W.Image(format="png", layout=W.Layout(max_width="100%", object_fit="contain", display="none"))
         self.sweep_over = W.Text(value="", placeholder="1, 1.5, 2, 3", description="or each strength of", style=NARROW)
         self.sweep_all = W.Button(description="sweep", tooltip="finetune once for each of these strengths of the rule")
-        self.sweep_all.on_click(lambda _: self.sweep())
+        self.sweep_all.on_click(lambda _: self._sweep_as_written())
         self.table = W.VBox()
         self.box.children = [
             row(self.lr, self.rounds, self.device, self.processes, self.rule_shown),
@@ -327,6 +327,13 @@ class Launcher(Panel):
             self._waiting = deque(rules[1:])
             self.launch(rules[0])
         return self
+
+    def _sweep_as_written(self) -> None:
+        "What the button does: a strength that the rule does not take is said, not thrown"
+        try:
+            self.sweep()
+        except ValueError as error:
+            self.result.value = html.escape(str(error))
 
     def keep(
         self,
