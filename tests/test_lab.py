@@ -29,11 +29,11 @@ def page(tmp_path_factory):
 
 KERNEL = {"kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}}
 PHOTOGRAPHS = """
-import sys; sys.path.insert(0, {benchmarks!r})
+import sys; sys.path[:0] = {folders!r}
 from scrub import made
 from masktune.lab.scrubber import ThresholdScrubber
 ThresholdScrubber(None, *made(48, 224), page_size=24)
-""".format(benchmarks=str(ROOT / "benchmarks"))
+""".format(folders=[str(ROOT / "benchmarks"), str(ROOT / "scripts")])
 
 
 def picture(area):
