@@ -53,7 +53,7 @@ from masktune.lab.panels import (
 )
 from .sketch import Sheet, rgb
 from .view import InstrumentView, saved_html
-from ..masking import FILLS, RULES, Threshold, hide, masks_of
+from ..masking import FILLS, RULES, Threshold, masks_of
 from ..models import Classifier
 from ..saliency import SaliencyMaps, compute_saliency
 
@@ -120,9 +120,9 @@ def ask_masked(
     said: Tensor,  # (B,) int64, the classes it said before
 ) -> tuple[Tensor, Tensor]:  # (B,) classes it says now, and the probability it then gives to those it said before
     "Ask a model what it says of masked images"
-    hidden = hide(images, mask, fill).to(place_of(model))
-    with asking(model), torch.no_grad():
-        scores = model(hidden).float().softmax(1).cpu()
+    place_of(model)
+    with asking(model):
+        scores = hidden_scores(model, images, mask, fill)
     return scores.argmax(1), scores.gather(1, said[:, None])[:, 0]
 
 # %% ../../nbs/api/lab/63_scrubber.ipynb #63b0c001
