@@ -252,7 +252,8 @@ def test_slider_filters_selection_and_large_view_by_keyboard(browser, saved):
     )
     page.keyboard.press("Escape")
     assert not dialog.is_visible()
-    assert "image 3" in page.evaluate("document.activeElement.getAttribute('aria-label')")  # where one came from
+    back = "document.activeElement.getAttribute('aria-label')?.includes('image 3')"
+    page.wait_for_function(back)  # where one came from; a browser tells of the closing a moment later
     page.locator(".mt-open").nth(5).click(modifiers=["Shift"])
     page.locator(".mt-card input[type=checkbox]").nth(7).check()
     with page.expect_download() as download:
