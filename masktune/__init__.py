@@ -11,7 +11,6 @@ lies in the modules, floor by floor (each imports from those before it alone):
   `counterfactuals`, `faithfulness`, `similarity`, `instrument`
 - find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `loops`, `selective`, `abstaining`, `findings`,
   `diagnosis`, `kinds`, `comparing`, `choice`, `repair`
-  `diagnosis`, `kinds`, `choice`, `repair`
 - experiments: `experiments.published_datasets`, `experiments.small_images`, `experiments.marks`, `experiments.cutouts`,
   `experiments.scenes`, `experiments.waterbirds`, `experiments.digits`, `experiments.datasets`, `experiments.recipes`,
   `experiments.ablations`
