@@ -15,7 +15,8 @@ Settings were chosen on seeds 700 to 703, native rounding, and are not among tho
   each with swapped in it took a mended model; on backgrounds each with swapped in it took a finetuned one and lost to
   ERM, and average, worst class and environments kept ERM everywhere.
 - the largest gamma at a fair price: near the best refitting on each of the four seeds (0.48, 0.74, 0.47, 0.38 in the
-  worst group, where the best are 0.48, 0.74, 0.49, 0.38 and ERM has 0.30, 0.52, 0.35, 0.29; these layers were trained on one half).
+  worst group, where the best are 0.48, 0.74, 0.49, 0.38 and ERM has 0.30, 0.52, 0.35, 0.29; these layers were trained
+  on one half).
 - whether a refitting is worth it: how many errors there are, whether it mends errors of other images, the probability
   where the plain model was unsure: none tells a background from hard images (clean-scenes). What it costs to go by the
   errors (gamma 8) does: 1 to 3 % on clean sets, 8 to 26 % on digit-scenes 0.95, on half of the validation images.
