@@ -28,6 +28,10 @@ NOTEBOOKS, ASSETS, STAGE, SITE = (
 )
 
 GUIDES = [
+    "diagnose_a_model",
+    "repair_a_model",
+    "judge_evidence",
+    "compare_models",
     "your_own_data",
     "your_own_data_model_and_loop",
     "choosing_a_threshold",
