@@ -8,12 +8,14 @@ import re
 import subprocess
 import sys
 import threading
-from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin
 
+import nbformat
 import pytest
+from execute import code_stamp, is_current
 from screenshots import CHROMIUM, FLAGS, ROOT
+from sitepages import Page
 
 SITE, SHOTS = ROOT / "_docs", ROOT / ".cache" / "screenshots"
 PAGES = {
@@ -31,23 +33,6 @@ def site():
     run = subprocess.run([sys.executable, ROOT / "scripts" / "docs.py"], capture_output=True, text=True)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
     return {path.relative_to(SITE).as_posix(): Page(path.read_text(encoding="utf-8")) for path in SITE.rglob("*.html")}
-
-
-class Page(HTMLParser):
-    "Links, pictures and anchors of a page"
-
-    def __init__(self, text):
-        super().__init__()
-        self.links, self.pictures, self.anchors, self.text = [], [], set(), text
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        found = dict(attributes)
-        self.anchors.update(found[key] for key in ("id", "name") if found.get(key))
-        if tag == "a" and found.get("href"):
-            self.links.append(found["href"])
-        if tag == "img":
-            self.pictures.append((found.get("src", ""), found.get("alt", "")))
 
 
 def test_no_link_and_no_picture_is_missing(site):
@@ -69,6 +54,39 @@ def test_no_link_and_no_picture_is_missing(site):
             if len(words.strip()) < 12 or words.endswith(".png"):
                 wrong.append(f"{name}: picture {source[-30:]} says {words!r}")
     assert not wrong, "\n".join(wrong[:30])
+
+
+def test_no_raw_markdown_stands_in_a_page(site):
+    raw = {name: page.raw() for name, page in site.items() if page.raw()}
+    assert not raw, "\n".join(f"{name}: {each}" for name, found in list(raw.items())[:30] for each in found)
+
+
+def test_every_table_has_a_heading_row(site):
+    "Every column says what it is; the corner above row names alone may be empty"
+    wrong = []
+    for name, page in site.items():
+        for heads in page.tables:
+            if len(heads) < 2 or not all(heads[1:]):
+                wrong.append(f"{name}: {heads}")
+    assert not wrong, "\n".join(wrong[:30])
+
+
+def test_no_picture_of_a_tutorial_is_older_than_its_code():
+    "`scripts/execute.py` leaves a stamp of the code that it ran"
+    shown = [ROOT / "nbs" / "index.ipynb", *sorted((ROOT / "nbs" / "tutorials").glob("*.ipynb"))]
+    old = [path.name for path in shown if not is_current(nbformat.read(path, as_version=4))]
+    assert not old, f"run these again, python scripts/execute.py NAME: {', '.join(old)}"
+
+
+def test_a_stamp_tells_changed_code_from_changed_layout():
+    cells = [nbformat.v4.new_code_cell("#| hide_input\nx = 1  # one"), nbformat.v4.new_code_cell("%time x\n")]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    assert not is_current(notebook)  # never run
+    notebook.metadata["masktune"] = {"code": code_stamp(notebook)}
+    notebook.cells[0].source = "x = (\n    1\n)"
+    assert is_current(notebook)
+    notebook.cells[0].source = "x = 2"
+    assert not is_current(notebook)
 
 
 def test_every_module_tutorial_and_guide_is_there_and_no_page_is_heavy(site):
@@ -136,6 +154,40 @@ def test_pages_fit_and_axe_finds_nothing_serious(browser, width, scheme):
                 serious.append(f"{name}: {found['id']}: {found['help']}: {found['nodes'][0]['html'][:200]}")
     page.close()
     assert not serious, "\n".join(serious)
+
+
+# Tables whose words are cut off or run out of their cell, and pages that a table makes wider.
+CROWDED = """() => {
+  const said = [];
+  for (const cell of document.querySelectorAll("article td, article th")) {
+    if (cell.offsetParent === null) continue;
+    const table = cell.closest("table"), box = (table.closest(".table-wrapper, .cell_output") || table.parentElement);
+    const cut = cell.scrollWidth > cell.clientWidth + 1;
+    const wide = cell.offsetWidth > box.clientWidth + 1;
+    if (cut || wide) said.push(`${cut ? "cut off" : "wider than its table"}: ${cell.innerText.slice(0, 60)}`);
+  }
+  for (const table of document.querySelectorAll("article table")) {
+    if (table.offsetParent === null || !table.rows.length) continue;
+    const box = table.closest(".table-wrapper") || table.parentElement;
+    if (table.offsetWidth > box.clientWidth + 1) said.push(`scrolls: ${table.rows[0].innerText.slice(0, 60)}`);
+  }
+  return said;
+}"""
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_no_cell_is_wider_than_its_container(site, browser, width):
+    "On every page with a table"
+    chromium, address = browser
+    page = chromium.new_page(viewport={"width": width, "height": 900})
+    crowded = []
+    for name in sorted(name for name, each in site.items() if each.tables):
+        page.goto(address + name)
+        crowded += [f"{name}: {what}" for what in page.evaluate(CROWDED)]
+        if page.evaluate("document.documentElement.scrollWidth") > width:
+            crowded.append(f"{name}: the page is wider than {width} pixels")
+    page.close()
+    assert not crowded, f"{len(crowded)} in all\n" + "\n".join(crowded[:30])
 
 
 @pytest.mark.parametrize(
