@@ -80,7 +80,7 @@ class Diagnosis:
     classes: dict[str, ClassFindings]  # by name, those that have images
     agreement: Estimate  # of maps with those of the same network with shuffled weights, see `map_agreement`
     images: int  # how many were looked at
-    dataset: str  # whose
+    dataset: str  # name of the data set that was looked at
     layer: str  # the target layer
     rule: str  # from map to mask
     fill: str  # what hidden pixels became

@@ -478,7 +478,7 @@ class MaskedDataset(ImageDataset):
     def __init__(
         self,
         dataset: ImageDataset,  # N images
-        maps: SaliencyMaps | None,  # theirs; None hides what is given alone
+        maps: SaliencyMaps | None,  # the saliency maps of these images; None hides what is given alone
         rule: Threshold | str = Threshold("mean_std", 2.0),  # from map to mask, or its text
         fill: str = "zero",  # what hidden pixels become: zero, mean, blur or noise
         seed: int = 0,  # of the noise: each image has its own, the same whenever it is asked for

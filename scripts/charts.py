@@ -39,8 +39,8 @@ def written(value: float, unit: str) -> str:
 def row_of(dots: Dots, top: int, low: float, high: float, unit: str) -> list[str]:
     "A row: its words above, what was measured below"
     line = top + 28
-    parts = [f'<text x="{LEFT}%" y="{top + 12}">{html.escape(dots.label)}</text>']
-    parts.append(f'<text x="{RIGHT}%" y="{top + 12}" text-anchor="end">{written(dots.middle, unit)}</text>')
+    mean = f'<tspan class="said" dx="8">{written(dots.middle, unit)}</tspan>'
+    parts = [f'<text x="{LEFT}%" y="{top + 12}">{html.escape(dots.label)}{mean}</text>']
     if dots.span:
         ends = [place(end, low, high) for end in dots.span]
         parts.append(f'<line class="span" x1="{ends[0]}" x2="{ends[1]}" y1="{line}" y2="{line}"/>')

@@ -189,7 +189,7 @@ def live_instrument(still: str) -> str:
     from masktune.instrument import instrument_html
 
     kept = json.loads((NOTEBOOKS / "images" / "instrument.json").read_text(encoding="utf-8"))
-    part = instrument_html(kept["data"], "home", still)
+    part = instrument_html(kept["data"], "home", still.replace('src="images/', 'src="_static/'))
     words = f'<p class="instrument-words">{html.escape(kept["words"])}</p>'
     return f'```{{raw}} html\n<div class="home-instrument">\n{words}\n{part}\n</div>\n```'
 
@@ -369,7 +369,7 @@ def build() -> None:
         "myst_enable_extensions": ["dollarmath", "html_image", "attrs_inline", "attrs_block"],
         "myst_heading_anchors": 3,
         "html_theme": "furo",
-        "html_static_path": [str(ASSETS)],
+        "html_static_path": [str(ASSETS), str(NOTEBOOKS / "images")],
         "html_favicon": str(ASSETS / "favicon.svg"),
         "html_css_files": ["site.css"],
         "html_js_files": ["site.js"],

@@ -3,17 +3,19 @@
 Tutorials and the front page are shown as they were run. A page of the reference is its notebook, with each exported
 cell replaced by what a reader wants of it. What follows an entry as code is its example; assertions that only hold it
 to its word are folded away under "Checks", and of an entry that has nothing else the first becomes the example:
-`assert f(1) == 2` is shown as `f(1)  # 2`."""
+`assert f(1) == 2` is shown as `f(1)  # 2`. An entry without code of its own is shown in use: a line from further down
+its page, from a tutorial, or from another page, which is named."""
 
 import ast
 import hashlib
 import re
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import nbformat
 from nbformat import NotebookNode
-from reference import described, linked, names_of, statements
+from reference import NOTEBOOKS, described, linked, names_of, pages, statements
 
 CHECKS = {"code_prompt_show": "Checks", "code_prompt_hide": "Checks"}
 TAGS = {"echo: false": "remove-input", "hide_input": "remove-input", "output: false": "remove-output"}
@@ -38,6 +40,8 @@ def answered(node: ast.stmt) -> str | None:
     "A check as an example with its answer: `assert f(1) == 2` is `f(1)  # 2`"
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         arguments = node.value.args
+        if node.value.func.id == "test_fail":
+            return refused(node.value)
         if node.value.func.id not in ("test_eq", "test_close") or len(arguments) < 2:
             return None
         asked, answer = arguments[:2]
@@ -47,12 +51,23 @@ def answered(node: ast.stmt) -> str | None:
             asked, answer = test.left, test.comparators[0]
         elif isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
             asked, answer = test.operand, ast.Constant(False)
-        elif isinstance(test, (ast.BoolOp, ast.Compare)):
-            return None
         else:
             asked, answer = test, ast.Constant(True)
-    line = f"{ast.unparse(asked)}  # {ast.unparse(answer)}"
-    return line if len(line) <= 88 else f"{ast.unparse(asked)}\n# {ast.unparse(answer)}"
+    return with_answer(ast.unparse(asked), ast.unparse(answer))
+
+
+def with_answer(asked: str, answer: str) -> str:
+    line = f"{asked}  # {answer}"
+    return line if len(line) <= 88 else f"{asked}\n# {answer}"
+
+
+def refused(call: ast.Call) -> str | None:
+    "`test_fail(lambda: f(-1), contains='at least')` as a call and what is said to it"
+    asked = call.args[0] if call.args else None
+    words = next((word.value for word in call.keywords if word.arg == "contains"), None)
+    if not isinstance(asked, ast.Lambda) or not isinstance(words, ast.Constant):
+        return None
+    return with_answer(ast.unparse(asked.body), f"an error: ... {words.value} ...")
 
 
 def lines_of(source: str, nodes: list[ast.stmt]) -> str:
@@ -113,6 +128,77 @@ def shown_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
     return [output for output in outputs if not (output.output_type == "stream" and output.name == "stderr")]
 
 
+# -- where names are used
+
+
+def called(node: ast.AST) -> set[str]:
+    "Names of functions and classes that a statement calls, or takes attributes of"
+    found = {part.func for part in ast.walk(node) if isinstance(part, ast.Call)}
+    found |= {part.value for part in ast.walk(node) if isinstance(part, ast.Attribute)}
+    names = {part.id for part in found if isinstance(part, ast.Name)}
+    return names | {part.attr for part in found if isinstance(part, ast.Attribute)}
+
+
+def shown_code(path: Path) -> list[str]:
+    "A notebook's code that is no export and not hidden, without directives"
+    code = []
+    for part in nbformat.read(path, as_version=4).cells:
+        directives = re.findall(r"^#\|\s*(\w+)", part.source, re.MULTILINE)
+        if part.cell_type == "code" and not {"export", "hide", "default_exp"} & set(directives):
+            code.append(re.sub(r"^#\|.*\n?", "", part.source, flags=re.MULTILINE))
+    return code
+
+
+@cache
+def uses(path: Path) -> dict[str, str]:
+    "By name, the first short statement of a notebook that uses it"
+    found: dict[str, str] = {}
+    for source in shown_code(path):
+        try:
+            nodes = ast.parse(source).body
+        except SyntaxError:  # a magic
+            continue
+        for node in nodes:
+            if isinstance(node, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)):
+                continue
+            text = answered(node) if is_check(node) else lines_of(source, [node])
+            if text and text.count("\n") < 8 and max(map(len, text.split("\n"))) <= 100:
+                for name in called(node):
+                    found.setdefault(name, text)
+    return found
+
+
+def in_use(name: str, own: Path) -> str:
+    "A statement that uses a name: from its own notebook, else from a tutorial or another page, which is named"
+    if name in uses(own):
+        return uses(own)[name]
+    tutorials = sorted((NOTEBOOKS / "tutorials").glob("*.ipynb"))
+    for path in [*tutorials, *pages().values()]:
+        if path != own and name in uses(path):
+            where = f"tutorial {int(path.name[:2])}" if path in tutorials else f"notebook {path.name}"
+            return f"# from {where}\n{uses(path)[name]}"
+    return ""
+
+
+def makers(name: str, module: str) -> list[str]:
+    "Functions and methods of a module that return a class: where nobody calls it, they show it in use"
+    functions = [node for top in statements(module) for node in ast.walk(top) if isinstance(node, ast.FunctionDef)]
+    return [
+        node.name
+        for node in functions
+        if node.returns is not None
+        and not node.name.startswith("_")
+        and re.search(rf"\b{name}\b", ast.unparse(node.returns))
+    ]
+
+
+class Entry:
+    "A function or class on a page, and whether it has been shown in use"
+
+    def __init__(self, name: str, cell: NotebookNode, shown: bool):
+        self.name, self.cell, self.shown = name, cell, shown
+
+
 class Pages:
     "Turns one notebook's cells into those of its page"
 
@@ -121,6 +207,7 @@ class Pages:
         self.nodes = {name: node for node in statements(module) for name in names_of(node)} if module else {}
         self.before, self.depth, self.wanted = "", 1, False
         self.cells: list[NotebookNode] = []
+        self.entries: list[Entry] = []
 
     def add(self, part: NotebookNode) -> None:
         directives = re.findall(r"^#\|\s*(.+?)\s*$", part.source, re.MULTILINE)
@@ -154,7 +241,9 @@ class Pages:
             entry = described(self.module, self.nodes.get(names[0], node), min(self.depth, 2) + 1)
             mark = hashlib.sha1((part.id + names[0]).encode()).hexdigest()[:8]
             self.cells.append(nbformat.v4.new_markdown_cell(linked(entry, self.homes, self.prefix), id=mark))
-            self.wanted = True
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                self.entries.append(Entry(node.name, self.cells[-1], "Example:" in entry))
+                self.wanted = True
 
     def add_code(self, part: NotebookNode, directives: list[str]) -> None:
         part.source = re.sub(r"^#\|.*\n?", "", part.source, flags=re.MULTILINE).strip("\n")
@@ -172,8 +261,26 @@ class Pages:
         if found.example:
             part.source, self.wanted = found.example, False
             self.cells.append(part)
+            self.shows(found.example)
         if found.checks:
             self.fold(found.checks, part.id)
+
+    def shows(self, code: str) -> None:
+        "An example is of the entry above it, and of every other that it names"
+        for entry in self.entries:
+            entry.shown = entry.shown or entry is self.entries[-1] or re.search(rf"\b{entry.name}\b", code) is not None
+
+    def show_the_rest(self, own: Path) -> None:
+        "Put an example below each entry that has none"
+        for entry in self.entries:
+            if entry.shown:
+                continue
+            names = [entry.name, *makers(entry.name, self.module)]
+            code = next(filter(None, (in_use(name, own) for name in names)), "")
+            if code:
+                mark = hashlib.sha1(f"{entry.cell.id} in use".encode()).hexdigest()[:8]
+                place = next(n for n, cell in enumerate(self.cells) if cell is entry.cell)
+                self.cells.insert(place + 1, nbformat.v4.new_code_cell(code, id=mark))
 
     def fold(self, checks: str, near: str) -> None:
         "Checks, closed until somebody opens them; those that follow each other as one"
@@ -191,6 +298,7 @@ def stage_notebook(source: Path, target: Path, homes: dict[str, str], prefix: st
     notebook, page = nbformat.read(source, as_version=4), Pages(homes, prefix, module)
     for part in notebook.cells:
         page.add(part)
+    page.show_the_rest(source)
     notebook.cells = page.cells
     target.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, target)

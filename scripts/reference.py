@@ -92,7 +92,7 @@ def parameter_table(function: object) -> list[str]:
     gathered = dict(re.findall(r"^\s*\*+(\w+)\b[^#\n]*#\s*(.+)$", inspect.getsource(function), re.MULTILINE))
     above = re.findall(r"^\s*#\s*(.+)\n\s*\*+(\w+)\b", inspect.getsource(function), re.MULTILINE)
     gathered |= {name: words for words, name in above}
-    empty, rows = inspect.Parameter.empty, []
+    empty, rows, meaning = inspect.Parameter.empty, [], ""
     returned = found.pop("return", None)
     for name, about in found.items():
         if name == "self":
@@ -102,7 +102,10 @@ def parameter_table(function: object) -> list[str]:
         if len(default) > 60:
             default = "see source"
         stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}.get(about.get("kind"), "")
-        rows.append(f"| `{stars}{name}` | {kind} | {default} | {cell(about['docment'] or gathered.get(name, ''))} |")
+        words = about["docment"] or gathered.get(name, "")
+        # a table's rows are read alone: what is said by pointing at the row above is said again
+        meaning = re.sub(r"^likewise\b", meaning, words) if words.startswith("likewise") else words
+        rows.append(f"| `{stars}{name}` | {kind} | {default} | {cell(meaning)} |")
     lines = ["| parameter | type | default | meaning |", "| --- | --- | --- | --- |", *rows, ""] if rows else []
     if (
         returned
@@ -114,6 +117,22 @@ def parameter_table(function: object) -> list[str]:
             "",
         ]
     return lines
+
+
+def field_table(module: str, node: ast.ClassDef) -> list[str]:
+    "Fields of a class that lists them in its body, type, default, and meaning from the comment behind each"
+    lines = source_file(module).read_text(encoding="utf-8").split("\n")
+    rows: list[str] = []
+    for each in node.body:
+        if not isinstance(each, ast.AnnAssign) or not isinstance(each.target, ast.Name) or each.target.id[0] == "_":
+            continue
+        default = "" if each.value is None else f"`{cell(ast.unparse(each.value))}`"
+        default = "see source" if len(default) > 60 or "field(" in default else default
+        behind = re.search(r"#\s+(.+)$", lines[each.end_lineno - 1])
+        above = re.match(r"\s*#\s+(.+)$", lines[each.lineno - 2])
+        words = (behind or above or [""])[1 if behind or above else 0]
+        rows.append(f"| `{each.target.id}` | `{cell(ast.unparse(each.annotation))}` | {default} | {cell(words)} |")
+    return ["| field | type | default | meaning |", "| --- | --- | --- | --- |", *rows, ""] if rows else []
 
 
 def signature(name: str, function: object) -> str:
@@ -164,9 +183,11 @@ def described(module: str, node: ast.stmt, level: int) -> str:
     except (ValueError, TypeError):
         call = node.name
     lines += [f"```python\nclass {call}\n```", "", prose(thing.__doc__) + (f" (a `{bases}`)" if bases else ""), ""]
-    lines += (
-        parameter_table(thing.__init__) if own and "__dataclass_fields__" not in vars(thing) else parameter_table(thing)
-    )
+    listed = "__dataclass_fields__" in vars(thing) or hasattr(thing, "_fields")
+    if listed:
+        lines += field_table(module, node)
+    elif own:
+        lines += parameter_table(thing.__init__)
     for name, method in vars(thing).items():
         plain = method.__func__ if isinstance(method, (classmethod, staticmethod)) else method
         if name.startswith("_") or not (
@@ -217,8 +238,8 @@ def linked(text: str, homes: dict[str, str], prefix: str) -> str:
         bare = name.removesuffix("()")
         return f"[`{name}`]({prefix}api/{homes[bare]}.ipynb#{anchor(homes[bare], bare)})" if bare in homes else found[0]
 
-    # no links in code and headings
-    parts = re.split(r"(```.*?```|^    .*?$|^#+ .*?$)", text, flags=re.DOTALL | re.MULTILINE)
+    # no links in code, headings, and names of parameters
+    parts = re.split(r"(```.*?```|^    .*?$|^#+ .*?$|^\| `[*\w]+` \|)", text, flags=re.DOTALL | re.MULTILINE)
     return "".join(
         part if i % 2 else re.sub(r"(?<!\[)`([A-Za-z_][\w.]*(?:\(\))?)`(?!\])", link, part)
         for i, part in enumerate(parts)

@@ -53,7 +53,7 @@ MODELS = {
     "MaskTune, one round": "round 1",
     "MaskTune, two rounds": "round 2",
     "MaskTune, three rounds": "round 3",
-    "MaskTune, round chosen by swapped images": "chosen",
+    "MaskTune, chosen round": "chosen",
     "random masks": "random masks",
     "ERM": "ERM",
     "oracle": "oracle",
@@ -86,7 +86,7 @@ def digits_grid(rows: list[dict], kind: str, title: str, says: str) -> Grid:
         f"{100 * statistics.mean(behind):.1f} points on average, {100 * max(behind):.1f} at worst."
     )
     caption = "Accuracy where the square stands on the other class. A dot is a training, a bar the mean."
-    head = ["model", "square moved", "worst seed", "no square", "worst seed, no square"]
+    head = ["model", "square moved", "worst seed", "no square", "worst, no square"]
     return Grid(head, cells, title, said, highest(cells, 1), dot_plot(dots, caption))
 
 
@@ -114,7 +114,7 @@ def earlier_grids() -> list[Grid]:
         cells.append([label, spread(moved), percent(min(moved)), spread(clean), percent(min(clean))])
         dots.append(Dots(label, [100 * value for value in moved], ours=name == "masktune"))
     caption = "Accuracy where the square stands on the other class. A dot is a training, a bar the mean."
-    head = ["model", "square moved", "worst seed", "no square", "worst seed, no square"]
+    head = ["model", "square moved", "worst seed", "no square", "worst, no square"]
     says = "One of ten trainings keeps part of the square: that is rare, not excluded."
     return [Grid(head, cells, "", says, highest(cells, 1), dot_plot(dots, caption))]
 

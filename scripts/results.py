@@ -45,13 +45,15 @@ class Grid:
         if self.best is not None and self.best not in {row[0] for row in self.rows}:
             raise ValueError(f"no row is called {self.best!r}: {[row[0] for row in self.rows]}")
 
-    def markdown(self) -> str:
-        "The table, its best row in bold letters"
+    def markdown(self, close: bool = False) -> str:
+        "The table, its best row in bold letters; `close`: a figure and its spread stay on one line"
         lines = [self.head, ["---"] + ["---:"] * (len(self.head) - 1)]
         for row in self.rows:
             bold = self.best is not None and row[0] == self.best
             lines.append([f"**{cell}**" if bold and cell else cell for cell in row])
         escaped = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+        if close:
+            escaped = [[re.sub(r"(?<=\d) (?=[±\[])|(?<=±) ", "\u00a0", cell) for cell in line] for line in escaped]
         return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
 
 
@@ -146,7 +148,7 @@ def body(result: Result, files: str, site: bool, level: int) -> list[str]:
             lines += [grid.says, ""]
         if site and grid.plot:
             lines += ["```{raw} html", grid.plot, "```", ""]
-        table = ["{.results}", grid.markdown()] if site else [grid.markdown()]
+        table = ["{.results}", grid.markdown(close=True)] if site else [grid.markdown()]
         lid = [f"<details><summary>{grid.folded}</summary>", ""] if grid.folded else []
         lines += [*lid, *table, "", *(["</details>", ""] if lid else [])]
     return lines

@@ -33,7 +33,10 @@ function fit() {
     const cards = natural(table, narrow && many) > box.clientWidth;
     table.classList.toggle("cards", cards);
     for (const row of table.tBodies[0].rows)
-      [...row.cells].forEach((cell, place) => (cell.dataset.label = names[place] || ""));
+      [...row.cells].forEach((cell, place) => {
+        cell.dataset.label = names[place] || "";
+        cell.classList.toggle("nothing", !cell.textContent.trim() && !cell.querySelector("img, svg"));
+      });
     // A block is no table to a screen reader unless it says so.
     const roles = [[table, "table"], [head, "row"], ...[...head.cells].map((cell) => [cell, "columnheader"])];
     for (const body of [table.tHead, ...table.tBodies]) roles.push([body, "rowgroup"]);
