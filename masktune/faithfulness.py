@@ -28,9 +28,9 @@ from .saliency import SaliencyMaps, compute_saliency
 class Estimate(NamedTuple):
     "An average over images with its 95 % interval"
 
-    mean: float
-    low: float
-    high: float
+    mean: float  # over the images
+    low: float  # lower end of the 95 % interval
+    high: float  # upper end
 
     def __str__(self) -> str:
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"

@@ -104,7 +104,9 @@ def measured_models(
     return styles
 
 # %% ../nbs/api/24_figures.ipynb #e5115a04
-def shares_of(found: Evaluation) -> dict[str, Share]:
+def shares_of(
+    found: Evaluation,  # of one model on one test set
+) -> dict[str, Share]:  # by name of the group or class
     "The average, then every group, or every class where groups are unknown"
     return {"average": found.average, **(found.groups or found.classes)}
 
@@ -281,7 +283,7 @@ def _tiles(
 
 # %% ../nbs/api/24_figures.ipynb #24a00001
 def label_name(
-    dataset: ImageDataset,
+    dataset: ImageDataset,  # names the classes
     label: Any,  # a sample's
 ) -> str:
     "Name a sample's class, or of several labels those that are present"

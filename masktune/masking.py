@@ -93,7 +93,10 @@ def mean_std_threshold(
     return (saliency > tau[:, None, None]) & positive  # a map without positive values masks nothing
 
 # %% ../nbs/api/23_masking.ipynb #8d07f083
-def quantile_height(ordered: Tensor, q: float) -> Tensor:
+def quantile_height(
+    ordered: Tensor,  # (B, n) values in ascending order, none negative
+    q: float,  # 0..1, share of the positive values that lies below
+) -> Tensor:  # (B,)
     "(B, n) values in ascending order, none negative -> (B,) the `q` quantile of the positive ones"
     last = ordered.shape[1] - 1
     count = (ordered > 0).sum(1)
@@ -531,7 +534,10 @@ class MaskedDataset(ImageDataset):
         images = torch.stack([sample.image for sample in self.__getitems__(index.tolist())])
         return ArrayDataset(images, self.labels[index], **self.meta(index))
 
-    def subset(self, index: Sequence[int] | Tensor) -> "MaskedDataset|ArrayDataset":
+    def subset(
+        self,
+        index: Sequence[int] | Tensor,  # positions, or a bool a sample
+    ) -> "MaskedDataset|ArrayDataset":  # samples renumbered from 0
         "Only the samples at `index`, renumbered from 0"
         index = self.positions(index)
         data = self.dataset.subset(index)

@@ -103,6 +103,8 @@ def parameter_table(function: object) -> list[str]:
             default = "see source"
         stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}.get(about.get("kind"), "")
         words = about["docment"] or gathered.get(name, "")
+        if stars and not words:  # handed on to what the text names
+            continue
         # a table's rows are read alone: what is said by pointing at the row above is said again
         meaning = re.sub(r"^likewise\b", meaning, words) if words.startswith("likewise") else words
         rows.append(f"| `{stars}{name}` | {kind} | {default} | {cell(meaning)} |")
@@ -150,6 +152,11 @@ def prose(text: str | None) -> str:
     return inspect.cleandoc(text or "").replace("Example::", "Example:")
 
 
+def is_ours(function: object) -> bool:
+    "Whether a method is written here, not made for a class by the library that it inherits from"
+    return Path(function.__code__.co_filename).is_relative_to(ROOT / "masktune")
+
+
 def described(module: str, node: ast.stmt, level: int) -> str:
     "The page's piece for an exported function, class or constant"
     loaded = importlib.import_module(f"masktune.{module}")
@@ -189,10 +196,8 @@ def described(module: str, node: ast.stmt, level: int) -> str:
     elif own:
         lines += parameter_table(thing.__init__)
     for name, method in vars(thing).items():
-        plain = method.__func__ if isinstance(method, (classmethod, staticmethod)) else method
-        if name.startswith("_") or not (
-            inspect.isfunction(plain) and plain.__doc__ and plain.__qualname__.startswith(node.name + ".")
-        ):
+        plain = inspect.unwrap(method.__func__ if isinstance(method, (classmethod, staticmethod)) else method)
+        if name.startswith("_") or not (inspect.isfunction(plain) and plain.__doc__ and is_ours(plain)):
             continue
         kind = "classmethod " if isinstance(method, classmethod) else ""
         call = (
