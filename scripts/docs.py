@@ -207,7 +207,6 @@ def live_instrument(still: str) -> str:
 def front(text: str) -> str:
     "What the front page's comments ask of the site: the live instrument, and links that are buttons"
     place = re.search(r"^<!-- instrument -->\n(.*?)^<!-- /instrument -->$", text, re.DOTALL | re.MULTILINE)
-    place = place or re.search(r'^(<img src="images/examples\.png"[^>]*>)$', text, re.MULTILINE)
     if place:
         text = text.replace(place[0], live_instrument(place[1].strip()), 1)
     return re.sub(r"^<!-- buttons -->\n\n?(.+)$", buttons, text, flags=re.MULTILINE)
