@@ -21,6 +21,10 @@ from results import result_files, result_pages
 ASSETS, STAGE, SITE = ROOT / "scripts" / "docs_assets", ROOT / "_build" / "docs", ROOT / "_docs"
 
 GUIDES = [
+    "diagnose_a_model",
+    "repair_a_model",
+    "judge_evidence",
+    "compare_models",
     "your_own_data",
     "your_own_data_model_and_loop",
     "choosing_a_threshold",
