@@ -208,12 +208,8 @@ def live_instrument(still: str) -> str:
     return f'```{{raw}} html\n<div class="home-instrument">\n{words}\n{part}\n</div>\n```'
 
 
-def front(text: str) -> str:
-    "What the front page's comments ask of the site: the live instrument, and links that are buttons"
-    place = re.search(r"^<!-- instrument -->\n(.*?)^<!-- /instrument -->$", text, re.DOTALL | re.MULTILINE)
-    if place:
-        text = text.replace(place[0], live_instrument(place[1].strip()), 1)
-    return re.sub(r"^<!-- buttons -->\n\n?(.+)$", buttons, text, flags=re.MULTILINE)
+INSTRUMENT = re.compile(r"^<!-- instrument -->\n(.*?)^<!-- /instrument -->\n?", re.DOTALL | re.MULTILINE)
+BUTTONS = re.compile(r"^<!-- buttons -->\n\n?(.+)$", re.MULTILINE)
 
 
 def buttons(found: re.Match) -> str:
@@ -223,12 +219,20 @@ def buttons(found: re.Match) -> str:
 
 
 def stage_front(homes: dict[str, str], navigation: list[str]) -> None:
+    """The front page: README's text, with what its comments ask of the site. The links after "buttons" are buttons, and
+    below them stands the live instrument; the picture that README has of it stays where it is."""
     target = STAGE / "index.ipynb"
     stage_notebook(NOTEBOOKS / "index.ipynb", target, homes, "")
-    index = nbformat.read(target, as_version=4)
+    index, still = nbformat.read(target, as_version=4), ""
     for part in index.cells:
-        if part.cell_type == "markdown":
-            part.source = front(part.source)
+        if part.cell_type == "markdown" and (place := INSTRUMENT.search(part.source)):
+            still = place[1].strip()
+            part.source = part.source.replace(place[0], place[1])
+    for number, part in enumerate(index.cells):
+        if part.cell_type == "markdown" and BUTTONS.search(part.source):
+            part.source = BUTTONS.sub(buttons, part.source)
+            index.cells.insert(number + 1, nbformat.v4.new_markdown_cell(live_instrument(still), id="live"))
+            break
     index.cells.append(nbformat.v4.new_markdown_cell("\n".join(navigation), id="contents"))
     nbformat.write(index, target)
 
