@@ -1,6 +1,6 @@
 """What the tutorials say, over seeds: each chapter's comparison as numbers.
 
-    python benchmarks/tutorials.py --rounding all [--seeds 60-64] [--jobs 2] [--out benchmarks/tutorials.json]
+    python benchmarks/tutorials.py --rounding all [--seeds 60-64] [--chapters judging ...] [--jobs 2] [--out FILE]
 
 A tutorial shows one training, and one training proves nothing. Each function below trains what a chapter trains and
 returns what its text compares; tests/test_tutorials.py runs two seeds of it, with margins taken from the trainings
@@ -9,6 +9,7 @@ selective.py."""
 
 import statistics
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import over_seeds
@@ -23,7 +24,7 @@ RULES = (
     "fixed(t=0.5)",
     "otsu()",
 )
-CHAPTERS = ("stamps", "threshold", "scenes")
+CHAPTERS = ("stamps", "threshold", "scenes", "refitting", "judging")
 
 
 def accuracy(model, dataset) -> float:
@@ -32,6 +33,7 @@ def accuracy(model, dataset) -> float:
     return evaluate(model, dataset, **MACHINE).average.accuracy
 
 
+@cache  # several chapters begin with it: branch it before it is finetuned
 def plain_digits(seed: int, name: str = "biased-digits", **network: int):
     "The plain model of a recipe, and its splits"
     from masktune.devices import seed_everything
@@ -137,6 +139,7 @@ def scenes(seed: int) -> dict:
     run, train, val = plain_digits(seed, "digit-scenes", image_size=32)
     patch, _, corner_val = plain_digits(seed)
     test = load_dataset("digit-scenes", "test", seed=seed)
+    run = run.branch()
     masks = mean_std(2)(run.rounds_[0].maps.maps, (32, 32))
     parts = zip(("digit", "photograph"), digit_scene_parts("train", seed=seed), strict=True)
     found: dict = {"hidden": {name: ((masks & part).sum() / part.sum()).item() for name, part in parts}}
@@ -150,16 +153,72 @@ def scenes(seed: int) -> dict:
     return found
 
 
+def refitting(seed: int) -> dict:
+    "Chapter 5: the worst group of a background's plain model, and of what `repair` makes of it by refitting"
+    from masktune.diagnosis import diagnose
+    from masktune.evaluation import evaluate
+    from masktune.experiments.datasets import load_dataset
+    from masktune.repair import repair
+
+    run, train, val = plain_digits(seed, "digit-scenes", image_size=32)
+    test = load_dataset("digit-scenes", "test", seed=seed)
+    repaired = repair(run, train, val, remedies=("refit",))
+    found = {"says refit": float(diagnose(run.erm_, val, device="cpu").remedy == "refit")}
+    for name, model in (("before", repaired.plain), ("after", repaired.model)):
+        measured = evaluate(model, test, **MACHINE)
+        found |= {f"{name}, worst group": measured.worst_group_accuracy, f"{name}, average": measured.average.accuracy}
+    return found
+
+
+def judge_by_eye(kinds) -> None:
+    "What a person says who looks at the cards: the square, which is always the same and in one place, is a shortcut"
+    for name, kind in kinds.kinds.items():
+        kinds.judge(name, "shortcut" if kind.where == "upper left" and kind.look > 0.7 else "object")
+
+
+def heat_in_the_corner(model, dataset) -> float:
+    "Chapter 1: the share of the maps' heat that lies where the square stands, over the images that have one"
+    from masktune.saliency import compute_saliency
+
+    maps = compute_saliency(model, dataset, **MACHINE).maps[dataset.groups == 3].float()
+    heat = maps.sum((1, 2))
+    return (maps[:, :2, :2].sum((1, 2)) / heat)[heat > 0].mean().item()
+
+
+def judging(seed: int) -> dict:
+    """Chapter 8: finetuned with all evidence hidden, and with what a person called a shortcut hidden alone.
+
+    Chapter 1: the heat on the square before and after."""
+    import copy
+
+    from masktune.experiments.datasets import load_dataset
+    from masktune.finetune import finetune
+    from masktune.kinds import find_kinds, judged_maps
+
+    run, train, _ = plain_digits(seed)
+    tests = {name: load_dataset("biased-digits", name, seed=seed) for name in ("test", "biased-test")}
+    kinds = find_kinds(run.erm_, train, most=3, device="cpu")
+    judge_by_eye(kinds)
+    maps = run.rounds_[0].maps
+    hidden = {"all": maps, "judged": judged_maps(kinds, run.erm_, train, maps, device="cpu")}
+    found: dict = {"ERM": {name: accuracy(run.erm_, data) for name, data in tests.items()}}
+    found["ERM"]["heat in the corner"] = heat_in_the_corner(run.erm_, tests["biased-test"])
+    worth = {name: [kind.fall.mean for kind in kinds.kinds.values() if kind.label == name] for name in train.classes}
+    found["worth"] = {name: max(falls) for name, falls in worth.items()}  # chapter 3
+    for what, shown in hidden.items():
+        model = copy.deepcopy(run.erm_)
+        finetune(model, train, shown, lr=run.finetune_lr, batch_size=32, recalibrate=True, seed=seed, **MACHINE)
+        found[what] = {name: accuracy(model, data) for name, data in tests.items()}
+        found[what]["heat in the corner"] = heat_in_the_corner(model, tests["biased-test"])
+    return found
+
+
 def run_seed(job: list) -> dict:
     import torch
 
     torch.set_num_threads(1)
     seed, chapter = job
-    return {
-        "seed": seed,
-        "chapter": chapter,
-        "found": {"stamps": stamps, "threshold": threshold, "scenes": scenes}[chapter](seed),
-    }
+    return {"seed": seed, "chapter": chapter, "found": globals()[chapter](seed)}
 
 
 def flat(found: dict, name: str = "") -> dict[str, float]:
@@ -185,6 +244,8 @@ def table(rows: list[dict]) -> str:
 
 
 if __name__ == "__main__":
-    given = over_seeds.options(__doc__, "60-64").parse_args()
-    jobs = [[seed, chapter] for chapter in CHAPTERS for seed in over_seeds.seeds_of(given)]
+    parser = over_seeds.options(__doc__, "60-64")
+    parser.add_argument("--chapters", nargs="+", choices=CHAPTERS, default=CHAPTERS)
+    given = parser.parse_args()
+    jobs = [[seed, chapter] for chapter in given.chapters for seed in over_seeds.seeds_of(given)]
     over_seeds.run(given, run_seed, jobs, table)

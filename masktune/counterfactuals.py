@@ -51,7 +51,7 @@ class SwappedDataset(_Exchanged):
     def __init__(
         self,
         dataset: ImageDataset,  # N images
-        maps: SaliencyMaps,  # theirs
+        maps: SaliencyMaps,  # the saliency maps of these images
         rule: Threshold | str = Threshold("mean_std", 2.0),  # from map to mask
         fill: str = "zero",  # what hidden pixels become: zero, mean, blur or noise
         seed: int = 0,  # which image lends its evidence to which; of the noise too
@@ -127,7 +127,7 @@ class MovedMasks(MaskedDataset):
     def __init__(
         self,
         dataset: ImageDataset,  # N images
-        maps: SaliencyMaps,  # theirs
+        maps: SaliencyMaps,  # the saliency maps of these images
         rule: Threshold | str = Threshold("mean_std", 2.0),  # from map to mask
         fill: str = "zero",  # what hidden pixels become: zero, mean, blur or noise
         seed: int = 0,  # where each mask goes; of the noise too
@@ -153,7 +153,7 @@ class MovedMasks(MaskedDataset):
 # %% ../nbs/api/25_counterfactuals.ipynb #70389c60
 def moved_away(
     mask: Tensor,  # (B, H, W) bool
-    seed: int = 0,  # where they go
+    seed: int = 0,  # sets where the masks are moved to
     tries: int = 8,  # places drawn per image, of which the one that overlaps least is taken
 ) -> Tensor:  # (B, H, W) bool, as many True as before
     "Move each mask to another place of its image, away from where it was"
@@ -286,7 +286,7 @@ class TransplantedDataset(_Exchanged):
     def __init__(
         self,
         dataset: ImageDataset,  # N images
-        maps: SaliencyMaps,  # theirs
+        maps: SaliencyMaps,  # the saliency maps of these images
         rule: Threshold | str = Threshold("mean_std", 2.0),  # from map to mask
         fill: str = "blur",  # what hidden pixels become: zero, mean, blur or noise
         share: float | None = None,  # of images whose own evidence is hidden; None: `balanced_share`

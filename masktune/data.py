@@ -168,11 +168,17 @@ class ImageDataset(Dataset):
     def _image(self, index: int) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__} must say where image {index} comes from")
 
-    def subset(self, index: Sequence[int] | Tensor) -> "ImageDataset":
+    def subset(
+        self,
+        index: Sequence[int] | Tensor,  # positions, or a bool a sample
+    ) -> "ImageDataset":  # samples renumbered from 0
         "Only the samples at `index`, renumbered from 0"
         raise NotImplementedError(f"{type(self).__name__} must say how to take a part")
 
-    def positions(self, index: Sequence[int] | Tensor) -> Tensor:
+    def positions(
+        self,
+        index: Sequence[int] | Tensor,  # positions, or a bool a sample
+    ) -> Tensor:  # (n,) int64
         "Positions as (n,) int64, negative ones counted from the end; raises `IndexError` for those there are none of"
         found = torch.as_tensor(index)
         if found.dtype == torch.bool:
@@ -183,7 +189,11 @@ class ImageDataset(Dataset):
             raise IndexError(f"{self}: no sample {int(outside[0])}")
         return torch.where(found < 0, found + len(self), found)
 
-    def note_origin(self, part: AnyDataset, index: Tensor) -> AnyDataset:
+    def note_origin(
+        self,
+        part: AnyDataset,  # what was taken from this data set
+        index: Tensor,  # (n,) int64 positions it was taken from
+    ) -> AnyDataset:  # `part`
         "Note what `part` was taken from, and hand down what was hashed already"
         part._origins = ((self._known_as(), index), *((whole, kept[index]) for whole, kept in self._origins))
         if "digests" in self.__dict__:
@@ -267,7 +277,10 @@ class ArrayDataset(ImageDataset):
     def _image(self, index):
         return self.images[index]
 
-    def subset(self, index: Sequence[int] | Tensor) -> "ArrayDataset":
+    def subset(
+        self,
+        index: Sequence[int] | Tensor,  # positions, or a bool a sample
+    ) -> "ArrayDataset":  # samples renumbered from 0
         "Only the samples at `index`, renumbered from 0"
         index = self.positions(index)
         return self.note_origin(ArrayDataset(self.images[index], self.labels[index], **self.meta(index)), index)
@@ -322,7 +335,10 @@ class FileDataset(ImageDataset):
         sha.update(f"{DECODING}:{self.resize}:{self.crop}:{self.window}:{colour}{framing}\n".encode())
         super()._pixel_digest(sha)
 
-    def subset(self, index: Sequence[int] | Tensor) -> "FileDataset":
+    def subset(
+        self,
+        index: Sequence[int] | Tensor,  # positions, or a bool a sample
+    ) -> "FileDataset":  # samples renumbered from 0
         "Only the samples at `index`, renumbered from 0"
         index = self.positions(index)
         paths = [self.paths[i] for i in index.tolist()]
@@ -332,7 +348,7 @@ class FileDataset(ImageDataset):
 def stratified_split(
     labels: Any,  # (N,) class indices, or (N, L) several labels an image: their combinations count as classes
     fractions: Sequence[float],  # the parts' shares, sum at most 1
-    seed: int = 0,
+    seed: int = 0,  # sets which samples go to which part
 ) -> list[Tensor]:  # one sorted index tensor per part
     "Split positions at random into parts that hold the same share of every class"
     labels = torch.as_tensor(labels)

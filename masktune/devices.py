@@ -285,7 +285,7 @@ def _own_tensors(module: torch.nn.Module) -> list[tuple[str, Tensor]]:
 @contextmanager
 def borrowed(
     model: Classifier,  # as its owner left it
-    device: torch.device,  # where it is needed
+    device: torch.device,  # the device on which the model is needed
 ) -> Iterator[Classifier]:  # the same model
     "Within: `model` is on `device`, in eval mode; afterwards it is as it was found: place, memory order and modes"
     places = [(module, name, tensor) for module in model.modules() for name, tensor in _own_tensors(module)]

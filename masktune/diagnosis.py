@@ -58,7 +58,7 @@ def choose_remedy(
     fall: Tensor,  # (..., C) what hiding it costs, beyond hiding as much elsewhere
     anywhere: Tensor,  # (..., C) likeness of places at random
     weak: bool = False,  # some class has too few images, or is hardly known
-    limits: Limits = LIMITS,
+    limits: Limits = LIMITS,  # from where on a figure counts as high or low
 ) -> list[str]:  # a remedy for each leading index, from `REMEDIES`
     "Choose what to try from three figures per class"
     stamp = ((look >= limits.look) & (fall >= limits.fall)).flatten(0, -2).any(-1)
@@ -80,7 +80,7 @@ class Diagnosis:
     classes: dict[str, ClassFindings]  # by name, those that have images
     agreement: Estimate  # of maps with those of the same network with shuffled weights, see `map_agreement`
     images: int  # how many were looked at
-    dataset: str  # whose
+    dataset: str  # name of the data set that was looked at
     layer: str  # the target layer
     rule: str  # from map to mask
     fill: str  # what hidden pixels became
@@ -304,7 +304,7 @@ def _conclude(
 
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90045
 def plot_evidence(
-    found: Diagnosis,
+    found: Diagnosis,  # from `diagnose`
 ) -> ReportFigure:
     "Draw images of each class with their evidence outlined, and the mean of their maps, a row a class"
     rows = list(found.pictures.items())
@@ -327,7 +327,7 @@ def plot_evidence(
 
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90047
 def save_diagnosis(
-    found: Diagnosis,
+    found: Diagnosis,  # from `diagnose`
     path: str | os.PathLike,  # ends in .json for the figures, in .html for a page
 ) -> Path:
     "Write a diagnosis, atomically: its figures as JSON, or a self-contained page"

@@ -28,9 +28,9 @@ from .saliency import SaliencyMaps, compute_saliency
 class Estimate(NamedTuple):
     "An average over images with its 95 % interval"
 
-    mean: float
-    low: float
-    high: float
+    mean: float  # over the images
+    low: float  # lower end of the 95 % interval
+    high: float  # upper end
 
     def __str__(self) -> str:
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
@@ -39,7 +39,7 @@ class Estimate(NamedTuple):
 def bootstrap_means(
     values: Tensor,  # (N,) one per image
     seed: int = 0,  # which images are drawn
-    draws: int = 1000,  # how often
+    draws: int = 1000,  # how many bootstrap samples
 ) -> Tensor:  # (draws,) float64
     "Average the values of images drawn again with replacement"
     generator = torch.Generator().manual_seed(seed)
@@ -182,7 +182,7 @@ def _measure(probe: _Probe, maps: SaliencyMaps, rule: Threshold, fill: str, seed
 def some_images(
     dataset: ImageDataset,  # N images
     limit: int,  # at most so many are kept
-    seed: int = 0,  # which
+    seed: int = 0,  # sets which images are drawn
 ) -> ImageDataset:
     "Take at most `limit` images at random; raises `ValueError` for an empty data set"
     if limit < 2:
@@ -243,7 +243,7 @@ class Evidence:
     "Which layer, source, rule and fill were chosen, against what, and how sure that is"
 
     layer: TargetLayer  # as `compute_saliency` takes it
-    source: Any  # likewise
+    source: Any  # the map's source, a name or a Captum attribution
     rule: Threshold  # from map to mask
     fill: str  # what hidden pixels become
     chosen: Faithfulness  # the best candidate

@@ -84,7 +84,7 @@ _MORE_MARKERS = ("s", "^", "v", "P", "<", ">")
 # %% ../nbs/api/24_figures.ipynb #e5115a02
 def measured_models(
     metrics: Mapping[str, Mapping[str, Evaluation]],  # by model, then by test set, as `MaskTune.evaluate` gives them
-    test: str,  # which test set
+    test: str,  # the test set's name
 ) -> dict[str, tuple[str, str, str]]:  # by model: what it is called, its colour, its marker
     "Name every model that was measured on a test set, in the order in which it is shown"
     found = [name for name in metrics if test in metrics[name]]
@@ -104,7 +104,9 @@ def measured_models(
     return styles
 
 # %% ../nbs/api/24_figures.ipynb #e5115a04
-def shares_of(found: Evaluation) -> dict[str, Share]:
+def shares_of(
+    found: Evaluation,  # of one model on one test set
+) -> dict[str, Share]:  # by name of the group or class
     "The average, then every group, or every class where groups are unknown"
     return {"average": found.average, **(found.groups or found.classes)}
 
@@ -117,7 +119,7 @@ def shorten(text: str, longest: int) -> str:
 # %% ../nbs/api/24_figures.ipynb #104b27ab
 def plot_groups(
     metrics: Mapping[str, Mapping[str, Evaluation]],  # by model, then by test set, as `MaskTune.evaluate` gives them
-    test: str,  # which test set
+    test: str,  # the test set's name
 ) -> ReportFigure:
     "Draw every group's accuracy for every model measured, with 95 % Wilson intervals"
     models = measured_models(metrics, test)
@@ -281,7 +283,7 @@ def _tiles(
 
 # %% ../nbs/api/24_figures.ipynb #24a00001
 def label_name(
-    dataset: ImageDataset,
+    dataset: ImageDataset,  # names the classes
     label: Any,  # a sample's
 ) -> str:
     "Name a sample's class, or of several labels those that are present"
@@ -310,7 +312,7 @@ def _verdict(dataset: ImageDataset, label: Any, predicted: Tensor) -> tuple[str,
 # %% ../nbs/api/24_figures.ipynb #eb70794a
 def plot_examples(
     dataset: ImageDataset,  # the images
-    maps: SaliencyMaps,  # theirs
+    maps: SaliencyMaps,  # the saliency maps of these images
     rule: Threshold | str = Threshold("mean_std", 2.0),  # from map to mask
     fill: str = "zero",  # what hidden pixels become
     index: Sequence[int] | None = None,  # which images; None picks some of each class at random

@@ -67,7 +67,7 @@ def share_of(
 def balanced_part(
     dataset: ImageDataset,  # N images
     limit: int,  # at most so many are kept
-    seed: int = 0,  # which
+    seed: int = 0,  # sets which images are drawn
 ) -> ImageDataset:
     "Take at most `limit` images, of every class as many as there are up to an equal share"
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))
@@ -234,7 +234,7 @@ class Findings(NamedTuple):
 def find_in_classes(
     model: Classifier,  # in eval mode, on the device to use
     part: ImageDataset,  # held-out images of at least two classes
-    layer: TargetLayer,  # where to look
+    layer: TargetLayer,  # the layer whose maps are taken
     rule: Threshold,  # from map to mask
     fill: str = "blur",  # what hidden pixels become
     train: ImageDataset | None = None,  # training images: one pass over as many of them more

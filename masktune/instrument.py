@@ -125,7 +125,7 @@ def path_of(
 
 
 def page_data(
-    dataset: ImageDataset,  # whose images
+    dataset: ImageDataset,  # the images to show
     maps: SaliencyMaps,  # of all of them
     samples: Sequence[Sample],  # those on the page
     side: int | None = None,  # pictures get at most so many pixels along a side
@@ -159,7 +159,7 @@ def hidden_scores(
 
 
 def strengths_of(
-    rule: Threshold,  # which
+    rule: Threshold,  # the rule from map to mask
     count: int = 13,  # about how many
 ) -> list[float | None]:  # ascending; the rule's own is among them
     "Spread strengths over a rule's usual range, its own among them"
@@ -177,7 +177,7 @@ def answers_on_grid(
     maps: SaliencyMaps,  # of the data set they are from
     rule: Threshold,  # asked at several strengths
     fill: str,  # what hidden pixels become
-    strengths: Sequence[float | None],  # which
+    strengths: Sequence[float | None],  # the strengths of the rule to ask at
     marks: Marks = NO_MARKS,  # what people have marked on the data set's images
 ) -> dict[str, Any]:
     "Ask beforehand what a page will want to know: at each strength the class said, and what is left of the first's"
@@ -214,8 +214,8 @@ class WideFinding(NamedTuple):
 
 def ask_widely(
     model: Classifier,  # who is asked; left as it is
-    dataset: ImageDataset,  # whose images
-    maps: SaliencyMaps,  # theirs
+    dataset: ImageDataset,  # the images to ask about
+    maps: SaliencyMaps,  # the saliency maps of these images
     index: Sequence[int],  # which images, positions in the data set
     rule: Threshold,  # what is hidden
     fill: str,  # what hidden pixels become
@@ -248,7 +248,7 @@ EVERY_IMAGE = {"class": -1, "predicted": -1, "group": -1, "verdict": "all", "low
 
 
 def instrument_options(
-    dataset: ImageDataset,  # its classes and groups
+    dataset: ImageDataset,  # the data set whose classes and groups are offered
     rule: Threshold,  # where the controls begin
     made: str,  # a sentence about the maps
     asks: bool = False,  # whether somebody can be asked what the model says
@@ -270,7 +270,7 @@ def instrument_options(
 
 def instrument_controls(
     rule: Threshold,  # where the controls begin
-    fill: str,  # likewise
+    fill: str,  # what hidden pixels become to begin with
     tile: int = 72,  # side of a picture, in pixels
     page_size: int = 24,  # images per page
     sort: str = "data set order",

@@ -43,7 +43,7 @@ class Kind:
 
     name: str  # the class and a number: "0-4/1"
     label: str  # the class
-    images: int  # how many have it
+    images: int  # how many images have this kind of evidence
     share: float  # of the class's images
     where: str  # its usual place in the image, in words
     look: float  # how alike it is, see `same_look`
@@ -87,7 +87,7 @@ class Kinds:
 
     def judge(
         self,
-        kind: str,  # its name
+        kind: str,  # the kind's name
         verdict: str,  # shortcut, object or unsure
     ) -> "Kinds":
         "Note a person's word on a kind; raises `ValueError` for an unknown kind or word"
@@ -105,7 +105,7 @@ class Kinds:
 
     def select(
         self,
-        kind: str,  # its name
+        kind: str,  # the kind's name
         dataset: ImageDataset,  # the images the kinds were found in
     ) -> ImageDataset:
         "Take the images of a kind; raises `ValueError` for other images"
@@ -332,7 +332,7 @@ def _sum_up(
 # %% ../nbs/api/37b_kinds.ipynb #4171d025
 def plot_kind(
     kinds: Kinds,
-    name: str,  # which
+    name: str,  # the kind's name
     dataset: ImageDataset,  # the images the kinds were found in
     model: nn.Module,  # that the kinds are of
     count: int = 8,  # examples, at most
@@ -362,7 +362,7 @@ def judged_maps(
     kinds: Kinds,  # judged
     model: nn.Module,  # that maps and kinds are of
     dataset: ImageDataset,  # training images
-    maps: SaliencyMaps,  # theirs
+    maps: SaliencyMaps,  # the saliency maps of these images
     *,
     batch_size: int = 64,  # images per forward pass
     device: str | torch.device | None = None,  # default: the GPU when there is one

@@ -50,7 +50,7 @@ class TargetLayer(NamedTuple):
 # %% ../nbs/api/07_layers.ipynb #81ef5407
 def layer_gradients(
     forward: Callable[[], Any],  # runs the model once
-    layer: TargetLayer,  # where to cut
+    layer: TargetLayer,  # the layer at which the network is cut
     explained: Callable[[Tensor], Tensor],  # (B, C) scores -> (B,), the score of each image to explain
 ) -> tuple[Tensor, Tensor, Tensor]:  # (B, K, h, w) the layer's value; alike, its gradient; (B, C) scores
     "Compute a layer's value and the gradient of the explained scores there, at the price of a forward pass"

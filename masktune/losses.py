@@ -155,7 +155,7 @@ def _placed(criterion: Criterion | None, device: torch.device) -> Criterion | No
 def try_loss(
     loss: TrainingLoss,  # from `make_loss`
     scores: Tensor,  # (B, C) float
-    labels: Tensor,  # theirs
+    labels: Tensor,  # the images' labels
 ) -> None:
     "Compute a user's own loss once; raises `ValueError` when it gives no scalar to learn from"
     if loss.criterion is None:

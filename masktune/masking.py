@@ -93,7 +93,10 @@ def mean_std_threshold(
     return (saliency > tau[:, None, None]) & positive  # a map without positive values masks nothing
 
 # %% ../nbs/api/23_masking.ipynb #8d07f083
-def quantile_height(ordered: Tensor, q: float) -> Tensor:
+def quantile_height(
+    ordered: Tensor,  # (B, n) values in ascending order, none negative
+    q: float,  # 0..1, share of the positive values that lies below
+) -> Tensor:  # (B,)
     "(B, n) values in ascending order, none negative -> (B,) the `q` quantile of the positive ones"
     last = ordered.shape[1] - 1
     count = (ordered > 0).sum(1)
@@ -478,7 +481,7 @@ class MaskedDataset(ImageDataset):
     def __init__(
         self,
         dataset: ImageDataset,  # N images
-        maps: SaliencyMaps | None,  # theirs; None hides what is given alone
+        maps: SaliencyMaps | None,  # the saliency maps of these images; None hides what is given alone
         rule: Threshold | str = Threshold("mean_std", 2.0),  # from map to mask, or its text
         fill: str = "zero",  # what hidden pixels become: zero, mean, blur or noise
         seed: int = 0,  # of the noise: each image has its own, the same whenever it is asked for
@@ -531,7 +534,10 @@ class MaskedDataset(ImageDataset):
         images = torch.stack([sample.image for sample in self.__getitems__(index.tolist())])
         return ArrayDataset(images, self.labels[index], **self.meta(index))
 
-    def subset(self, index: Sequence[int] | Tensor) -> "MaskedDataset|ArrayDataset":
+    def subset(
+        self,
+        index: Sequence[int] | Tensor,  # positions, or a bool a sample
+    ) -> "MaskedDataset|ArrayDataset":  # samples renumbered from 0
         "Only the samples at `index`, renumbered from 0"
         index = self.positions(index)
         data = self.dataset.subset(index)

@@ -77,10 +77,10 @@ def change_interval(
 class GroupRow(NamedTuple):
     "One line of a report's table"
 
-    name: str
-    count: int
-    before: Share
-    after: Share
+    name: str  # of the group, or of the class where groups are unknown
+    count: int  # how many test images it has
+    before: Share  # what the plain model gets right
+    after: Share  # what the finetuned model gets right
     change: float  # of accuracy, -1..1
     interval: tuple[float, float]  # 95 %
     worst: bool = False  # the lowest accuracy after

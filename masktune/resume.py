@@ -69,7 +69,7 @@ class StepKeeper:
         self,
         path: str | os.PathLike,  # the state's file
         stop: StopSignals | None = None,  # who may ask
-        seconds: float = 30.0,  # how often
+        seconds: float = 30.0,  # seconds between two savings
     ):
         self.path, self.stop, self.seconds, self.saved = Path(path), stop, seconds, time.monotonic()
 

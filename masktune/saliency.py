@@ -134,7 +134,7 @@ class SaliencyMaps:
     def check(
         self,
         dataset: ImageDataset | None = None,  # must be the one the maps were made from
-        model: nn.Module | None = None,  # likewise
+        model: nn.Module | None = None,  # the model that the maps must be of; None: not checked
     ) -> "SaliencyMaps":
         "Return the maps if they belong to `dataset` and `model`; raises `ValueError` that names both sides"
         if dataset is not None and (len(dataset) != len(self) or dataset.fingerprint != self.data):

@@ -372,7 +372,7 @@ def _holds_masks(value: Any) -> bool:
 
 # %% ../nbs/api/30_settings.ipynb #2b000005
 def unspell(
-    setting: str,  # its name
+    setting: str,  # the setting's name
     value: Any,  # as a file holds it
 ) -> Any:  # as `Settings` takes it
     "Read a setting that a file holds: a function or class is one to be given again"

@@ -30,7 +30,7 @@ class Look(NamedTuple):
 def look(
     model: nn.Module,  # a classifier
     images: Tensor,  # (N, 3, H, W) as the model takes them
-    layer: TargetLayer,  # where to look
+    layer: TargetLayer,  # the layer whose values are compared
     batch_size: int = 64,  # images per forward pass
 ) -> Look:  # on the CPU
     "Take maps, values and scores from one forward pass over the images; the model is left as it was"

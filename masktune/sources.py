@@ -242,7 +242,7 @@ SOURCES = (*_LAYER_SOURCES, *_PIXEL_SOURCES, "attention-rollout", "attention-gra
 def make_source(
     source: str | type[LayerAttribution],  # one of `SOURCES`, or a Captum layer attribution class
     model: Classifier,  # the model to explain, in eval mode
-    found: TargetLayer,  # its target layer
+    found: TargetLayer,  # the model's target layer
 ) -> tuple[Explain, str]:  # the function, and the source's name
     "Build a source of maps; raises `ValueError` for what is none, or does not fit the model"
     if source is LayerGradCam:

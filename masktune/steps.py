@@ -100,7 +100,7 @@ def _again(run: str, step: str, begun: bool, overwrite: bool, resume: bool, chan
 # %% ../nbs/api/54_steps.ipynb #c11b0004
 def opening(
     run: "MaskTune",  # begun
-    splits: Mapping[str, Any],  # its data sets
+    splits: Mapping[str, Any],  # the run's data sets by split
     model: str,  # the network's name
 ) -> str:
     "Say what is trained on what, where"
@@ -245,7 +245,7 @@ def finetune(
 # %% ../nbs/api/54_steps.ipynb #79fb5f80
 def measured_on(
     opened: "MaskTune",  # with maps, or a model to make them with
-    splits: Mapping[str, Any],  # its data sets
+    splits: Mapping[str, Any],  # the run's data sets by split
 ) -> dict[str, Any]:  # data sets by name
     "Name what a run is measured on: its test sets, and swapped validation images"
     tests = {name: data for name, data in splits.items() if name not in ("train", "val")}
@@ -300,7 +300,7 @@ def evaluate(
 # %% ../nbs/api/54_steps.ipynb #f81904f5
 def measure_and_report(
     opened: "MaskTune",  # finetuned
-    splits: Mapping[str, Any],  # its data sets
+    splits: Mapping[str, Any],  # the run's data sets by split
     folder: str,  # the run's
 ) -> tuple[Path, dict[str, Any]]:  # the page, and what was measured on
     "Measure a run and write its report"

@@ -8,7 +8,19 @@ import nbformat
 from nbconvert import MarkdownExporter
 
 ROOT = Path(__file__).resolve().parent.parent
+ELSEWHERE = {
+    "results.md": "benchmarks/RESULTS.md",
+    "contributing.md": "CONTRIBUTING.md",
+}  # pages the site makes of these
 NOTE = "<!-- Made from nbs/index.ipynb by `make readme`: edit that. -->\n\n"
+
+
+def from_root(found: re.Match) -> str:
+    "A link as it is written on the site's front page, as README must have it"
+    opening, target = found[1], found[2]
+    if re.match(r"https?:|#", target):
+        return found[0]
+    return opening + ELSEWHERE.get(target, f"nbs/{target}")
 
 
 def readme() -> str:
@@ -25,7 +37,7 @@ def readme() -> str:
         raise SystemExit(
             "nbs/index.ipynb draws pictures: save them under nbs/images and link them, a README cannot hold them"
         )
-    text = re.sub(r"(\]\(|src=\")images/", r"\1nbs/images/", text)
+    text = re.sub(r"(\]\(|src=\")([^)\"]+)", from_root, text)
     return NOTE + re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 

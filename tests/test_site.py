@@ -3,17 +3,25 @@ serious."""
 
 import functools
 import http.server
+import json
 import os
 import re
 import subprocess
 import sys
 import threading
-from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin
 
+import nbformat
 import pytest
+import result_entries
+import results
+from docs import summary_of
+from execute import code_stamp, is_current
+from notebook_pages import split_checks
+from reference import pages
 from screenshots import CHROMIUM, FLAGS, ROOT
+from sitepages import Page, measured_figures
 
 SITE, SHOTS = ROOT / "_docs", ROOT / ".cache" / "screenshots"
 PAGES = {
@@ -21,6 +29,7 @@ PAGES = {
     "tutorial": "tutorials/01_find_and_remove_a_shortcut.html",
     "api": "api/masking.html",
     "results": "results.html",
+    "result": "results/ablations.html",
     "guide": "guides/many_gpus.html",
     "method": "method.html",
 }
@@ -31,23 +40,6 @@ def site():
     run = subprocess.run([sys.executable, ROOT / "scripts" / "docs.py"], capture_output=True, text=True)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-3000:]
     return {path.relative_to(SITE).as_posix(): Page(path.read_text(encoding="utf-8")) for path in SITE.rglob("*.html")}
-
-
-class Page(HTMLParser):
-    "Links, pictures and anchors of a page"
-
-    def __init__(self, text):
-        super().__init__()
-        self.links, self.pictures, self.anchors, self.text = [], [], set(), text
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        found = dict(attributes)
-        self.anchors.update(found[key] for key in ("id", "name") if found.get(key))
-        if tag == "a" and found.get("href"):
-            self.links.append(found["href"])
-        if tag == "img":
-            self.pictures.append((found.get("src", ""), found.get("alt", "")))
 
 
 def test_no_link_and_no_picture_is_missing(site):
@@ -69,6 +61,92 @@ def test_no_link_and_no_picture_is_missing(site):
             if len(words.strip()) < 12 or words.endswith(".png"):
                 wrong.append(f"{name}: picture {source[-30:]} says {words!r}")
     assert not wrong, "\n".join(wrong[:30])
+
+
+def test_no_raw_markdown_stands_in_a_page(site):
+    raw = {name: page.raw() for name, page in site.items() if page.raw()}
+    assert not raw, "\n".join(f"{name}: {each}" for name, found in list(raw.items())[:30] for each in found)
+
+
+def test_every_table_has_a_heading_row(site):
+    "Every column says what it is; the corner above row names alone may be empty"
+    wrong = []
+    for name, page in site.items():
+        for heads in page.tables:
+            if len(heads) < 2 or not all(heads[1:]):
+                wrong.append(f"{name}: {heads}")
+    assert not wrong, "\n".join(wrong[:30])
+
+
+# What README and the front page, which is the same text, may quote without saying from where.
+QUOTED = ("known_answers", "digits_seeds", "digits_seeds_native", "selective")
+
+
+def test_every_figure_of_the_front_page_is_in_a_results_file():
+    """Every percentage and every number with a decimal point, as the results' pages show it, rounded as it is written.
+    That sees a figure that is out of date by its decimals; of whole percentages many are in any table, and the ones
+    that matter are held one by one in test_readme.py. Not looked up are code, versions, and numbers without either."""
+    there = {result.name: results.figures(result.name) for result in results.results()}
+    quoted = tuple(name for name in QUOTED if name in there)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    stated = measured_figures(readme, quoted)
+    assert len(stated) > 5
+    lost = [each for each in stated if not each.is_among(set().union(*(there[name] for name in each.sources)))]
+    assert not lost, "\n".join(f"{each.written} in: ... {each.near} ..., not in {each.sources}" for each in lost)
+
+
+def test_a_figure_that_nobody_measured_is_seen():
+    text = "<!-- figures: one -->\nIt has 93.6 ± 4.6, or 81 to 99 %, on `1.5` with Python 3.10.\n# B\nThen 12 %."
+    stated = measured_figures(text, ("all",))
+    assert [each.written for each in stated] == ["93.6", "4.6", "81", "99", "12"]
+    assert [each.sources for each in stated] == [("one",)] * 4 + [("all",)]
+    assert [each.is_among({93.56, 4.61, 0.813, 98.6, 11.4}) for each in stated] == [True, True, True, True, False]
+    assert not stated[0].is_among({93.5, 94.0, 9.36})
+
+
+def test_results_md_is_made_of_the_figures():
+    assert (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8") == results.document()
+
+
+def test_a_new_file_of_figures_is_a_page_with_one_entry(tmp_path, monkeypatch):
+    "In the form that known_answers.py writes"
+    rows = []
+    for seed in range(3):
+        candidates = {
+            name: {"worst_class": 0.5, "test": {"worst_group": worst + seed / 100, "average": 0.9}}
+            for name, worst in (("plain", 0.3), ("mask", 0.6), ("transplant", 0.5), ("mask, refit 0", 0.8))
+        }
+        candidates |= {"plain, refit 0": candidates["transplant"]}
+        row = {"rounding": "sse41", "set": "biased-digits", "seed": seed, "cost": 1.5, "cost_by_clock": 1.7}
+        rows.append(row | {"chosen": "mask, refit 0", "choices": {"average": "plain"}, "candidates": candidates})
+    (tmp_path / "known_answers.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
+    monkeypatch.setattr(result_entries, "BENCHMARKS", tmp_path)
+    result_entries.rows_of.cache_clear()
+    overview, one = result_entries.known_answers_grids()
+    result_entries.rows_of.cache_clear()
+    assert overview.rows == [["biased-digits", "61.0", "81.0", "81.0", "51.0", "31.0", "81.0"]]
+    assert [row[0] for row in one.rows][:2] == ["MaskTune", "repair"]
+    assert one.rows[1] == ["repair", "81.0", "80.0", "90.0", "-50.0", "1.5"]
+    assert "repair" in one.markdown().split("\n")[3] and "**repair**" in one.markdown()
+    assert one.plot.count('class="dot"') == 3 * len(one.rows)
+
+
+def test_no_picture_of_a_tutorial_is_older_than_its_code():
+    "`scripts/execute.py` leaves a stamp of the code that it ran"
+    shown = [ROOT / "nbs" / "index.ipynb", *sorted((ROOT / "nbs" / "tutorials").glob("*.ipynb"))]
+    old = [path.name for path in shown if not is_current(nbformat.read(path, as_version=4))]
+    assert not old, f"run these again, python scripts/execute.py NAME: {', '.join(old)}"
+
+
+def test_a_stamp_tells_changed_code_from_changed_layout():
+    cells = [nbformat.v4.new_code_cell("#| hide_input\nx = 1  # one"), nbformat.v4.new_code_cell("%time x\n")]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    assert not is_current(notebook)  # never run
+    notebook.metadata["masktune"] = {"code": code_stamp(notebook)}
+    notebook.cells[0].source = "x = (\n    1\n)"
+    assert is_current(notebook)
+    notebook.cells[0].source = "x = 2"
+    assert not is_current(notebook)
 
 
 def test_every_module_tutorial_and_guide_is_there_and_no_page_is_heavy(site):
@@ -95,6 +173,56 @@ def test_a_reference_page_says_what_a_reader_asks(site):
     ):
         assert words in text, words
     assert "_read_rule" not in text  # private
+
+
+# Meanings that say nothing where they stand: a reader of a table does not know what they point at.
+POINTING = re.compile(
+    r"<td[^>]*><p>(theirs|likewise|which|whose|whose images|its name|how many|how often|where to look|where it begins|"
+    r"where they begin|where to begin|the same)</p></td>"
+)
+
+
+def test_meanings_of_parameters_stand_alone(site):
+    wrong = {name: POINTING.findall(page.text) for name, page in site.items() if name.startswith("api/")}
+    assert not any(wrong.values()), {name: found for name, found in wrong.items() if found}
+
+
+def test_what_only_checks_is_folded_away_and_entries_are_shown_in_use(site):
+    text = site["api/masking.html"].text
+    open_code = re.sub(r"<details.*?</details>", "", text, flags=re.DOTALL)
+    words = re.sub(r"<[^>]+>", "", open_code)
+    assert "Checks" in text and "assert " not in words
+    for name, page in site.items():
+        if name.startswith("api/") and "<summary" in page.text:
+            left = re.sub(r"<[^>]+>", "", re.sub(r"<details.*?</details>", "", page.text, flags=re.DOTALL))
+            assert not re.search(r"^assert ", left, re.MULTILINE), name
+
+
+def test_an_assertion_becomes_an_example_with_its_answer():
+    split = split_checks("x = f(1)\nassert x == 2  # two\nassert x < 3\ntest_eq(f(2), 4)", False, True)
+    assert split == ("x = f(1)\nx  # 2", "assert x < 3\ntest_eq(f(2), 4)")
+    assert split_checks("print(f(1))\nassert f(1) == 2", True, True) == ("print(f(1))", "assert f(1) == 2")
+    assert split_checks("assert f(1) == 2", False, False) == ("", "assert f(1) == 2")
+    failing = 'test_fail(lambda: f(-1), contains="at least 0")'
+    assert split_checks(failing, False, True).example == "f(-1)  # an error: ... at least 0 ..."
+
+
+def test_every_module_stands_on_its_floor_with_what_it_is_for(site):
+    floors = "".join(page.text for name, page in site.items() if name.startswith("reference-"))
+    for module in pages():
+        assert f"api/{module}.html" in floors, module
+        assert len(summary_of(module)) > 20, module
+    assert "Turn a saliency map into a mask, and hide what it covers." in floors
+
+
+def test_pages_say_what_they_are_to_whoever_links_them(site):
+    for name in ("index.html", "results/digits_seeds.html", "api/masking.html", "guides/many_gpus.html"):
+        meta = site[name].meta
+        assert len(meta["description"]) >= 40 and meta["og:description"] == meta["description"], name
+        assert meta["og:title"] and meta["og:image"].endswith("_static/preview.png"), name
+    assert (SITE / "_static" / "preview.png").stat().st_size < 200_000
+    assert 'rel="icon"' in site["index.html"].text and (SITE / "_static" / "favicon.svg").exists()
+    assert re.search(r">1\. Find and remove a shortcut", site["index.html"].text)  # numbered beside the pages
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +264,102 @@ def test_pages_fit_and_axe_finds_nothing_serious(browser, width, scheme):
                 serious.append(f"{name}: {found['id']}: {found['help']}: {found['nodes'][0]['html'][:200]}")
     page.close()
     assert not serious, "\n".join(serious)
+
+
+# Tables whose words are cut off or run out of their cell, and pages that a table makes wider.
+CROWDED = """() => {
+  const said = [];
+  for (const cell of document.querySelectorAll("article td, article th")) {
+    if (cell.offsetParent === null) continue;
+    const table = cell.closest("table"), box = (table.closest(".table-wrapper, .cell_output") || table.parentElement);
+    const cut = cell.scrollWidth > cell.clientWidth + 1;
+    const wide = cell.offsetWidth > box.clientWidth + 1;
+    if (cut || wide) said.push(`${cut ? "cut off" : "wider than its table"}: ${cell.innerText.slice(0, 60)}`);
+  }
+  for (const table of document.querySelectorAll("article table")) {
+    if (table.offsetParent === null || !table.rows.length) continue;
+    const box = table.closest(".table-wrapper") || table.parentElement;
+    if (table.offsetWidth > box.clientWidth + 1) said.push(`scrolls: ${table.rows[0].innerText.slice(0, 60)}`);
+  }
+  return said;
+}"""
+
+
+def test_no_cell_is_wider_than_its_container(site, browser):
+    "On every page with a table, on a wide screen and on a phone's; pictures are not loaded, so that it takes seconds"
+    chromium, address = browser
+    page = chromium.new_page()
+    page.route("**/*.{png,jpeg,jpg,woff2}", lambda route: route.abort())
+    crowded = []
+    for name in sorted(name for name, each in site.items() if each.tables):
+        page.goto(address + name, wait_until="domcontentloaded")
+        for width in (1400, 390):
+            page.set_viewport_size({"width": width, "height": 900})
+            crowded += [
+                f"{name}, {width}: {what}" for what in page.evaluate(f"() => {{ arrange(); return ({CROWDED})(); }}")
+            ]
+            if page.evaluate("document.documentElement.scrollWidth") > width:
+                crowded.append(f"{name}: the page is wider than {width} pixels")
+    page.close()
+    assert not crowded, f"{len(crowded)} in all\n" + "\n".join(crowded[:30])
+
+
+def test_a_row_of_a_table_is_a_card_on_a_phone(site, browser):
+    "With the column's name before each cell; on a wide screen it is a row"
+    chromium, address = browser
+    page = chromium.new_page(viewport={"width": 390, "height": 900})
+    page.goto(address + "results/digits_seeds.html")
+    table = page.locator("table.results").first
+    assert "cards" in table.get_attribute("class") and table.get_attribute("role") == "table"
+    cell = table.locator("tbody tr").first.locator("td").nth(1)
+    assert cell.get_attribute("data-label") == "square moved"
+    assert cell.evaluate("e => getComputedStyle(e, '::before').content") == '"square moved"'
+    page.set_viewport_size({"width": 1400, "height": 900})
+    page.wait_for_function("!document.querySelector('table.results').classList.contains('cards')")
+    page.close()
+
+
+def test_the_front_page_has_a_live_instrument(site, browser):
+    "Twelve images on a phone; the slider moves, and what the model says follows"
+    chromium, address = browser
+    page = chromium.new_page(viewport={"width": 390, "height": 900})
+    page.goto(address)
+    instrument = page.locator(".home-instrument")
+    instrument.scroll_into_view_if_needed()
+    instrument.locator(".mt-card").nth(11).wait_for(state="attached")
+    assert instrument.locator(".mt-card").count() == 12
+    said = "document.querySelector('.home-instrument').innerText.match(/\\d+ of 12 answers/)[0]"
+    before = page.evaluate(said)
+    assert int(before.split()[0]) >= 4  # as the sentence above it counts
+    slider = instrument.locator("input[type=range]").first
+    slider.focus()
+    page.keyboard.press("End")
+    page.wait_for_function(f"{said} !== {before!r}")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.close()
+
+
+def test_code_copies_formulas_have_their_font_and_88_characters_fit(site, browser):
+    chromium, address = browser
+    page = chromium.new_page(viewport={"width": 1400, "height": 900})
+    outside = []
+    page.on("request", lambda request: None if request.url.startswith(address) else outside.append(request.url))
+    page.goto(address + "method.html")
+    page.evaluate("document.fonts.ready")
+    assert page.evaluate("document.fonts.check('16px Math')")
+    low, high = page.evaluate(
+        "(m => [m.children[0], m.children[1]].map((e) => e.getBoundingClientRect().bottom))"
+        "(document.querySelector('math msub'))"
+    )
+    assert high > low  # a subscript hangs below its letter
+    page.goto(address + "api/masking.html")
+    code = page.locator("div.cell_input pre").first
+    assert code.evaluate("""e => { const s = document.createElement("span"); s.textContent = "m".repeat(88);
+        e.append(s); const fits = s.offsetWidth + 16 <= e.clientWidth; s.remove(); return fits; }""")
+    assert page.locator("div.cell_input button.copybtn").count() > 0
+    assert page.locator("div.cell_output button.copybtn").count() == 0
+    assert not [url for url in outside if not url.startswith("data:")]  # nothing comes from elsewhere
+    page.close()
 
 
 @pytest.mark.parametrize(

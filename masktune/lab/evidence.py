@@ -35,7 +35,7 @@ def evidence_patches(
     dataset: ImageDataset,  # the images
     maps: SaliencyMaps,  # the maps of these images
     predicted: int,  # for which class
-    count: int = 12,  # how many
+    count: int = 12,  # how many patches
     share: float = 0.3,  # side of a patch, as a share of the image's
 ) -> tuple[Tensor, list[int]]:  # (count, 3, s, s) uint8 patches, and where they come from
     "Cut out what spoke most strongly for a class: the surroundings of each map's hottest cell, strongest maps first"

@@ -173,8 +173,8 @@ class RulePicker:
 
     def __init__(
         self,
-        rule: Threshold,  # where it begins
-        fill: str,  # where it begins
+        rule: Threshold,  # the rule to begin with
+        fill: str,  # the fill to begin with
     ):
         self.rule_name = choice("rule", list(RULES), rule.name)
         self.strengths = {name: strength_slider(name, rule.strength if name == rule.name else None) for name in RULES}
@@ -247,7 +247,7 @@ class PageOfMasks:
 
 # %% ../../nbs/api/lab/62_gallery.ipynb #63a0c007
 def apply_rule(
-    rule: Threshold,  # which
+    rule: Threshold,  # the rule from map to mask
     saliency: Tensor,  # (B, H, W) normalised maps, 0..1, of the size of the images
 ) -> Tensor:  # (B, H, W) bool, True where hidden
     "Threshold maps that are normalised already"
@@ -263,7 +263,7 @@ class MaskGallery(Gallery):
         dataset: ImageDataset,  # the images
         maps: SaliencyMaps,  # the maps of these images
         rule: Threshold,  # where the controls begin
-        fill: str,  # where they begin
+        fill: str,  # the fill to begin with
         page_size: int,  # images per page
         tile: int,  # side of a picture, in pixels
     ):

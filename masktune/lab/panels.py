@@ -68,7 +68,7 @@ def check_images(
     name: str,  # of the argument, for the message
     dataset: Any,  # what was given
     model: Any = None,  # asked what normalised float images where nothing else says it
-) -> ImageDataset:  # the same
+) -> ImageDataset:  # the data set, as it was given
     "Return `dataset` as one with images, whatever form it has (`as_dataset`); raises `ValueError`"
     if isinstance(dataset, (str, nn.Module, SaliencyMaps)) or not hasattr(dataset, "__len__"):
         raise ValueError(
@@ -86,7 +86,7 @@ def check_whole(
     name: str,  # of the argument, for the message
     value: Any,  # what was given
     least: int = 1,  # the smallest allowed
-) -> int:  # the same
+) -> int:  # the number, as it was given
     "Return `value` if it is a whole number of at least `least`; raises `ValueError`"
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
@@ -167,7 +167,7 @@ def check_maps(
     maps: Any,  # what was given
     dataset: ImageDataset,  # what they must have been made from
     model: nn.Module | None = None,  # and with
-) -> SaliencyMaps:  # the same
+) -> SaliencyMaps:  # the maps, as they were given
     "Return `maps` if they belong to `dataset` and `model`; raises `ValueError`"
     if not isinstance(maps, SaliencyMaps):
         raise ValueError(f"{name} must be saliency maps (`compute_saliency` makes them), got {type(maps).__name__}")
@@ -186,7 +186,7 @@ def made_how(
 # %% ../../nbs/api/lab/61_panels.ipynb #e5111b11
 def step_through(
     value: float,  # where a slider begins
-    low: float,  # its lower end
+    low: float,  # the lowest value
     step: float,  # the usual step
 ) -> float:  # a step whose grid, from `low` on, holds `value`
     "Choose a slider's step so that the front end leaves its value as it is: it rounds to the next step without a word"

@@ -84,7 +84,7 @@ class Sheet:
 
     def __init__(
         self,
-        cards: int,  # how many
+        cards: int,  # how many cards
         tiles: int,  # on a card
         side: int,  # of a tile, in pixels
         width: int = 1120,  # of the sheet at most, in pixels; one card is always there

@@ -40,7 +40,7 @@ class InstrumentView(anywidget.AnyWidget):
 def saved_html(
     data: Mapping[str, Any],  # from `instrument_data`
     canvas: np.ndarray,  # (H, W, 3) uint8, a still picture for where no script runs
-    words: str,  # the same in words
+    words: str,  # what the picture shows, in words
     mark: str,  # names the panel on the page
 ) -> str:
     "Write what a notebook keeps of a panel: live where scripts run, else a still picture, hidden by the live panel"

@@ -1,0 +1,467 @@
+"""The results that are made from the figures a benchmark keeps: a page each, used by results.py.
+
+A new one needs an entry in `ENTRIES` and a function that makes `Grid`s of the rows in its file: MaskTune and `repair`
+first, the baseline and the oracle last, one sentence that says what the table shows."""
+
+import json
+import statistics
+import sys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from charts import Dots, dot_plot
+from results import BENCHMARKS, ROOT, Grid, Result
+
+sys.path[:0] = [str(place) for place in (ROOT, BENCHMARKS) if str(place) not in sys.path]
+
+CORE = "one x86-64 core a training, no GPU"
+BOTH = (
+    "Each seed is trained under two settings that round as processors without AVX and without AVX-512 do "
+    "(`ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41`, and `avx2` with `AVX2`)."
+)
+
+
+@cache
+def rows_of(name: str) -> list[dict]:
+    "What a benchmark kept: JSON, or a line of JSON for each row"
+    text = (BENCHMARKS / name).read_text(encoding="utf-8")
+    if name.endswith(".jsonl"):
+        return [json.loads(line) for line in text.splitlines() if line.strip()]
+    return json.loads(text)
+
+
+def spread(values: Sequence[float], scale: float = 100, digits: int = 1) -> str:
+    "Mean and standard deviation"
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{scale * statistics.mean(values):.{digits}f} ± {scale * deviation:.{digits}f}"
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def highest(rows: Sequence[Sequence], column: int, without: Sequence[str] = ("oracle",)) -> str:
+    "The row whose cell begins with the highest number"
+    able = [row for row in rows if row[0] not in without]
+    return max(able, key=lambda row: float(row[column].split()[0]))[0]
+
+
+# -- biased digits over seeds
+
+MODELS = {
+    "MaskTune, one round": "round 1",
+    "MaskTune, two rounds": "round 2",
+    "MaskTune, three rounds": "round 3",
+    "MaskTune, chosen round": "chosen",
+    "random masks": "random masks",
+    "ERM": "ERM",
+    "oracle": "oracle",
+}
+
+
+def digits_grids() -> list[Grid]:
+    rows = rows_of("digits_seeds.json")
+    told = {"square": "One red square", "two-squares": "Two squares, one red, one blue"}
+    says = {
+        "square": "Move the square to the other class: the plain model follows it, MaskTune hardly does.",
+        "two-squares": "One round is not enough for two shortcuts; the round that swapped images choose comes near "
+        "the best one.",
+    }
+    return [*(digits_grid(rows, kind, told[kind], says[kind]) for kind in told), *map(digits_trainings, told)]
+
+
+def digits_grid(rows: list[dict], kind: str, title: str, says: str) -> Grid:
+    import digits_seeds
+
+    moved, clean = (digits_seeds.over(rows, kind, where) for where in ("biased-test", "test"))
+    cells, dots = [], []
+    for label, name in MODELS.items():
+        m, c = moved[name], clean[name]
+        cells.append([label, spread(m), percent(min(m)), spread(c), percent(min(c))])
+        dots.append(Dots(label, [100 * value for value in m], ours=label.startswith("MaskTune")))
+    behind = moved["behind"]
+    said = (
+        f"{says} Over {len(behind)} trainings the chosen round is behind the oracle by "
+        f"{100 * statistics.mean(behind):.1f} points on average, {100 * max(behind):.1f} at worst."
+    )
+    caption = "Accuracy where the square stands on the other class. A dot is a training, a bar the mean."
+    head = ["model", "square moved", "worst seed", "no square", "worst, no square"]
+    return Grid(head, cells, title, said, highest(cells, 1), dot_plot(dots, caption))
+
+
+def digits_trainings(kind: str) -> Grid:
+    "Every training of one kind"
+    import digits_seeds
+
+    shown = {"ERM": "ERM", "random masks": "random", "round 1": "round 1", "round 2": "round 2", "round 3": "round 3"}
+    names = {**shown, "chosen": "chosen"}
+    cells = []
+    for row in rows_of("digits_seeds.json"):
+        if row["shortcut"] == kind:
+            found = digits_seeds.columns(row)
+            cells.append([f"{row['seed']}, {row['rounding']}", *(percent(found[name]) for name in names)])
+    words = "Every training, one square" if kind == "square" else "Every training, two squares"
+    return Grid(["seed, rounding", *names.values()], cells, folded=f"{words}: accuracy with the square moved, %")
+
+
+def earlier_grids() -> list[Grid]:
+    rows = rows_of("digits_seeds_native.json")
+    found = {"MaskTune, one round": "masktune", "random masks": "random_mask", "ERM": "erm"}
+    cells, dots = [], []
+    for label, name in found.items():
+        moved, clean = ([row[name][where]["average"] for row in rows] for where in ("biased-test", "test"))
+        cells.append([label, spread(moved), percent(min(moved)), spread(clean), percent(min(clean))])
+        dots.append(Dots(label, [100 * value for value in moved], ours=name == "masktune"))
+    caption = "Accuracy where the square stands on the other class. A dot is a training, a bar the mean."
+    head = ["model", "square moved", "worst seed", "no square", "worst, no square"]
+    says = "One of ten trainings keeps part of the square: that is rare, not excluded."
+    return [Grid(head, cells, "", says, highest(cells, 1), dot_plot(dots, caption))]
+
+
+# -- known answers
+
+
+def known_answers_grids() -> list[Grid]:
+    rows = rows_of("known_answers.jsonl")
+    names = list(dict.fromkeys(row["set"] for row in rows))
+    return [answers_overview(rows, names), *(answers_grid([r for r in rows if r["set"] == name]) for name in names)]
+
+
+def answers_overview(rows: list[dict], names: list[str]) -> Grid:
+    "A row a set: who is best in the worst group"
+    import known_answers
+
+    shown = ("MaskTune", "repair", "MaskTune, refitted", "ERM, refitted", "ERM", "oracle")
+    cells = []
+    for name in names:
+        found = known_answers.summary([row for row in rows if row["set"] == name])
+        cells.append([name, *(f"{100 * found[one]['worst group']:.1f}" for one in shown)])
+    says = "Worst-group accuracy, mean over all trainings: what each remedy makes of each set, without group labels."
+    return Grid(["set", *shown], cells, "All sets", says)
+
+
+def answers_grid(rows: list[dict]) -> Grid:
+    "One set, a row a method: worst group, worst seed, what was lost to the plain model, what it costs"
+    import known_answers
+
+    found = known_answers.summary(rows)
+    first = [name for name in ("MaskTune", "repair") if name in found]
+    last = [name for name in ("ERM", "oracle") if name in found]
+    order = [*first, *(name for name in found if name not in (*first, *last)), *last]
+    cost = statistics.mean(row["cost"] for row in rows)
+    cells, dots = [], []
+    for name in order:
+        one = found[name]
+        costs = {"repair": f"{cost:.1f}", "ERM": "0.0"}.get(name, "")
+        measured = (percent(one[key]) for key in ("worst group", "worst seed", "average", "most lost"))
+        cells.append([name, *measured, costs])
+        values = [100 * known_answers.worst(row, known_answers.rows_of(row)[name]) for row in rows]
+        dots.append(Dots(name, values, ours=name in first))
+    head = ["method", "worst group", "worst seed", "average", "most lost to ERM", "epochs of ERM"]
+    best = highest(cells, 1)
+    kept = found["repair"]["worst group"] - found["ERM"]["worst group"]
+    says = (
+        f"{best} is best in the worst group; what `repair` takes {'gains' if kept >= 0 else 'loses'} "
+        f"{abs(100 * kept):.1f} points on the plain model, over {len(rows)} trainings."
+    )
+    caption = "Worst-group accuracy on the test images. A dot is a training, a bar the mean."
+    return Grid(head, cells, rows[0]["set"], says, best, dot_plot(dots, caption))
+
+
+# -- what diagnose says
+
+
+def diagnose_grids() -> list[Grid]:
+    import diagnose
+
+    rows, cells = rows_of("diagnose.json"), []
+    for name in dict.fromkeys(row["set"] for row in rows):
+        mine = [row for row in rows if row["set"] == name]
+        named = [row["remedy"] for row in mine]
+        right = sum(remedy in diagnose.RIGHT[name] for remedy in named)
+        sure, worst = (statistics.mean(row[key] for row in mine) for key in ("certainty", "worst_group"))
+        said = ", ".join(f"{named.count(each)} {each}" for each in dict.fromkeys(named))
+        cells.append([name, f"{right} of {len(mine)}", said, percent(sure), percent(worst)])
+    passes = max(row["passes"] for row in rows)
+    says = f"How often the remedy that `diagnose` names is the right one; it takes at most {passes:.2f} passes."
+    head = ["set", "right", "what it named", "how sure, %", "worst group of the plain model"]
+    return [Grid(head, cells, "", says)]
+
+
+def evidence_grids() -> list[Grid]:
+    cells = []
+    rows = rows_of("evidence.json")
+    for network, name in dict.fromkeys((row["network"], row["set"]) for row in rows):
+        mine = [row for row in rows if (row["network"], row["set"]) == (network, name)]
+        chosen, structural, area = (
+            statistics.mean(row[key] for row in mine) for key in ("covered", "structural", "area")
+        )
+        least = min(row["covered"] for row in mine)
+        cells.append([f"{name}, {network}", percent(chosen), percent(least), percent(structural), percent(area)])
+    head = ["set, network", "covered, chosen layer", "worst seed", "covered, last layer", "area hidden"]
+    says = "How much of the shortcut the masks cover, in %: the layer and source chosen by faithfulness, and the last."
+    return [Grid(head, cells, "", says)]
+
+
+# -- photographs
+
+
+def photographs_grids() -> list[Grid]:
+    import photographs
+
+    grids: list[Grid] = []
+    title, lines = "", []
+    for line in [*photographs.table(rows_of("photographs.json")).split("\n"), ""]:
+        if line.startswith("|"):
+            lines.append([cell.strip() for cell in line.strip("|").split("|")])
+        elif not line and lines:
+            rows = sorted(lines[2:], key=lambda row: not row[0].startswith(("MaskTune", "repair")))
+            head = ["method", *lines[0][1:]]
+            says = "Accuracy in %; coverage is the share of the mark that the masks cover."
+            grids.append(Grid(head, rows, title, says, highest(rows, 1)))
+            lines = []
+        elif line:
+            title = line
+    return grids
+
+
+# -- when not to answer
+
+
+def selective_grids() -> list[Grid]:
+    rows = rows_of("selective.json")
+    names = {
+        "MaskTune": "MaskTune alone",
+        "ERM x MaskTune": "ERM and MaskTune together (the paper's pair)",
+        "ERM x MaskTune, softmax twice": "the pair, softmax taken twice",
+        "two ERM seeds": "two ERM models of different seeds",
+        "ERM": "ERM",
+    }
+    cells, dots = [], []
+    for name, label in names.items():
+        found = [row[name] for row in rows]
+        there = [each["biased-test"] for each in found]
+        risks = [each["risk"] for each in there if each["risk"] is not None]
+        areas = {where: [each[where]["aurc"] for each in found] for where in ("biased-test", "test", "val")}
+        answered = spread([each["coverage"] for each in there])
+        wrong = spread(risks)
+        three = (spread(areas[where], 1, 3) for where in ("biased-test", "test", "val"))
+        cells.append([label, *three, answered, wrong])
+        dots.append(Dots(label, areas["biased-test"], ours="MaskTune" in name))
+    head = ["model", "AURC, square moved", "AURC, no square", "AURC, validation", "answered, %", "wrong of these, %"]
+    caption = "AURC where the square stands on the other class, lower is better. A dot is a training, a bar the mean."
+    says = (
+        "The plain model is surest of its errors; the finetuned one knows when it is right, and makes the pair careful."
+    )
+    plot = dot_plot(dots, caption, 0, 1, "")
+    return [Grid(head, cells, "", says, "MaskTune alone", plot)]
+
+
+# -- backgrounds
+
+REMEDIES = {
+    "k=2": "MaskTune",
+    "k=1": "k = 1",
+    "noise": "filled with noise",
+    "rate/8": "an eighth of the rate",
+    "rounds": "three rounds",
+    "true mask": "the true background hidden",
+    "ERM": "ERM",
+}
+
+
+def backgrounds_grids() -> list[Grid]:
+    rows = rows_of("digit_scenes.json") + rows_of("digit_scenes_large.json")
+    cells = []
+    for setting in dict.fromkeys(row["setting"] for row in rows):
+        mine = [row for row in rows if row["setting"] == setting]
+        worst = (spread([row[name]["worst_group"] for row in mine], digits=0) for name in REMEDIES)
+        photo, ink = (percent(statistics.mean(row[part] for row in mine)) for part in ("photo", "ink"))
+        cells.append([setting, *worst, photo, ink])
+    head = ["setting", *REMEDIES.values(), "background hidden", "digit hidden"]
+    says = "MaskTune gains nowhere beyond the spread of seeds: its masks cover a small part of the background."
+    return [Grid(head, cells, "", says)]
+
+
+# -- masks made anew
+
+
+def rounds_grids() -> list[Grid]:
+    rows, grids = rows_of("rounds.json"), []
+    for kind, title in (("square", "One square"), ("two-squares", "Two squares")):
+        cells = []
+        for accumulate, label in ((True, "masks accumulated"), (False, "masks anew each round")):
+            mine = [row for row in rows if (row["shortcut"], row["accumulate"]) == (kind, accumulate)]
+            values = [[row["rounds"][number]["biased-test"] for row in mine] for number in range(4)]
+            chosen = [row["rounds"][row["chosen"]]["biased-test"] for row in mine]
+            shown = (f"{percent(statistics.mean(each))} [{percent(min(each))}]" for each in (*values[1:], chosen))
+            cells.append([label, *shown, f"{percent(statistics.mean(values[0]))} [{percent(min(values[0]))}]"])
+        head = ["masks", "round 1", "round 2", "round 3", "chosen", "ERM"]
+        says = "Accuracy with the square moved, mean and worst of five seeds: masks have to accumulate."
+        grids.append(Grid(head, cells, title, says, "masks accumulated"))
+    return grids
+
+
+# -- what the tutorials compare
+
+
+def tutorials_grids() -> list[Grid]:
+    import tutorials
+
+    rows, grids = rows_of("tutorials.json"), []
+    titles = {"stamps": "A stamp, hidden or blurred", "threshold": "How much to hide", "scenes": "A background"}
+    for chapter in tutorials.CHAPTERS:
+        mine = [tutorials.flat(row["found"]) for row in rows if row["chapter"] == chapter]
+        if not mine:
+            continue
+        cells = []
+        for name in mine[0]:
+            values = [row[name] for row in mine]
+            cells.append([name, *(percent(value) for value in (statistics.mean(values), min(values), max(values)))])
+        said = "one training" if len(mine) == 1 else f"{len(mine)} trainings"
+        says = f"Accuracies and shares in %, over {said}."
+        grids.append(Grid(["figure", "mean", "lowest", "highest"], cells, titles.get(chapter, chapter), says))
+    return grids
+
+
+ENTRIES = [
+    Result(
+        "known_answers",
+        "Sets whose shortcut is known",
+        "What MaskTune, `repair` and the other remedies make of eight sets whose shortcut was planted, over seeds.",
+        "python benchmarks/known_answers.py --rounding all",
+        CORE,
+        "2026-11-26",
+        known_answers_grids,
+        ["known_answers.jsonl"],
+        "Every set is opened from a seed, a plain model is trained, and every remedy is made from it and measured on "
+        "test images of every group. *worst seed* is the lowest worst group of any training, *most lost to ERM* how "
+        "far a remedy fell behind the plain model at worst, and *epochs of ERM* what it costs beyond the plain model. "
+        f"*by ...* are the other criteria that `repair` offers; the oracle is the best candidate on the test. {BOTH}",
+        10,
+    ),
+    Result(
+        "digits_seeds",
+        "Biased digits over ten seeds",
+        "Move the square to the other class, and the plain model falls; after one epoch on masked images it does not.",
+        "python benchmarks/digits_seeds.py --rounding all --out benchmarks/digits_seeds.json",
+        CORE,
+        "2026-11-25",
+        digits_grids,
+        ["digits_seeds.json"],
+        "Accuracy in %, mean ± standard deviation over ten seeds (30 to 39). A red square stands on 99 % of the first "
+        f"class in training and on the other class in the test. {BOTH} How the settings were chosen, and which earlier "
+        "ones were given up, stands at the top of the script. *chosen* is the round that `choose_round` takes, without "
+        "labels of the squares; the oracle is the round that is best on the test.",
+        20,
+        [100],  # the plain model on validation images that share the square
+    ),
+    Result(
+        "digits_seeds_native",
+        "Biased digits on one other machine",
+        "The same ten seeds as the processor rounds by itself: one of ten keeps part of the square.",
+        "python benchmarks/digits_seeds.py --seeds 30-39",
+        "one other x86-64 machine, no GPU",
+        "2026-11-25",
+        earlier_grids,
+        ["digits_seeds_native.json"],
+        "An earlier run, one square, one round. Accuracy in %, mean ± standard deviation.",
+        21,
+    ),
+    Result(
+        "diagnose",
+        "Does diagnose name the right remedy?",
+        "On sets whose shortcut is known, how often the named remedy is the one that wins.",
+        "python benchmarks/diagnose.py --out benchmarks/diagnose.json",
+        CORE,
+        "2026-11-26",
+        diagnose_grids,
+        ["diagnose.json"],
+        "Eight sets of scanned digits, one plain model each and seed. The limits were fixed on seeds 700 to 703.",
+        30,
+    ),
+    Result(
+        "evidence",
+        "Do the masks cover the shortcut?",
+        "Layer and source chosen by faithfulness cover the shortcut where the last layer's map misses it.",
+        "python benchmarks/evidence.py --out benchmarks/evidence.json",
+        CORE,
+        "2026-11-26",
+        evidence_grids,
+        ["evidence.json"],
+        order=31,
+    ),
+    Result(
+        "photographs",
+        "Photographs with a planted mark",
+        "MaskTune and the other remedies on photographs, with pretrained networks and without.",
+        "python benchmarks/photographs.py --out benchmarks/photographs.json",
+        CORE,
+        "2026-11-26",
+        photographs_grids,
+        ["photographs.json"],
+        order=32,
+    ),
+    Result(
+        "selective",
+        "When not to answer",
+        "The finetuned model knows when it is right; the paper's pair answers little and is seldom wrong.",
+        "python benchmarks/selective.py --rounding all --out benchmarks/selective.json",
+        CORE,
+        "2026-11-25",
+        selective_grids,
+        ["selective.json"],
+        "Ten seeds (50 to 59), mean ± standard deviation. Thresholds answer 90 % of the validation images, where the "
+        "square holds and everybody is right. AURC is the area under the curve of risk against coverage: lower is "
+        f"better. *answered* and *wrong of these* are with the square moved; the last leaves out trainings that "
+        f"answered nothing. {BOTH}",
+        35,
+    ),
+    Result(
+        "digit_scenes",
+        "When the shortcut is the background",
+        "A network from scratch whose shortcut is the whole background is not helped by masking.",
+        "python benchmarks/digit_scenes.py --out benchmarks/digit_scenes.json",
+        CORE,
+        "2026-11-25",
+        backgrounds_grids,
+        ["digit_scenes.json", "digit_scenes_large.json"],
+        "Worst-group accuracy in % on the balanced test, five seeds, mean ± standard deviation; the two ResNet-32 rows "
+        "with `--large`. The last columns are the share of background and of digit that the masks hide. The reasons "
+        "are in the tutorial *When the shortcut is the background*.",
+        50,
+    ),
+    Result(
+        "rounds",
+        "Masks anew, or accumulated",
+        "Rounds help when masks accumulate; masks made anew give back what was gained.",
+        "python benchmarks/rounds.py --out benchmarks/rounds.json",
+        "2 x86-64 cores, no GPU",
+        "2026-11-25",
+        rounds_grids,
+        ["rounds.json"],
+        "Five seeds (40 to 44) on one machine, by an earlier form of the script, the round chosen without regard to "
+        "noise. `python benchmarks/rounds.py --rounding all` measures masks made anew beside the accumulated ones of "
+        "*Biased digits over ten seeds*.",
+        60,
+    ),
+    Result(
+        "tutorials",
+        "What three tutorials compare",
+        "The comparisons of three tutorials hold over seeds and rounding settings, few so far.",
+        "python benchmarks/tutorials.py --out benchmarks/tutorials.json",
+        CORE,
+        "2026-11-25",
+        tutorials_grids,
+        ["tutorials.json"],
+        "`tests/test_tutorials.py` holds what the chapters claim against each of them, and against two seeds that it "
+        "trains itself.",
+        80,
+    ),
+]
+
+
+def figure_files() -> list[Path]:
+    "Every file that a page is made of"
+    return [BENCHMARKS / name for entry in ENTRIES if entry.measured for name in entry.files]
