@@ -119,7 +119,7 @@ def test_a_new_file_of_figures_is_a_page_with_one_entry(tmp_path, monkeypatch):
         candidates |= {"plain, refit 0": candidates["transplant"]}
         row = {"rounding": "sse41", "set": "biased-digits", "seed": seed, "cost": 1.5, "cost_by_clock": 1.7}
         rows.append(row | {"chosen": "mask, refit 0", "choices": {"average": "plain"}, "candidates": candidates})
-    (tmp_path / "known_answers.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
+    (tmp_path / result_entries.ANSWERS).write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
     monkeypatch.setattr(result_entries, "BENCHMARKS", tmp_path)
     result_entries.rows_of.cache_clear()
     overview, one = result_entries.known_answers_grids()
@@ -129,6 +129,18 @@ def test_a_new_file_of_figures_is_a_page_with_one_entry(tmp_path, monkeypatch):
     assert one.rows[1] == ["repair", "81.0", "80.0", "90.0", "-50.0", "1.5"]
     assert "repair" in one.markdown().split("\n")[3] and "**repair**" in one.markdown()
     assert one.plot.count('class="dot"') == 3 * len(one.rows)
+
+
+def test_a_comparison_is_a_table_with_ours_first_and_upper_bounds_last():
+    rows = [
+        ["ERM", "9.4", "9.4", 6, "none"],
+        ["DFR", "90.1", "80.0", 6.04, "val"],
+        ["MaskTune", "77.7", "70", 7.67, ""],
+    ]
+    head = ["", "test, worst group", "test, † worst group", "ERM epochs", "groups used"]
+    grid = result_entries.comparison_grid("digits", {"head": head, "rows": rows, "caption": "in %, 1 seed\n†: groups"})
+    assert [row[0] for row in grid.rows] == ["MaskTune", "ERM", "DFR"] and grid.best == "MaskTune"
+    assert grid.head[0] == "method" and grid.rows[0][3] == "7.7"
 
 
 def test_no_picture_of_a_tutorial_is_older_than_its_code():
