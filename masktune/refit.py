@@ -380,6 +380,11 @@ def split_validation(
             raise ValueError(f"{val}: the part that {task} has no image of class {names}: give more validation images")
     return found
 
+# %% ../nbs/api/32_refit.ipynb #c32b0002
+def _label_probability(scores: Tensor, labels: Tensor) -> Tensor:
+    "(N,) of the label, 0..1"
+    return scores.double().softmax(1).gather(1, labels[:, None])[:, 0]
+
 # %% ../nbs/api/32_refit.ipynb #c32a0003
 def head_scores(
     model: nn.Module,  # a classifier whose last layer may have been trained again
@@ -497,11 +502,6 @@ def choose_refit(
         made[gamma] = (again, how)
         found[gamma] = _accuracies(scores[0], shown.labels)
     return ChosenRefit(*made[_choose_gamma(found, by)], by, found)
-
-# %% ../nbs/api/32_refit.ipynb #c32b0002
-def _label_probability(scores: Tensor, labels: Tensor) -> Tensor:
-    "(N,) of the label, 0..1"
-    return scores.double().softmax(1).gather(1, labels[:, None])[:, 0]
 
 # %% ../nbs/api/32_refit.ipynb #c32b0003
 class ErrorConflict(NamedTuple):
