@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 LISTS := settings.ini setup.py pyproject.toml
 
-.PHONY: help demo test test-rounding lab bench docs docs-serve readme screenshots minimal clean
+.PHONY: help demo test test-rounding lab bench docs docs-serve results readme screenshots minimal clean
 
 help:
 	@echo "make demo    MaskTune on scans of handwritten digits: table, pictures, report, in under a minute"
@@ -12,6 +12,7 @@ help:
 	@echo "make lab     JupyterLab on the first tutorial"
 	@echo "make docs    the site, in _docs/ (make docs-serve shows it too)"
 	@echo "make bench   the benchmarks, in their quick forms"
+	@echo "make results   benchmarks/RESULTS.md from the figures beside it"
 	@echo "make readme  README.md from nbs/index.ipynb"
 	@echo "make minimal   the demo and the tests of the package with every requirement at its lower bound, in .venv-minimal"
 	@echo "make screenshots   the README's picture of the scrubber, taken in a real browser (needs Chromium)"
@@ -40,6 +41,9 @@ docs: .venv/dev
 
 docs-serve: .venv/dev
 	$(BIN)/python scripts/docs.py --serve
+
+results: .venv/dev
+	$(BIN)/python scripts/results.py
 
 readme: .venv/dev
 	$(BIN)/python scripts/readme.py

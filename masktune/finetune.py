@@ -135,7 +135,7 @@ def _check_round(number: Any) -> None:
 
 # %% ../nbs/api/33_finetune.ipynb #e71d0001
 def settled_layer(
-    run: "MaskTune",
+    run: "MaskTune",  # says which layer was asked for
     model: nn.Module,  # that is explained
     images: ImageDataset,  # what it is to look at
 ) -> str | None:  # a target layer's name; None: as `find_target_layer` finds it

@@ -298,8 +298,8 @@ def maps_words(
 
 
 def instrument_data(
-    dataset: ImageDataset,  # whose images
-    maps: SaliencyMaps,  # theirs
+    dataset: ImageDataset,  # the images to show
+    maps: SaliencyMaps,  # the saliency maps of these images
     index: Sequence[int],  # which of them to show, positions in the data set
     rule: Threshold | str = Threshold("mean_std", 2.0),  # where the slider begins
     fill: str = "zero",  # what hidden pixels become
@@ -323,8 +323,8 @@ def instrument_data(
 
 
 def light_page(
-    dataset: ImageDataset,  # whose images
-    maps: SaliencyMaps,  # theirs
+    dataset: ImageDataset,  # the images to show
+    maps: SaliencyMaps,  # the saliency maps of these images
     samples: Sequence[Sample],  # those on the page
     limit: int = 300_000,  # characters of all pictures together
     marks: Marks = NO_MARKS,  # what people have marked on the data set's images

@@ -406,7 +406,7 @@ class ChosenRefit:
     "A last layer trained again, its gamma chosen on other images"
 
     model: Classifier = field(repr=False)  # in eval mode
-    result: RefitResult  # how it was made
+    result: RefitResult  # how the model was refitted
     by: str  # price or worst-class
     # by gamma (None: as it was): accuracy and that of the worst class, on the images that choose
     accuracies: dict[float | None, tuple[float, float]]

@@ -30,6 +30,8 @@ class Split(NamedTuple):
 
 def is_check(node: ast.stmt) -> bool:
     "Whether a statement only holds the code to its word"
+    if isinstance(node, (ast.For, ast.With, ast.If)):
+        return any(isinstance(part, ast.Assert) for part in ast.walk(node))
     if isinstance(node, ast.Assert):
         return True
     call = node.value if isinstance(node, ast.Expr) else None
@@ -45,6 +47,8 @@ def answered(node: ast.stmt) -> str | None:
         if node.value.func.id not in ("test_eq", "test_close") or len(arguments) < 2:
             return None
         asked, answer = arguments[:2]
+    elif not isinstance(node, ast.Assert):
+        return None
     else:
         test = node.test
         if isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq):

@@ -15,6 +15,9 @@ from results import BENCHMARKS, ROOT, Grid, Result
 
 sys.path[:0] = [str(place) for place in (ROOT, BENCHMARKS) if str(place) not in sys.path]
 
+import known_answers  # noqa: E402
+
+ANSWERS = known_answers.FILE.name
 CORE = "one x86-64 core a training, no GPU"
 BOTH = (
     "Each seed is trained under two settings that round as processors without AVX and without AVX-512 do "
@@ -123,15 +126,13 @@ def earlier_grids() -> list[Grid]:
 
 
 def known_answers_grids() -> list[Grid]:
-    rows = rows_of("known_answers.jsonl")
+    rows = rows_of(ANSWERS)
     names = list(dict.fromkeys(row["set"] for row in rows))
     return [answers_overview(rows, names), *(answers_grid([r for r in rows if r["set"] == name]) for name in names)]
 
 
 def answers_overview(rows: list[dict], names: list[str]) -> Grid:
     "A row a set: who is best in the worst group"
-    import known_answers
-
     shown = ("MaskTune", "repair", "MaskTune, refitted", "ERM, refitted", "ERM", "oracle")
     cells = []
     for name in names:
@@ -143,8 +144,6 @@ def answers_overview(rows: list[dict], names: list[str]) -> Grid:
 
 def answers_grid(rows: list[dict]) -> Grid:
     "One set, a row a method: worst group, worst seed, what was lost to the plain model, what it costs"
-    import known_answers
-
     found = known_answers.summary(rows)
     first = [name for name in ("MaskTune", "repair") if name in found]
     last = [name for name in ("ERM", "oracle") if name in found]
@@ -223,6 +222,63 @@ def photographs_grids() -> list[Grid]:
             lines = []
         elif line:
             title = line
+    return grids
+
+
+# -- beside other methods
+
+OURS = ("MaskTune", "repair", "ERM x MaskTune")
+
+
+def methods_grids() -> list[Grid]:
+    "The tables of `masktune compare-methods`, set by set"
+    found: dict = rows_of("methods.json")  # type: ignore[assignment]
+    return [
+        comparison_grid(f"{name}: {kind}", table)
+        for name, comparison in found.items()
+        for kind, table in comparison["tables"].items()
+    ]
+
+
+def comparison_grid(title: str, table: dict) -> Grid:
+    "One table, ours first, methods that see group labels last; the best in the worst group is marked"
+    head = ["method", *table["head"][1:]]
+    rows = [[cell if isinstance(cell, str) else f"{cell:.1f}" for cell in row] for row in table["rows"]]
+    labels = head.index("groups used") if "groups used" in head else None
+
+    def place(row: list[str]) -> tuple[bool, bool]:
+        return labels is not None and row[labels] not in ("", "none"), row[0] not in OURS
+
+    rows.sort(key=place)
+    errors = any("error" in name for name in head)
+    column = max(n for n, name in enumerate(head) if "worst group" in name and "†" not in name)
+    fair = [row for row in rows if not place(row)[0] and row[column]]
+    best = None
+    if fair:
+        best = (min if errors else max)(fair, key=lambda row: float(row[column].split()[0]))[0]
+    first, *more = table["caption"].split("\n")
+    words = first[0].upper() + first[1:]
+    says = f"{best} is best in the worst group of those that see no group labels. {words}. {' '.join(more[:1])}"
+    return Grid(head, rows, title, says.strip(), best)
+
+
+def rivals_grids() -> list[Grid]:
+    "MaskTune beside bnnr, set by set"
+    rows, grids = rows_of("rivals.json"), []
+    for name in dict.fromkeys(row["set"] for row in rows):
+        cells, dots = [], []
+        for tool in sorted({row["tool"] for row in rows if row["set"] == name}, key=lambda tool: "bnnr" in tool):
+            own = [row for row in rows if (row["set"], row["tool"]) == (name, tool)]
+            worst = [row["worst_group"] for row in own]
+            average, seconds, megabytes = (
+                statistics.mean(row[key] for row in own) for key in ("average", "seconds", "megabytes")
+            )
+            accuracies = (percent(statistics.mean(worst)), percent(min(worst)), percent(average))
+            cells.append([tool, *accuracies, f"{seconds:.0f}", f"{megabytes:.0f}"])
+            dots.append(Dots(tool, [100 * value for value in worst], ours="bnnr" not in tool))
+        head = ["tool", "worst group", "worst seed", "average", "seconds", "MB"]
+        best, caption = highest(cells, 1), "Worst-group accuracy. A dot is a training, a bar the mean."
+        grids.append(Grid(head, cells, name, f"{best} is best in the worst group.", best, dot_plot(dots, caption)))
     return grids
 
 
@@ -310,7 +366,14 @@ def tutorials_grids() -> list[Grid]:
     import tutorials
 
     rows, grids = rows_of("tutorials.json"), []
-    titles = {"stamps": "A stamp, hidden or blurred", "threshold": "How much to hide", "scenes": "A background"}
+    titles = {
+        "stamps": "A stamp, hidden or blurred",
+        "photographs": "Photographs with a mark",
+        "threshold": "How much to hide",
+        "scenes": "A background",
+        "refitting": "A background, refitted",
+        "judging": "Kinds of evidence, judged",
+    }
     for chapter in tutorials.CHAPTERS:
         mine = [tutorials.flat(row["found"]) for row in rows if row["chapter"] == chapter]
         if not mine:
@@ -334,7 +397,7 @@ ENTRIES = [
         CORE,
         "2026-11-26",
         known_answers_grids,
-        ["known_answers.jsonl"],
+        [ANSWERS],
         "Every set is opened from a seed, a plain model is trained, and every remedy is made from it and measured on "
         "test images of every group. *worst seed* is the lowest worst group of any training, *most lost to ERM* how "
         "far a remedy fell behind the plain model at worst, and *epochs of ERM* what it costs beyond the plain model. "
@@ -402,6 +465,32 @@ ENTRIES = [
         photographs_grids,
         ["photographs.json"],
         order=32,
+    ),
+    Result(
+        "methods",
+        "Beside other methods",
+        "MaskTune and `repair` beside published methods, all from one plain model a seed, the same images and epochs.",
+        "python benchmarks/methods.py --keep FOLDER --out benchmarks/methods.json",
+        CORE,
+        "2026-11-26",
+        methods_grids,
+        ["methods.json"],
+        "In %. Settings are chosen without group labels; the columns with † show what validation groups would have "
+        "chosen. *ERM epochs* is what a method takes, the plain model's training included, *with search* the same for "
+        "all its attempts together. `masktune compare-methods` runs the same on a recipe.",
+        33,
+    ),
+    Result(
+        "rivals",
+        "Beside bnnr",
+        "MaskTune and bnnr on the same images: accuracy, time and memory.",
+        "python benchmarks/rivals.py --env FOLDER --out benchmarks/rivals.json",
+        CORE,
+        "2026-11-26",
+        rivals_grids,
+        ["rivals.json"],
+        "bnnr runs in an environment of its own, by its own defaults. Accuracy in %, means over seeds.",
+        34,
     ),
     Result(
         "selective",

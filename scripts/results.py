@@ -21,7 +21,7 @@ TARGET = BENCHMARKS / "RESULTS.md"
 NOTE = "<!-- Made by scripts/results.py from the files beside it: edit scripts/result_entries.py or tables/. -->"
 INTRODUCTION = (
     "Each result with its command, the kind of machine, and the date. Machines are shared and noisy: of times, read "
-    "ratios and medians. In each table the best row is in bold letters; where one column is meant for choosing, it "
+    "ratios and medians. Where rows compete, the best is in bold letters; where one column is meant for choosing, it "
     "is the best by that."
 )
 

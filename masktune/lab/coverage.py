@@ -140,7 +140,7 @@ class CoverageExplorer(Gallery):
         selective: SelectiveClassifier | Mapping[str, SelectiveClassifier],  # one, or several by name to compare
         dataset: ImageDataset,  # images to answer
         val: ImageDataset | None = None,  # images the threshold is chosen on; None takes `dataset` itself
-        coverage: float = 0.9,  # where to begin
+        coverage: float = 0.9,  # the coverage to begin with
         page_size: int = 24,  # images per page
         tile: int = 96,  # side of a picture, in pixels
         **options: Any,  # where scores are computed: see `masktune.evaluation.predict`

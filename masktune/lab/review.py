@@ -128,7 +128,7 @@ class EvidenceReview(Panel):
 
     def judge(
         self,
-        kind: str,  # its name
+        kind: str,  # the kind's name
         verdict: str,  # shortcut, object or unsure
     ) -> "EvidenceReview":
         "Say it from code; raises `ValueError` for an unknown kind or word"
