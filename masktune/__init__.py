@@ -13,8 +13,9 @@ lies in the modules, floor by floor (each imports from those before it alone):
   `diagnosis`, `kinds`, `comparing`, `choice`, `repair`
   `diagnosis`, `kinds`, `choice`, `repair`
 - experiments: `experiments.published_datasets`, `experiments.small_images`, `experiments.marks`, `experiments.cutouts`,
-  `experiments.scenes`, `experiments.waterbirds`, `experiments.digits`, `experiments.datasets`, `experiments.recipes`,
-  `experiments.ablations`
+  `experiments.scenes`, `experiments.waterbirds`, `experiments.digits`, `experiments.datasets`,
+  `experiments.published`, `experiments.recipes`, `experiments.ablations`, `experiments.reweighting`,
+  `experiments.last_layers`, `experiments.abstention_losses`, `experiments.methods`, `experiments.compare_methods`
 - keep and tell: `runs`, `resume`, `report`, `selective_report`, `steps`, `repair_steps`, `commands`, `cli`
 - in the notebook: `lab.scrubber`, `lab.evidence`, `lab.review`, `lab.compare`, `lab.launcher`, `lab.coverage`, made of
   `lab.sketch`, `lab.panels`, `lab.view`, `lab.gallery` and `lab.trials`
