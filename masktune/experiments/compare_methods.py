@@ -115,16 +115,9 @@ def run_method(
         None if second is None else measured[second],
         tries,
         chosen.epochs,
-        _searched(bench, name, [attempt.epochs for attempt in attempts.tried]),
+        attempts.searched,
         time.perf_counter() - started,
     )
-
-
-def _searched(bench: Bench, name: str, epochs: list[float]) -> float:
-    "What all attempts took: those that begin with the plain model share it, and last layers share all but nothing"
-    if name in ("afr", "dfr", "repair"):
-        return max(epochs)
-    return sum(epochs) - (bench.epochs * (len(epochs) - 1) if name == "dac" else 0)
 
 # %% ../../nbs/api/experiments/49e_compare_methods.ipynb #49e0000b
 def _settings(recipe: Recipe, seed: int) -> dict[str, Any]:
@@ -287,7 +280,7 @@ def spread(
 class MethodComparison:
     "Every method with every seed: print it, show it, or `save` it"
 
-    recipe: Recipe
+    recipe: Recipe = field(repr=False)
     rows: list[MethodRow] = field(repr=False)
     notes: list[str] = field(default_factory=list)  # what was left out, and why
 

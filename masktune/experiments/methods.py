@@ -62,6 +62,12 @@ class Attempts(NamedTuple):
 
     tried: list[Attempt]
     chosen: int | None = None  # which of them the method itself chose, without groups; None: it leaves that to others
+    shared: float = 0.0  # epochs of ERM that all of them begin with, and that are spent once
+
+    @property
+    def searched(self) -> float:
+        "What all of them took together, in epochs of ERM"
+        return self.shared + sum(attempt.epochs - self.shared for attempt in self.tried)
 
 # %% ../../nbs/api/experiments/49d_methods.ipynb #49d00009
 @dataclass
@@ -188,7 +194,7 @@ def _repair(bench: Bench) -> Attempts:
     found = repair(bench.plain.branch(), bench.train, bench.val)
     cost, judge = bench.epochs + found.cost, bench.halves[1]
     tried = [Attempt({"remedy": n}, bench.answers(c.model), cost, judge) for n, c in found.candidates.items()]
-    return Attempts(tried, list(found.candidates).index(found.choice.name))
+    return Attempts(tried, list(found.candidates).index(found.choice.name), cost)
 
 # %% ../../nbs/api/experiments/49d_methods.ipynb #49d00011
 def _first_models(bench: Bench) -> Iterator[tuple[int, Tensor]]:
@@ -258,7 +264,8 @@ def _group_dro(bench: Bench) -> Attempts:
 def _refitted(bench: Bench, models: Mapping[Any, Classifier], name: str, cost: float) -> Attempts:
     "Last layers by their setting, judged by the half of val that did not train them"
     judge = bench.halves[1]
-    return Attempts([Attempt({name: value}, bench.answers(m), cost, judge) for value, m in models.items()])
+    tried = [Attempt({name: value}, bench.answers(m), cost, judge) for value, m in models.items()]
+    return Attempts(tried, shared=cost)  # a last layer takes next to nothing
 
 
 def _afr(bench: Bench) -> Attempts:
@@ -291,7 +298,7 @@ def _dac(bench: Bench) -> Attempts:
         cost = bench.epochs + (2 + len(sure) / len(train)) / 3
         model = refit_weighted(plain, joined, weights)
         tried.append(bench.attempt(model, cost, kept=round(1 - kept, 2)))
-    return Attempts(tried)
+    return Attempts(tried, shared=bench.epochs + 2 / 3)  # maps and features of the images themselves
 
 
 def _join(first: HeadFeatures, second: HeadFeatures) -> HeadFeatures:
