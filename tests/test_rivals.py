@@ -81,9 +81,9 @@ def test_no_group_label_is_read_where_the_table_says_none(name, bench, shuffled,
 
 
 @pytest.mark.parametrize("name", ["group-dro", "dfr"])
-def test_upper_bounds_do_read_groups(name, bench, shuffled, tests):
-    assert bare(run_method(bench, name, tests)) != bare(run_method(shuffled, name, tests))
-    assert METHODS[name].groups
+def test_upper_bounds_do_read_groups(name, bench, shuffled):
+    scores = [METHODS[name].make(each).tried[0].answer(bench.val)[0] for each in (bench, shuffled)]
+    assert METHODS[name].groups and not torch.equal(*scores)
 
 
 WIDE = ("lff", "eiil", "dac", "deep-gamblers", "self-adaptive", "selectivenet", "one-sided")

@@ -382,7 +382,7 @@ def _table(found: MethodComparison, rows: Sequence[MethodRow], abstains: bool) -
         lines.append([*cells, *costs, method.groups or "none"])
     return Table(head, lines, _caption(found, rows), {"ERM epochs": ".1f", "with search": ".1f"})
 
-
+# %% ../../nbs/api/experiments/49e_compare_methods.ipynb #49e0001e
 def _caption(found: MethodComparison, rows: Sequence[MethodRow]) -> str:
     "How to read it, and what was chosen"
     seeds = sorted({row.seed for row in rows})
