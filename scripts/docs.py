@@ -113,6 +113,7 @@ GROUPS = {
         "experiments.reweighting",
         "experiments.last_layers",
         "experiments.abstention_losses",
+        "experiments.attempts",
         "experiments.methods",
         "experiments.compare_methods",
     ],
