@@ -117,7 +117,17 @@ GROUPS = {
         "experiments.methods",
         "experiments.compare_methods",
     ],
-    "Keep and tell": ["runs", "resume", "report", "selective_report", "steps", "repair_steps", "commands", "cli"],
+    "Keep and tell": [
+        "runs",
+        "resume",
+        "report",
+        "selective_report",
+        "evidence_steps",
+        "steps",
+        "repair_steps",
+        "commands",
+        "cli",
+    ],
     "In the notebook": [
         "lab.sketch",
         "lab.panels",
