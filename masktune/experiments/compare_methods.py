@@ -72,7 +72,9 @@ def run_method(
         judged = [judge(attempt, method.abstains) for attempt in attempts.tried]
         first = choose_attempt(attempts, judged)
         second = choose_attempt(attempts, judged, with_groups=True)
-        measured = {i: measure_attempt(attempts.tried[i], tests, method.abstains) for i in {first, second} - {None}}
+        assert first is not None  # without groups there is always one
+        both = {first} | (set() if second is None else {second})
+        measured = {i: measure_attempt(attempts.tried[i], tests, method.abstains) for i in both}
     tries = [
         {"setting": dict(a.setting), "epochs": a.epochs, "val": j.measures}
         for a, j in zip(attempts.tried, judged, strict=True)
@@ -221,7 +223,8 @@ def compare_methods(
 def _seed_rows(recipe: Recipe, seed: int, names: Sequence[str], root: Any, place: Path | None) -> Iterator[MethodRow]:
     "Every method of one seed; the plain model is only made where a method is left to run"
     own = None if place is None else place / f"seed-{seed}"
-    bench, tests = None, {}
+    bench: Bench | None = None
+    tests: dict[str, ImageDataset] = {}
     for name in names:
         path = None if own is None else own / f"{name}.json"
         if path is not None and path.exists():

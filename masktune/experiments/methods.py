@@ -206,8 +206,8 @@ def _lff(bench: Bench) -> Attempts:
         given = (parts[0].mean.flatten().tolist(), parts[0].std.flatten().tolist())
         twins = TwinNetwork(parts[0].network, parts[1].network)
         wide = LossDataset(bench.train, more, normalisation=given)
-        both = bench.fit(twins, wide, FailureLoss(q), choosing=False)
-        model = as_classifier(both.network.other, wide).eval()
+        both: Any = bench.fit(twins, wide, FailureLoss(q), choosing=False).network
+        model = as_classifier(both.other, wide).eval()
         tried.append(bench.attempt(model, 2 * bench.epochs, q=q))
     return Attempts(tried)
 
