@@ -12,8 +12,10 @@ lies in the modules, floor by floor (each imports from those before it alone):
 - find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `loops`, `selective`, `abstaining`, `findings`,
   `diagnosis`, `kinds`, `comparing`, `choice`, `repair`
 - experiments: `experiments.published_datasets`, `experiments.small_images`, `experiments.marks`, `experiments.cutouts`,
-  `experiments.scenes`, `experiments.waterbirds`, `experiments.digits`, `experiments.datasets`, `experiments.recipes`,
-  `experiments.ablations`
+  `experiments.scenes`, `experiments.waterbirds`, `experiments.digits`, `experiments.datasets`,
+  `experiments.published`, `experiments.recipes`, `experiments.ablations`, `experiments.reweighting`,
+  `experiments.last_layers`, `experiments.abstention_losses`, `experiments.attempts`, `experiments.methods`,
+  `experiments.compare_methods`
 - keep and tell: `runs`, `resume`, `report`, `selective_report`, `evidence_steps`, `steps`, `repair_steps`,
   `commands`, `cli`
 - in the notebook: `lab.scrubber`, `lab.evidence`, `lab.review`, `lab.compare`, `lab.launcher`, `lab.coverage`, made of

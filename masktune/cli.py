@@ -118,6 +118,18 @@ def _add_experiment(parser: argparse.ArgumentParser, folder: str) -> None:
     changed = "change the recipe: settings.epochs=20, options.size=128, model=resnet18; may be repeated"
     _add(parser, "--set", changed, action="append", metavar="KEY=VALUE")
 
+# %% ../nbs/api/56_cli.ipynb #c11a0030
+def _methods_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", help="a recipe's name (masktune recipes), or a YAML file")
+    _add_experiment(parser, "runs/methods-RECIPE")
+    names = (
+        "erm, random-masks, cvar-dro, jtt, lff, eiil, afr, dac, masktune, repair; with group labels: dfr, group-dro; "
+        "abstaining: softmax-response, ensemble, deep-gamblers, self-adaptive, selectivenet, one-sided, masktune-pair"
+    )
+    _add(parser, "--methods", f"which, with commas between (default: all that fit): {names}", metavar="NAMES")
+    _add(parser, "--seeds", "first-last (default: 0-4)")
+    _add_writing(parser, "a comparison that is already in the folder", states=False)
+
 # %% ../nbs/api/56_cli.ipynb #c11a0007
 _MODELS = "small-cnn, a torchvision classifier (resnet50 ...), timm:NAME, hf:FOLDER, or package.module:factory"
 _WEIGHTS = ".safetensors, .pt, .pth, .bin, .ckpt, or a Hugging Face folder"
@@ -351,6 +363,8 @@ COMMANDS: dict[str, Command] = {
                       _add_run, steps.report),
     "ablate": Command("vary one choice over seeds: one table, one plot",
                       _ablate_options, commands.ablate),
+    "compare-methods": Command("put MaskTune beside its rivals, all from the same plain models: one table",
+                               _methods_options, commands.compare_methods, resumes=True),
     "recipes": Command("list the experiments, or print one as YAML",
                        _recipes_options, commands.recipes),
     "datasets": Command("list the data sets: where to download each, how it lies on disk; or compose one whose "

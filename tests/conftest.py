@@ -18,7 +18,8 @@ os.environ["MASKTUNE_CACHE"] = tempfile.mkdtemp(prefix="masktune-cache-")
 # A call that trains, in Python or by the command. The file counts, not the function: fixtures train, too.
 TRAINS = re.compile(
     r"\b(fit|fit_erm|fit_rounds|fit_control|fit_in_processes|finetune|finetune_round|launch|run_seed)\("
-    r"|\"(demo|run|erm|finetune|ablate)\""
+    r"|\b(run_method|compare_methods|make_bench)\("
+    r"|\"(demo|run|erm|finetune|ablate|compare-methods)\""
 )
 
 

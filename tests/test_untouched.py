@@ -16,6 +16,9 @@ from masktune.counterfactuals import MovedMasks, RandomMask, SwappedDataset, Tra
 from masktune.data import ArrayDataset
 from masktune.diagnosis import diagnose
 from masktune.evaluation import evaluate, predict
+from masktune.experiments.compare_methods import run_method
+from masktune.experiments.methods import Bench
+from masktune.experiments.recipes import get_recipe
 from masktune.faithfulness import choose_evidence, faithfulness
 from masktune.features import explored_features
 from masktune.finetune import MaskTune
@@ -231,6 +234,11 @@ CALLS = {
     "run, control": lambda model, images, tmp: look_at_run(model, images, lambda run: run.fit_control(images)),
     "run, refit": lambda model, images, tmp: look_at_run(model, images, lambda run: run.refit(images)),
     "run, repair": lambda model, images, tmp: look_at_run(model, images, lambda run: repair(run, images, images)),
+    "run_method": lambda model, images, tmp: look_at_run(
+        model,
+        images,
+        lambda run: run_method(Bench(get_recipe("biased-digits"), 0, images, images, run), "afr", {"test": images}),
+    ),
     "choose_refit": lambda model, images, tmp: choose_refit(model, images, gammas=(0, 4)),
     "repair": lambda model, images, tmp: repair(
         model, images, images, gammas=(0,), finetune_lr=1e-3, batch_size=8, progress=False, cache=0, thorough=True

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Union, get_args, get_origin
 from .._extras import needs
 from ..errors import look_up
 from .datasets import DATASETS, dataset_options
+from .published import figure_lines
 from ..settings import Settings
 
 # %% ../../nbs/api/experiments/48_recipes.ipynb #cc23aff2
@@ -273,6 +274,7 @@ def recipe_to_yaml(
             recipe.section and f"MaskTune, section {recipe.section}",
             recipe.published and f"published: {recipe.published}",
             recipe.reruns and f"run again {recipe.reruns}",
+            *(f"published: {line}" for line in figure_lines(recipe.data)),
             recipe.cost,
         )
         if text
