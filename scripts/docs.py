@@ -116,6 +116,7 @@ GROUPS = {
         "lab.panels",
         "lab.view",
         "lab.gallery",
+        "lab.looking",
         "lab.scrubber",
         "lab.evidence",
         "lab.review",

@@ -14,13 +14,12 @@ from screenshots import CHROMIUM, FLAGS, ROOT
 from scrub import WATCH
 
 from masktune.data import ArrayDataset
-from masktune.instrument import instrument_data, instrument_html
+from masktune.instrument import instrument_data, instrument_html, script_text
 from masktune.masking import RULES, Threshold
 from masktune.models import as_classifier
 from masktune.saliency import SaliencyMaps
 
 SHOTS = ROOT / ".cache" / "screenshots"
-SCRIPT = ROOT / "masktune" / "lab" / "static" / "instrument.js"
 SHAPES = [((7, 7), (224, 224)), ((8, 8), (28, 28)), ((5, 9), (61, 33)), ((3, 4), (2, 3)), ((1, 6), (19, 40))]
 STRENGTHS = {"mean_std": (-0.5, 0.0, 1.3, 2.0, 3.7), "quantile": (0.5, 0.9, 0.973), "fixed": (0.0, 0.31, 0.98)}
 
@@ -44,7 +43,7 @@ def page(browser):
     "A page that knows the module's functions"
     page = browser.new_page()
     page.set_content(
-        f"<script type='module'>{SCRIPT.read_text()}\nwindow.core = {{ maskOf, mapOf, bytesOf, Picture }};</script>"
+        f"<script type='module'>{script_text()}\nwindow.core = {{ maskOf, mapOf, bytesOf, Picture, Shown }};</script>"
     )
     page.wait_for_function("window.core !== undefined")
     return page
@@ -284,6 +283,110 @@ def test_without_scripts_the_still_is_there(browser, saved):
 def test_a_threshold_is_drawn_within_a_frame(browser, saved):
     "24 images of 224 pixels, no kernel. The fastest of thirty counts: what else a machine does can only add to it"
     page = opened(browser, saved[0])
+    page.evaluate(WATCH)
+    page.locator(".mt-strength input[type=range]").focus()
+    for press in range(30):
+        page.keyboard.press("ArrowLeft" if press % 20 < 10 else "ArrowRight")
+        page.wait_for_timeout(30)
+    taken = page.evaluate("window.taken")
+    assert len(taken) == 30 and min(taken) <= 16, sorted(taken)
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def explained(digits):
+    "A small network that was hardly trained, and its maps: model, images, maps"
+    from masktune.devices import seed_everything
+    from masktune.finetune import MaskTune
+    from masktune.models import build_model
+
+    part = digits["train"].subset(range(0, len(digits["train"]), 8))
+    seed_everything(0)
+    run = MaskTune(build_model("small-cnn", 2), epochs=2, finetune_lr=0.01, device="cpu", progress=False)
+    run.fit_erm(part).compute_maps(part)
+    return run.erm_, part, run.rounds_[0].maps
+
+
+def test_another_layer_is_looked_at_on_the_page_and_its_worth_is_measured_on_request(browser, explained):
+    from bridge import Bridge
+
+    from masktune.faithfulness import faithfulness
+    from masktune.lab.scrubber import ThresholdScrubber
+    from masktune.saliency import compute_saliency
+
+    model, images, maps = explained
+    scrubber = ThresholdScrubber(model, images, maps, page_size=6)
+    first, other = scrubber.looking.layers[:2]
+    live = Bridge(browser, scrubber.view)
+    page = live.page
+    live.until(lambda: page.locator(".mt-card").count() == 6)
+    before = page.locator("canvas").nth(1).evaluate("c => c.toDataURL()")
+    page.get_by_label("layer", exact=True).select_option(other)
+    live.until(lambda: scrubber.looking.layer == other)
+    live.until(lambda: page.locator("canvas").nth(1).evaluate("c => c.toDataURL()") != before)
+    made = scrubber.looking.maps_for([])
+    wanted = compute_saliency(model, images, other, device="cpu", progress=False)
+    shown = scrubber.shown
+    assert torch.equal(made.maps[shown], wanted.maps[shown]) and torch.equal(scrubber.maps.maps, made.maps)
+    live.until(lambda: scrubber.finding is not None and "asked" in page.locator(".mt-headline").inner_text())
+    found = faithfulness(model, images, other, alone=False, limit=64)
+    page.locator("summary", has_text="where to look").click()
+    assert not scrubber.worth  # nothing is measured unasked
+    page.get_by_role("button", name="measure what each is worth").click()
+    live.until(lambda: "measured with mean_std(k=2)" in page.locator(".mt-looking").inner_text())
+    row = next(row for row in scrubber.worth if (row.layer, row.source, row.fill) == (other, "xgradcam", "zero"))
+    assert row.effect == found.effect
+    words = page.locator(".mt-looking tbody tr", has_text=f"xgradcam at {other}").first.inner_text()
+    assert f"{found.effect.mean:.2f} [{found.effect.low:.2f}, {found.effect.high:.2f}]" in words
+    page.get_by_role("button", name=f"look here: grad-cam at {first}, black").click()
+    live.until(lambda: (scrubber.looking.layer, scrubber.looking.source) == (first, "grad-cam"))
+    saved = scrubber.wait().saved()
+    assert len(saved["options"]["worth"]["rows"]) == len(scrubber.worth)
+    live.close()
+    scrubber.close()
+
+
+def test_a_page_of_maps_made_later_leaves_the_model_as_it_was(explained):
+    from masktune.lab.looking import Looking
+    from masktune.models import model_fingerprint
+
+    model, images, maps = explained
+    before = model_fingerprint(model), [module.training for module in model.modules()], torch.get_rng_state()
+    looking = Looking(model, images, maps)
+    looking.look(looking.layers[-1], "grad-cam")
+    looking.maps_for(range(4))
+    after = model_fingerprint(model), [module.training for module in model.modules()], torch.get_rng_state()
+    assert before[:2] == after[:2] and torch.equal(before[2], after[2])
+
+
+def test_a_blurred_fill_is_the_packages_but_for_its_grain(page):
+    "Cell by cell instead of pixel by pixel: no farther from the package's than a few levels, on average"
+    from masktune.masking import hide
+
+    generator = torch.Generator().manual_seed(0)
+    image = torch.nn.functional.interpolate(
+        torch.randint(0, 256, (1, 3, 5, 5), generator=generator).float(), (64, 64), mode="bilinear"
+    ).byte()
+    mask = torch.zeros(1, 64, 64, dtype=torch.bool)
+    mask[0, 8:30, 20:50] = True
+    wanted = hide(image, mask, "blur")[0].permute(1, 2, 0)
+    draw = """([pixels, mask]) => {
+      const numbers = Uint32Array.from(pixels, ([r, g, b]) => ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0);
+      const shown = Object.assign(Object.create(core.Shown.prototype), {
+        width: 64, height: 64, pixels: numbers, mask: Uint8Array.from(mask) });
+      const canvas = document.createElement("canvas");
+      shown.drawLeft(canvas, "blur");
+      return Array.from(canvas.getContext("2d").getImageData(0, 0, 64, 64).data);
+    }"""
+    pixels = image[0].permute(1, 2, 0).reshape(-1, 3).tolist()
+    found = torch.tensor(page.evaluate(draw, [pixels, mask.flatten().int().tolist()])).view(64, 64, 4)[..., :3]
+    apart = (found - wanted.int()).abs().float()
+    assert torch.equal(found[~mask[0]], wanted[~mask[0]].long()) and apart[mask[0]].mean() < 8
+
+
+def test_a_blurred_threshold_is_drawn_within_a_frame(browser, saved):
+    page = opened(browser, saved[0])
+    page.locator(".mt-controls select").nth(1).select_option("blur")
     page.evaluate(WATCH)
     page.locator(".mt-strength input[type=range]").focus()
     for press in range(30):

@@ -37,7 +37,8 @@ from masktune.instrument import (
     rule_range,
     sample_of,
 )
-from .gallery import MaskGallery, PageOfMasks
+from .gallery import MaskGallery, PageOfMasks, coarse_size
+from .looking import Looking, Worth, measure_worth
 from masktune.lab.panels import (
     NARROW,
     W,
@@ -307,10 +308,14 @@ class ThresholdScrubber(MaskGallery):
         self._asker = Asker(self._question, self._tell, self.lock)
         self._wide = Asker(self._wide_question, self._wide_tell, self.lock, delay=0.6)
         self._ranking, self.ranked = threading.Thread(), ""
+        self.looking = Looking(self.model, dataset, maps)  # which layer's and source's maps are looked at
+        self.worth: list[Worth] = []  # what each is worth, once it was measured
+        self._measuring = threading.Thread()
         self.follow(self.select, self.predicted_filter, self.verdict_filter, self.confidence, self.sort)
         options = instrument_options(dataset, rule, maps_words(maps), self.model is not None, self.sort.options)
-        self.view = InstrumentView(options={**options, "sample": sample_of(maps)})
+        self.view = InstrumentView(options={**options, **self.looking.options(), "sample": sample_of(maps)})
         self.view.observe(self._pull, "controls")
+        self.view.observe(self._wished, "wishes")
         self.box.children = [self.view]
         self.select()
 
@@ -324,7 +329,8 @@ class ThresholdScrubber(MaskGallery):
         strengths = {n: None if RULES[n].parameter is None else round(s.value, 6) for n, s in self.strengths.items()}
         now = {"rule": self.rule_name.value, "strengths": strengths, "fill": self.fill, "filters": filters}
         sizes = {"page_size": self.page_size.value, "tile": self.tile.value}
-        return now | {"sort": self.sort.value, "page": self.page.value} | sizes
+        looking = {"layer": self.looking.layer, "source": self.looking.source}
+        return now | {"sort": self.sort.value, "page": self.page.value} | sizes | looking
 
     def _pull(self, change: dict[str, Any]) -> None:
         "Set the controls as the page has set them, and do once what follows"
@@ -354,6 +360,7 @@ class ThresholdScrubber(MaskGallery):
         for control, value in pairs:
             if control.value != value:
                 control.value = value
+        self.look(wanted.get("layer"), wanted.get("source"))
 
     def _push(self) -> None:
         "Tell the page how the controls are set, and how many images there are"
@@ -364,6 +371,7 @@ class ThresholdScrubber(MaskGallery):
             "total": len(self.dataset),
             "counts": self.filters.counts(self.dataset),
             "status": self.ranked,
+            "made": maps_words(self.maps),
         }
 
     def _postponed(self, name: str) -> bool:
@@ -381,32 +389,48 @@ class ThresholdScrubber(MaskGallery):
     def arrange(self, index: np.ndarray) -> np.ndarray:
         "Sort the images that are left; by the fall of confidence in the background, and in data set order until then"
         if self.sort.value.startswith("masked area"):
+            if self.looking.elsewhere:
+                return self._rank_later(index, self._areas_of)
             return index[np.argsort(-self.masked_area(index), kind="stable")]
         if self.sort.value.startswith("confidence"):
             return index[np.argsort(self.filters.sure[index], kind="stable")]
         if self.sort.value == self.FALL:
-            self._ranking = threading.Thread(target=self._rank_falls, args=(index,), daemon=True)
-            self._ranking.start()
+            return self._rank_later(index, self._falls_of)
         return super().arrange(index) if self.sort.value == "at random" else index
 
-    def _rank_falls(self, index: np.ndarray) -> None:
-        "Sort by how far the confidence falls: every image is asked once"
-        falls = np.zeros(len(index))
+    def _rank_later(self, index: np.ndarray, measured: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        "Sort in the background by what every image is asked for once; until then in the order that is given"
+        self._ranking = threading.Thread(target=self._rank, args=(index, measured), daemon=True)
+        self._ranking.start()
+        return index
+
+    def _rank(self, index: np.ndarray, measured: Callable[[np.ndarray], np.ndarray]) -> None:
+        "Sort images, the largest value first, unless another order is wanted meanwhile"
+        sort, values = self.sort.value, np.zeros(len(index))
         for start in range(0, len(index), 128):
-            if self.model is None or self.closed or self.sort.value != self.FALL:
+            if self.closed or self.sort.value != sort:
                 return
-            part = index[start : start + 128]
-            images = torch.stack([self.dataset[int(i)].image for i in part])
-            mask = masks_of(self.maps, self.rule, torch.from_numpy(part), tuple(images.shape[-2:]), self.marks)
-            said = torch.from_numpy(self.filters.said[part])
-            kept = ask_masked(self.model, images, mask, self.fill, said)[1]
-            falls[start : start + 128] = self.filters.sure[part] - kept.numpy()
+            values[start : start + 128] = measured(index[start : start + 128])
             self.ranked = f"Sorting: asked {min(start + 128, len(index)):,} of {len(index):,}."
             self._push()
         self.ranked = ""
-        if index.tobytes() == np.sort(self.order).tobytes() and self.sort.value == self.FALL:
-            self.order = index[np.argsort(-falls, kind="stable")]
+        if index.tobytes() == np.sort(self.order).tobytes() and self.sort.value == sort:
+            self.order = index[np.argsort(-values, kind="stable")]
             self.show_page()
+
+    def _falls_of(self, part: np.ndarray) -> np.ndarray:
+        "How far the confidence falls when the evidence of some images is hidden"
+        if self.model is None:
+            return np.zeros(len(part))
+        images, maps = torch.stack([self.dataset[int(i)].image for i in part]), self.looking.maps_for(part)
+        mask = masks_of(maps, self.rule, torch.from_numpy(part), tuple(images.shape[-2:]), self.marks)
+        said = torch.from_numpy(self.filters.said[part])
+        return self.filters.sure[part] - ask_masked(self.model, images, mask, self.fill, said)[1].numpy()
+
+    def _areas_of(self, part: np.ndarray) -> np.ndarray:
+        "Coarsely, what share of some images the rule hides, by the maps that are looked at"
+        maps = self.looking.maps_for(part)
+        return self.rule(maps[torch.from_numpy(part)], coarse_size(maps)).float().mean((1, 2)).numpy()
 
     def select(self) -> None:
         "Filter and sort anew, and go to the first page"
@@ -427,7 +451,7 @@ class ThresholdScrubber(MaskGallery):
     def draw_page(self) -> None:
         "Give the page its images"
         with self.view.hold_sync():
-            self._held = self.shown
+            self._held, self.maps = self.shown, self.looking.maps_for(self.shown)
             page = page_data(self.dataset, self.maps, self.samples, marks=self.marks)
             self.view.page = page | {"id": self.view.page.get("id", 0) + 1}
             self.redraw()
@@ -488,13 +512,65 @@ class ThresholdScrubber(MaskGallery):
 
         def ask():
             place_of(model)
-            return ask_widely(model, self.dataset, self.maps, index, rule, fill, wanted, 20.0, asking, self.marks)
+            for part in np.array_split(index, -(-len(index) // 48)):
+                if not wanted():
+                    return None
+                maps = self.looking.maps_for(part)
+            return ask_widely(model, self.dataset, maps, index, rule, fill, wanted, 20.0, asking, self.marks)
 
         return ask
 
     def _wide_tell(self, finding: WideFinding | None) -> None:
         self.finding = finding
-        self.view.finding = {"key": f"{self.rule!r}|{self.fill}", "words": str(finding or "")}
+        key = "|".join((repr(self.rule), self.fill, self.looking.layer, self.looking.source))
+        self.view.sample = self.looking.sample()
+        self.view.finding = {"key": key, "words": str(finding or "")}
+
+    # ---- where one looks
+
+    def look(
+        self,
+        layer: str | None = None,  # one of `looking.layers`; None leaves it
+        source: str | None = None,  # one of `looking.sources`; None leaves it
+    ) -> "ThresholdScrubber":
+        "Show the maps of another layer or source: those of the page are made, the others when they are needed"
+        if self.looking.look(layer or self.looking.layer, source or self.looking.source):
+            self._held = None
+            self.view.sample = self.looking.sample()
+            ranked = self.sort.value == self.FALL or self.sort.value.startswith("masked area")
+            (self.select if ranked else self.show_page)()
+        return self
+
+    def measure(self) -> "ThresholdScrubber":
+        "Measure in the background what every layer, source and fill is worth with the rule as it is; see `worth`"
+        if self.model is not None and not self._measuring.is_alive():
+            self._measuring = threading.Thread(target=self._measure, args=(self.model,), daemon=True)
+            self._measuring.start()
+        return self
+
+    def _wished(self, change: Mapping[str, Any]) -> None:
+        if "measure" in change["new"] and not self.closed:
+            self.measure()
+
+    def _measure(self, model: Classifier) -> None:
+        self.worth, rule = [], self.rule
+        self.view.worth = {"rows": [], "status": "measuring ...", "running": True}
+        try:
+            for row in measure_worth(model, self.dataset, self.looking.pairs(), rule, self.fill):
+                if self.closed:
+                    return
+                self.worth.append(row)
+                said = f"measuring: {len(self.worth)} so far"
+                self.view.worth = {"rows": self._worth_rows(), "status": said, "running": True}
+            said = f"measured with {rule!r} on at most 64 images, without labels"
+        except ValueError as error:
+            said = str(error)
+        self.view.worth = {"rows": self._worth_rows(), "status": said, "running": False}
+
+    def _worth_rows(self) -> list[dict[str, Any]]:
+        "What was measured, for the page; the best is marked"
+        best = max(self.worth, key=lambda row: row.score, default=None)
+        return [row.to_dict() | {"best": row is best} for row in self.worth]
 
     # ---- what is left of it
 
@@ -511,6 +587,8 @@ class ThresholdScrubber(MaskGallery):
         "Return when everything asked in the background has been answered"
         if self._ranking.ident is not None:
             self._ranking.join()
+        if self._measuring.ident is not None:
+            self._measuring.join()
         self._asker.wait()
         self._wide.wait()
         return self
@@ -519,6 +597,7 @@ class ThresholdScrubber(MaskGallery):
         "Stop following the controls, ask no more, and free the widgets"
         self._asker.stopped = self._wide.stopped = True
         self.view.unobserve(self._pull, "controls")
+        self.view.unobserve(self._wished, "wishes")
         super().close()
         own = (
             self.picker.row,
@@ -560,7 +639,10 @@ class ThresholdScrubber(MaskGallery):
     def saved(self) -> dict[str, Any]:
         "Gather what a page without a kernel can show: this page, with what the model said of it"
         options = dict(self.view.options)
-        options["made"] += " The page as it was saved: run the cell to see all images and to ask the model."
+        options["worth"] = {"rows": self._worth_rows()}
+        options["made"] = (
+            maps_words(self.maps) + " The page as it was saved: run the cell to see all images and to ask the model."
+        )
         options["sorts"] = ["data set order", "masked area, largest first", "confidence, lowest first"]
         if self.answers is not None:
             answer = {"strength": self.rule.strength, "said": self.answers.said.tolist()}
