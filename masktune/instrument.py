@@ -337,7 +337,7 @@ def light_page(
     return page
 
 # %% ../nbs/api/27_instrument.ipynb #27a0c030
-PANEL_SCRIPTS = ("scrubber", "review", "evidence", "compare", "coverage")  # a file a panel
+PANEL_SCRIPTS = ("scrubber", "review", "gallery", "evidence", "compare", "coverage")  # a file a panel
 
 
 def static_text(
@@ -352,7 +352,7 @@ def script_text(
 ) -> str:
     "Join the files of the front-end module to one script: what every panel needs, the panels, and where they live"
     wanted = [look_up("panel", panel, PANEL_SCRIPTS) for panel in panels] or PANEL_SCRIPTS
-    names = ("numbers", "pictures", "elements", *wanted, "homes")
+    names = dict.fromkeys(("numbers", "pictures", "elements", "gallery", *wanted, "homes"))
     return "\n".join(static_text(f"{name}.js") for name in names)
 
 

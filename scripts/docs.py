@@ -117,6 +117,7 @@ GROUPS = {
         "lab.view",
         "lab.gallery",
         "lab.looking",
+        "lab.pages",
         "lab.scrubber",
         "lab.evidence",
         "lab.review",

@@ -64,6 +64,10 @@ class Bridge:
                 return
         raise AssertionError(f"it did not come: {self.wrong}")
 
+    def ahead(self):
+        "Whether news of the kernel is on its way to the page"
+        return not self.news.empty()
+
     def close(self):
         self.view.unobserve(self._changed, self.names)
         self.page.evaluate("window.stop()")

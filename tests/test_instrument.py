@@ -43,7 +43,7 @@ def page(browser):
     "A page that knows the module's functions"
     page = browser.new_page()
     page.set_content(
-        f"<script type='module'>{script_text()}\nwindow.core = {{ maskOf, mapOf, bytesOf, Picture, Shown }};</script>"
+        f"<script type='module'>{script_text()}\nwindow.core = {{ maskOf, mapOf, bytesOf, Picture, Shown, patchOf }};</script>"
     )
     page.wait_for_function("window.core !== undefined")
     return page
@@ -395,3 +395,159 @@ def test_a_blurred_threshold_is_drawn_within_a_frame(browser, saved):
     taken = page.evaluate("window.taken")
     assert len(taken) == 30 and min(taken) <= 16, sorted(taken)
     page.close()
+
+
+@pytest.fixture(scope="module")
+def answered(explained, digits):
+    "Two selective classifiers on the same images, with a validation set that is easier"
+    from masktune.abstaining import SelectiveClassifier
+    from masktune.models import build_model
+
+    model, images, _ = explained
+    other = as_classifier(build_model("small-cnn", 2), images)
+    return {"ERM": SelectiveClassifier([model]), "both": SelectiveClassifier([model, other], "product")}, images
+
+
+def test_the_point_on_the_curve_is_dragged_and_everything_follows(browser, answered):
+    from bridge import Bridge
+
+    from masktune.lab.coverage import CoverageExplorer
+
+    explorer = CoverageExplorer(*answered, page_size=6, device="cpu")
+    live = Bridge(browser, explorer.view)
+    page = live.page
+    live.until(lambda: page.locator(".mt-card").count() == 6)
+    plot = page.locator(".mt-plot").bounding_box()
+    width, middle = plot["width"] / 520, plot["y"] + plot["height"] / 2
+    page.mouse.move(plot["x"] + (58 + 0.9 * 450) * width, middle)
+    page.mouse.down()
+    page.mouse.move(plot["x"] + (58 + 0.6 * 450) * width, middle, steps=4)
+    page.mouse.up()
+    live.until(lambda: abs(explorer.coverage.value - 0.6) < 0.02)
+    before = explorer.coverage.value
+    page.keyboard.press("ArrowRight")  # the point has the focus
+    live.until(lambda: explorer.coverage.value == pytest.approx(before + 0.01))
+    page.get_by_label("classifier").select_option("both")
+    live.until(lambda: explorer.classifier.value == "both" and not live.ahead())
+    head = ["name", "count", "coverage", "risk", "error"]
+    for row, line in zip(explorer.rows, page.locator(".mt-table tbody tr").all(), strict=True):
+        cells = line.locator("th, td").all_inner_texts()
+        told = [row.name, f"{row.count:,}", f"{row.coverage:.1%}", f"{row.risk:.1%}", f"{row.error:.1%}"]
+        for name, cell, wanted in zip(head, cells, told, strict=True):
+            assert cell.replace(" %", "%").startswith(wanted), (name, cells, told)
+    answered_here = int(explorer.decided.answered.sum())
+    assert page.locator(".mt-headline").inner_text().startswith(f"{answered_here} of {len(explorer.dataset)} images")
+    assert page.locator(".mt-answered").count() == sum(bool(explorer.decided.answered[i]) for i in explorer.shown)
+    assert "by sureness" in page.locator(".mt-card").first.inner_text()
+    explorer.coverage.value = 0.555  # from code, where no step of the slider is
+    live.until(
+        lambda: page.locator(".mt-headline").inner_text().startswith(f"{int(explorer.decided.answered.sum())} of")
+    )
+    live.close()
+    explorer.close()
+
+
+def test_two_models_are_compared_on_the_page_by_what_changed(browser, explained):
+    from bridge import Bridge
+
+    from masktune.lab.compare import CompareExplorer
+    from masktune.models import build_model
+
+    model, images, _ = explained
+    compare = CompareExplorer(model, build_model("small-cnn", 2), images, page_size=6, device="cpu")
+    live = Bridge(browser, compare.view)
+    page = live.page
+    live.until(lambda: page.locator(".mt-card").count() == 6)
+    counts = {name: int(which.sum()) for name, which in compare.cases.items()}
+    headline = page.locator(".mt-headline").inner_text()
+    assert f"{counts['newly right']} images newly right, {counts['newly wrong']} newly wrong" in headline
+    assert f"{compare.comparison.mean_moved:.0%} of the heat moved" in headline
+    page.get_by_role("button", name=f"newly wrong ({counts['newly wrong']})").click()
+    live.until(lambda: compare.verdict_filter.value == "newly wrong" and not live.ahead())
+    live.until(lambda: page.locator(".mt-card").count() == min(counts["newly wrong"], 6))
+    text = page.locator(".mt-card").first.inner_text()
+    assert "before: " in text and "after: " in text and "map's height" in text and "✗ wrong" in text
+    page.locator(".mt-open").first.click()
+    dialog = page.get_by_role("dialog")
+    assert dialog.locator("canvas").count() == 3 and "newly wrong" in dialog.inner_text()
+    page.keyboard.press("Escape")
+    page.get_by_label("class", exact=True).select_option("0")
+    live.until(lambda: compare.class_filter.value == 0 and all(images.labels[i] == 0 for i in compare.shown))
+    live.close()
+    compare.close()
+
+
+def test_patches_are_cut_out_in_the_browser_where_the_package_cuts_them(browser, page, explained):
+    from bridge import Bridge
+
+    from masktune.kinds import find_kinds
+    from masktune.lab.evidence import ClassEvidence, evidence_patches
+
+    model, images, maps = explained
+    kinds = find_kinds(model, images, limit=64, most=2, device="cpu")
+    evidence = ClassEvidence(images, maps, count=4, kinds=kinds, model=model)
+    for share in (0.3, 0.45):
+        patches, index = evidence_patches(images, maps, 0, 4, share)
+        for patch, i in zip(patches, index, strict=True):
+            grid = list(maps.maps.shape[1:])
+            asked = [encoded(maps.maps[i]), grid, [28, 28], share]
+            at = page.evaluate("([map, ...how]) => core.patchOf(core.mapOf(map), ...how)", asked)
+            top, left, side = at["top"], at["left"], at["side"]
+            assert torch.equal(images[i].image[:, top : top + side, left : left + side], patch)
+    live = Bridge(browser, evidence.view)
+    seen = live.page
+    sections = len(evidence.found) + len(kinds.kinds)
+    live.until(lambda: seen.locator("section.mt-kind").count() == sections)
+    assert seen.locator(".mt-patch").count() >= 8
+    words = f"{evidence.finding.changed / evidence.finding.asked:.0%} ["
+    assert words in seen.locator(".mt-headline").inner_text() and "recognised in row" in seen.content()
+    named = next(iter(kinds.kinds))
+    assert named in seen.locator("section.mt-under .mt-patch").first.inner_text()
+    seen.get_by_label("side of a patch").focus()
+    seen.keyboard.press("ArrowRight")
+    live.until(lambda: evidence.share.value == pytest.approx(0.35))
+    seen.get_by_label("patches a class").fill("2")
+    seen.get_by_label("patches a class").press("Enter")
+    live.until(lambda: evidence.count.value == 2 and len(evidence.view.page["classes"][0]["images"]) == 2)
+    seen.locator(".mt-patch .mt-open").first.click()
+    assert seen.get_by_role("dialog").locator("canvas").count() == 2
+    live.close()
+    evidence.close()
+
+
+@pytest.mark.parametrize("width, scheme", [(820, "light"), (480, "dark")])
+def test_axe_finds_nothing_in_saved_panels_and_they_live_without_a_kernel(browser, explained, answered, width, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    from masktune.lab.compare import CompareExplorer
+    from masktune.lab.coverage import CoverageExplorer
+    from masktune.lab.evidence import ClassEvidence
+
+    model, images, maps = explained
+    panels = [
+        ClassEvidence(images, maps, count=6),
+        CompareExplorer(model, model, images, (maps, maps), page_size=6),
+        CoverageExplorer(*answered, page_size=6, device="cpu"),
+    ]
+    text = "".join(panel._repr_html_() for panel in panels)
+    assert all(len(panel._repr_html_()) < 500_000 for panel in panels)
+    page = browser.new_page(viewport={"width": width, "height": 6000}, color_scheme=scheme)
+    page.set_content(f"<!doctype html><html lang='en'><meta charset='utf-8'><title>saved</title><main>{text}</main>")
+    page.locator(".mt-coverage .mt-card").nth(5).wait_for()
+    page.locator(".mt-compare .mt-card").nth(5).wait_for()
+    page.locator(".mt-evidence .mt-patch").nth(5).wait_for()
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SHOTS / f"panels-saved-{width}-{scheme}.png")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    found = [f"{v['id']}: {v['nodes'][0]['html'][:150]}" for v in Axe().run(page).response["violations"]]
+    assert not [each for each in found if not each.startswith(("landmark", "page-has-heading", "region"))], found
+    headline = page.locator(".mt-coverage .mt-headline")
+    before = headline.inner_text()
+    page.locator(".mt-point").focus()
+    page.keyboard.press("PageDown")
+    assert headline.inner_text() != before
+    page.locator(".mt-coverage").get_by_label("decision").select_option("left open")
+    assert "of 6 images" in page.locator(".mt-coverage .mt-counts").inner_text()
+    page.close()
+    for panel in panels:
+        panel.close()

@@ -60,8 +60,8 @@ const themed = () =>
   document.body.dataset.theme || getComputedStyle(document.body).getPropertyValue("--jp-layout-color1");
 
 // what every panel's root has: colours, a role, a name, keys of its own
-function dress(root, title) {
-  root.classList.add("masktune", "mt");
+function dress(root, title, panel = "scrubber") {
+  root.classList.add("masktune", "mt", `mt-${panel}`);
   root.classList.toggle("mt-own", !themed()); // nobody else says which theme: the reader's own
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", title);

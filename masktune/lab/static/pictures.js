@@ -57,8 +57,6 @@ class Picture {
     [this.h, this.w] = page.grid;
     this.saliency = normalize(mapOf(about.map), this.h, this.w, this.H, this.W);
     this.heights = new Heights(this.saliency);
-    this.ordered = this.saliency.slice().sort();
-    this.heights.ordered = this.ordered;
     this.height = Infinity;
     this.area = 0;
     this.bits = null; // the kernel's mask, of a rule of one's own
@@ -74,7 +72,10 @@ class Picture {
   }
 
   share() {
-    if (!this.given && !this.protect) return 1 - upTo(this.ordered, this.height) / this.ordered.length;
+    if (!this.given && !this.protect) {
+      const ordered = (this.heights.ordered ??= this.saliency.slice().sort());
+      return 1 - upTo(ordered, this.height) / ordered.length;
+    }
     let count = 0;
     for (let i = 0; i < this.saliency.length; i++) count += this.marked(i, this.saliency[i] > this.height);
     return count / this.saliency.length;
@@ -155,6 +156,20 @@ class Shown {
       this.height,
       Uint32Array.from(this.saliency, (value) => HEATS[Math.round(255 * value)]),
     );
+  }
+
+  // the image, darkened, under its heat
+  drawOver(canvas) {
+    const out = buffer(canvas, this.width, this.height);
+    for (let i = 0; i < out.length; i++) {
+      const pixel = this.pixels[i];
+      const heat = HEATS[Math.round(255 * this.saliency[i])];
+      const grey = 0.3 * (pixel & 255) + 0.59 * ((pixel >> 8) & 255) + 0.11 * ((pixel >> 16) & 255);
+      const share = 0.25 + 0.55 * this.saliency[i];
+      const mix = (shift) => byte((1 - share) * grey + share * ((heat >> shift) & 255));
+      out[i] = packed(mix(0), mix(8), mix(16));
+    }
+    show(canvas);
   }
 
   // the image faded where it stays, clear where it will be hidden, with an outline; what is protected has a tint
@@ -331,4 +346,15 @@ function show(canvas) {
 function put(canvas, width, height, numbers) {
   buffer(canvas, width, height).set(numbers);
   show(canvas);
+}
+
+// a map alone, `side` pixels across
+function heatOf(canvas, map, [h, w], side) {
+  const height = Math.max(Math.round((side * h) / w), 8);
+  put(
+    canvas,
+    side,
+    height,
+    Uint32Array.from(normalize(map, h, w, height, side), (value) => HEATS[Math.round(255 * value)]),
+  );
 }
