@@ -123,6 +123,7 @@ GROUPS = {
         "lab.review",
         "lab.compare",
         "lab.trials",
+        "lab.jobs",
         "lab.launcher",
         "lab.coverage",
     ],

@@ -43,7 +43,8 @@ def page(browser):
     "A page that knows the module's functions"
     page = browser.new_page()
     page.set_content(
-        f"<script type='module'>{script_text()}\nwindow.core = {{ maskOf, mapOf, bytesOf, Picture, Shown, patchOf }};</script>"
+        f"<script type='module'>{script_text()}\n"
+        "window.core = { maskOf, mapOf, bytesOf, Picture, Shown, patchOf };</script>"
     )
     page.wait_for_function("window.core !== undefined")
     return page

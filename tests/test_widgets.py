@@ -510,6 +510,41 @@ def test_every_finetuning_is_a_row_whose_model_can_be_taken_back(run, digits):
     launcher.close()
 
 
+def test_every_remedy_is_tried_in_one_press_and_a_repairs_candidates_are_rows(run, digits):
+    tests = {"test": digits["test"], "swapped-val": run.swapped(digits["val"])}
+    launcher = Launcher(run, digits["train"], tests, val=digits["val"])
+    launcher.sweep_remedies(["transplant", "refit"])
+    launcher.wait()
+    assert [trial.remedy for trial in launcher.trials.trials] == ["transplant", "refit"]
+    refitted = launcher.trials.trials[1]
+    assert evaluate(run.model_, digits["test"], device="cpu").average == refitted.metrics["test"].average
+    assert "before" in launcher.headline.value and "[" in launcher.headline.value
+    table = str(launcher.trials)
+    assert "remedy" in table and "transplant" in table and "who paid" in table
+    launcher.keep(1)
+    assert run.mode == "transplant"
+    with pytest.raises(ValueError, match="unknown remedy 'masks'"):
+        launcher.launch(remedy="masks")
+    launcher.close()
+    run.mode = "mask"
+    alone = Launcher(run, digits["train"])
+    assert alone.remedies == ("mask", "transplant")  # the others need images that were not trained on
+    alone.close()
+
+
+def test_the_launcher_looks_where_the_scrubber_looks(run, digits, scrubber):
+    launcher = Launcher(run, digits["train"], scrubber=scrubber)
+    before = run.layer, run.source
+    scrubber.look(scrubber.looking.layers[1], "grad-cam")
+    launcher.launch().wait()
+    maps = run.rounds_[0].maps
+    assert (maps.layer, maps.source) == (scrubber.looking.layers[1], "grad-cam")
+    scrubber.look(scrubber.looking.layers[0], "xgradcam")
+    launcher.launch().wait()  # back at the run's own: its maps are made again
+    assert (run.layer, run.source) == before and run.rounds_[0].maps.source == "xgradcam"
+    launcher.close()
+
+
 def test_what_is_said_of_evidence_is_kept_and_can_be_taken_back(run, digits, tmp_path):
     kinds = find_kinds(run.erm_, digits["train"], limit=64, most=2, device="cpu")
     review = EvidenceReview(kinds, digits["train"], run.erm_, tmp_path / "kinds.json")

@@ -13,11 +13,13 @@ from typing import Any
 from ..data import ImageDataset
 from ..evaluation import Evaluation, Table
 from ..finetune import MaskTune
+from ..repair import PLAIN, Repair
 from ..report import group_table
 from ..rounds import Round
 
 # %% ../../nbs/api/lab/65a_trials.ipynb #65b0c006
-SETTINGS = ("rule", "fill", "layer", "finetune_lr", "rounds")  # what a trial is told apart by
+# what a trial is told apart by
+SETTINGS = ("rule", "fill", "layer", "source", "finetune_lr", "rounds", "mode")
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Trial:
     paid: str  # the group that lost most of its accuracy, where one surely lost
     rounds: list[Round] = field(repr=False)  # with their models
     chosen: int | None = field(repr=False, default=None)  # the round that was taken, if one was
+    remedy: str = "mask"  # mask, transplant, refit, or a candidate of a repair: transplant, refit 2
 
     @property
     def swapped(self) -> float | None:
@@ -52,6 +55,13 @@ def loser_of(
     change, group, name = min(lost)
     return f"{group} {100 * change:+.1f} ({name})"
 
+# %% ../../nbs/api/lab/65a_trials.ipynb #65b0c011
+def _how(remedy: str, made: Mapping[str, Any], rate: str) -> list[str]:
+    "Rule, fill, layer, rate and rounds, as far as a remedy has them: a refitted last layer masks nothing"
+    if remedy.split(",")[0] in ("refit", PLAIN):
+        return ["-"] * 5
+    return [made["rule"], made["fill"], made["layer"] or "found", rate, str(made["rounds"])]
+
 # %% ../../nbs/api/lab/65a_trials.ipynb #65b0c008
 class Trials:
     "Every finetuning of a run so far; the best of them can be taken back"
@@ -68,14 +78,47 @@ class Trials:
     def __len__(self) -> int:
         return len(self.trials)
 
-    def add(self) -> Trial:
-        "Note the finetuning the run has just done, with what was measured of it"
+    def add(
+        self,
+        remedy: str | None = None,  # what was done; None: what the run's mode says
+    ) -> Trial:
+        "Note what the run has just done, with what was measured of it"
         measured = {name: self.run.metrics_["masktune"][name] for name in self.tests}
         plain = {name: self.run.metrics_["erm"][name] for name in self.tests}
         settings = {name: getattr(self.run, name) for name in SETTINGS}
         rounds = [replace(each) for each in self.run.rounds_]  # the next finetuning empties the run's own
+        return self._note(remedy or self.run.mode, settings, measured, plain, rounds, self.run.round_)
+
+    def add_candidates(
+        self,
+        made: Repair,  # of the run's plain model, every candidate measured on the test sets
+    ) -> list[Trial]:  # a row each
+        "Note every candidate of a repair; the one it chose is kept, where that is not the plain model"
+        settings = {name: getattr(self.run, name) for name in SETTINGS}
+        maps, found, before = self.run.rounds_[0].maps, [], self.kept
+        for name, candidate in made.candidates.items():
+            if name == PLAIN:
+                continue
+            measured = {test: made.metrics[name][test] for test in self.tests}
+            plain = {test: made.metrics[PLAIN][test] for test in self.tests}
+            found.append(self._note(name, settings, measured, plain, [Round(maps, candidate.model)], None))
+        self.kept = next((trial.number for trial in found if trial.remedy == made.choice.name), before)
+        if self.kept is not None:
+            self.keep(self.kept)
+        return found
+
+    def _note(
+        self,
+        remedy: str,
+        settings: dict[str, Any],
+        measured: Mapping[str, Evaluation],
+        plain: Mapping[str, Evaluation],
+        rounds: list[Round],
+        chosen: int | None,
+    ) -> Trial:
+        "A row more, and it is what the run has"
         paid, number = loser_of(plain, measured, self.tests), len(self) + 1
-        self.trials.append(Trial(number, settings, measured, paid, rounds, self.run.round_))
+        self.trials.append(Trial(number, settings, dict(measured), paid, rounds, chosen, remedy))
         self.kept = number
         return self.trials[-1]
 
@@ -102,7 +145,7 @@ class Trials:
 
     def table(self) -> Table:
         "A row a trial: its settings, its accuracy on each test set, the worst group's, who paid"
-        head = ["", "rule", "fill", "layer", "rate", "rounds"]
+        head = ["", "remedy", "rule", "fill", "layer", "rate", "rounds"]
         for name in self.tests:
             head += [name, f"{name}, worst"]
         best, rows = self.best, []
@@ -111,13 +154,13 @@ class Trials:
             mark = " ".join(filter(None, [str(trial.number), mark, "kept" if trial.number == self.kept else ""]))
             made = trial.settings
             rate = "ERM's last" if made["finetune_lr"] is None else f"{made['finetune_lr']:g}"
-            row: list[Any] = [mark, made["rule"], made["fill"], made["layer"] or "found", rate, str(made["rounds"])]
+            row: list[Any] = [mark, trial.remedy, *_how(trial.remedy, made, rate)]
             for found in trial.metrics.values():
                 row += [found.average.accuracy, found.worst_group_accuracy or found.worst_class_accuracy]
             rows.append([*row, trial.paid])
         caption = "best: by the swapped images, without group labels" if best is not None else ""
-        formats = {name: ".1%" for name in head[6:]}
-        return Table([*head, "who paid"], rows, caption, formats, left=4)
+        formats = {name: ".1%" for name in head[7:]}
+        return Table([*head, "who paid"], rows, caption, formats, left=5)
 
     def _repr_html_(self) -> str:
         return self.table()._repr_html_()
