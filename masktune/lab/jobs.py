@@ -21,11 +21,11 @@ from ..erm import Step, TrainingStopped
 from ..files import load_state, save_state
 from ..finetune import MODES, MaskTune
 from .panels import check_images, check_run
+from .trials import fill_for
 from ..repair import Repair, repair
 from ..resume import finetune_round_in_processes
 from ..rounds import Round
 from ..runs import save_run
-from ..settings import follow
 
 REMEDIES = (*MODES, "refit", "repair")  # mask, transplant; and what needs images that were not trained on
 
@@ -86,8 +86,8 @@ class FinetuningJob:
             if self.remedy in ("refit", "repair") and self.val is None:
                 raise ValueError(f"{self.remedy} needs images that were not trained on: give the panel val=")
             if self.remedy in MODES:
-                for name, value in follow(self.run.settings, {"mode": self.remedy}).items():
-                    setattr(self.run, name, value)
+                self.run.fill = fill_for(self.run, self.remedy)
+                self.run.mode = self.remedy
             self.run.history_ = {"erm": self.run.history_["erm"]}
             self.state, self.points, self.measured, self.repaired = None, [], False, None
             self._begin(1)
