@@ -311,6 +311,7 @@ def instrument_data(
 ) -> dict[str, Any]:  # for `instrument_html`
     "Gather what a page shows: pictures of at most 300 kB in all, maps, labels, answers"
     rule, fill = Threshold.parse(rule), look_up("fill", fill, FILLS)
+    dataset.need_one_label("the instrument")
     maps.check(dataset)
     samples = [dataset[int(i)] for i in index]
     options = instrument_options(dataset, rule, maps_words(maps), model is not None)

@@ -572,3 +572,36 @@ def test_opening_and_closing_leaves_no_widget_and_no_thread_behind(run, digits):
         opened_and_closed()
     assert threading.active_count() == threads
     assert len(widget._instances) == widgets
+
+
+def test_a_cell_that_is_run_again_closes_the_panels_of_its_last_run(run, digits, monkeypatch):
+    import IPython
+
+    class Shell:
+        def get_parent(self):
+            return {"metadata": {"cellId": "a cell"}, "header": {"msg_id": self.run}}
+
+    shell = Shell()
+    monkeypatch.setattr(IPython, "get_ipython", lambda: shell)
+    make = lambda: ClassEvidence(digits["train"], run.rounds_[0].maps, count=2)  # noqa: E731
+    shell.run = "first"
+    one, two = make(), make()
+    assert not one.closed and not two.closed  # one run may make several
+    shell.run = "second"
+    three = make()
+    assert one.closed and two.closed and not three.closed
+    three.close()
+
+
+def test_opening_moving_and_closing_every_panel_leaves_nothing_behind(tmp_path):
+    from soak import grown, look, made, scrub, state
+
+    trained, images, kinds = made()
+    rows = []
+    for turn in range(3):
+        for panel in scrub(trained, images, tmp_path) + look(trained, images, kinds, tmp_path):
+            panel._repr_html_()
+            panel.close()
+        del panel
+        rows += [state()] if turn else []
+    assert not grown(rows), rows

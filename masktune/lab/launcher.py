@@ -126,7 +126,7 @@ class Launcher(Panel):
             raise ValueError(f"scrubber must be a ThresholdScrubber, got {type(scrubber).__name__}")
         super().__init__()
         self.run, self.scrubber, self.job = run, scrubber, FinetuningJob(run, train, tests, folder, val=val)
-        self._first = (run.layer, run.source)
+        self.first = (run.layer, run.source)  # where the run looks where the scrubber does not say
         self.lr, self.rounds, self.device, self.processes = _controls(run)
         self.remedies = REMEDIES if val is not None else REMEDIES[:2]
         self.remedy = choice("remedy", self.remedies, run.mode)
@@ -258,8 +258,8 @@ class Launcher(Panel):
         "Layer and source of the maps: the scrubber's where another place is looked at there, else the run's"
         looking = None if self.scrubber is None else self.scrubber.looking
         if looking is None or not looking.elsewhere:
-            return self._first
-        return (self._first[0] if looking.layer == AS_GIVEN else looking.layer), looking.source
+            return self.first
+        return (self.first[0] if looking.layer == AS_GIVEN else looking.layer), looking.source
 
     def _left(self) -> str:
         "How long everything that was asked for will take, where that can be said"

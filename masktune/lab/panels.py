@@ -5,12 +5,14 @@
 # %% auto #0
 __all__ = ['NARROW', 'still_style', 'still_html', 'check_images', 'check_whole', 'asking', 'place_of', 'check_classifier',
            'check_run', 'check_maps', 'made_how', 'step_through', 'decimals_of', 'choice', 'picture_box', 'row',
-           'Panel', 'close_widgets', 'html_table', 'html_group_table']
+           'running_cell', 'close_earlier', 'Panel', 'close_widgets', 'html_table', 'html_group_table']
 
 # %% ../../nbs/api/lab/61_panels.ipynb #cf891e8c
 import base64
 import html
+import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -230,6 +232,37 @@ def row(
     "Put widgets side by side, and wrap them on a narrow screen"
     return W.HBox(children, layout=W.Layout(flex_flow="row wrap", align_items="center"))
 
+# %% ../../nbs/api/lab/61_panels.ipynb #61d0c002
+_MADE_BY_CELL: dict[str, tuple[str, list[weakref.ref]]] = {}  # cell: which run of it, and the panels that run made
+
+
+def running_cell() -> tuple[str, str] | None:  # the cell, and which run of it; None where nobody says
+    "Ask the front end which cell is running"
+    if "IPython" not in sys.modules:
+        return None
+    shell = sys.modules["IPython"].get_ipython()
+    parent = shell.get_parent() if hasattr(shell, "get_parent") else {}
+    cell = parent.get("metadata", {}).get("cellId")
+    return None if cell is None else (cell, parent.get("header", {}).get("msg_id", ""))
+
+
+def close_earlier(
+    panel: Any,  # that is being made
+) -> None:
+    "Close the panels that an earlier run of the same cell made, and note this one"
+    place = running_cell()
+    if place is None:
+        return
+    cell, run = place
+    before, made = _MADE_BY_CELL.get(cell, (run, []))
+    if before != run:
+        for each in made:
+            earlier = each()
+            if earlier is not None and not earlier.closed:
+                earlier.close()
+        made = []
+    _MADE_BY_CELL[cell] = (run, [*made, weakref.ref(panel)])
+
 # %% ../../nbs/api/lab/61_panels.ipynb #ffd3c59a
 class Panel:
     """A box of widgets that shows itself, leaves a still picture where nothing is live, and lets go of everything on
@@ -242,6 +275,7 @@ class Panel:
         self.box.add_class(f"masktune-live-{self.mark}")
         self._observed: list[tuple[W.Widget, Callable]] = []
         self._stills: list[Any] = []  # where the notebook shows the still picture
+        close_earlier(self)
 
     def follow(self, call: Callable[[], Any], *controls: W.Widget) -> None:
         "Make `call()` whenever one of the controls gets another value"
