@@ -14,7 +14,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import uuid4
 
@@ -259,7 +259,8 @@ def close_earlier(
         for each in made:
             earlier = each()
             if earlier is not None and not earlier.closed:
-                earlier.close()
+                with suppress(AttributeError):  # of one whose making broke off half way
+                    earlier.close()
         made = []
     _MADE_BY_CELL[cell] = (run, [*made, weakref.ref(panel)])
 

@@ -23,7 +23,7 @@ export class Review {
     this.headline = make("p", { class: "mt-headline" });
     this.status = make("p", { class: "mt-status", role: "status" });
     this.back = make("button", { type: "button", class: "mt-small", onclick: () => this.undo() }, "undo (u)");
-    dress(root, options.title);
+    dress(root, options.title, "review");
     const list = make("ul", { class: "mt-kinds" }, ...options.kinds.map((kind) => this.card(kind)));
     const keys = "Keys on a card: 1 a shortcut, 2 the object, 3 unsure, u takes the last word back.";
     root.replaceChildren(
