@@ -14,6 +14,7 @@ from masktune.counterfactuals import TransplantBatch, TransplantedDataset
 from masktune.data import ArrayDataset
 from masktune.evaluation import predict
 from masktune.finetune import LEAST_STEPS, MaskTune
+from masktune.kinds import find_kinds
 from masktune.masking import MaskBatch
 from masktune.models import model_fingerprint
 from masktune.refit import ErrorConflict, cache_features, choose_refit, error_conflict, split_validation
@@ -334,3 +335,28 @@ def test_the_commands_mend_a_run_and_leave_it_as_it_was(tmp_path, capsys):
         assert main(f"repair {place} {words}".split()) == 2
         said = capsys.readouterr().err
         assert said.count("\n") == 1 and "Traceback" not in said
+
+
+def test_a_persons_word_decides_what_is_hidden_and_transplanted(run, images, monkeypatch):
+    kinds = find_kinds(run.plain_model, images["val"], device="cpu")
+    dark = [name for name, kind in kinds.kinds.items() if kind.label == "dark"]
+    asked = {"kinds": kinds, "gammas": [0], "thorough": True}
+    with pytest.raises(ValueError, match="no kind was judged a shortcut"):
+        repair(run, images["train"], images["val"], **asked)
+    for name in dark:
+        kinds.judge(name, "shortcut")
+    with pytest.raises(ValueError, match="take rounds=1"):
+        repair(run, images["train"], images["val"], rounds=2, **asked)
+    seen, fit_rounds = {}, MaskTune.fit_rounds
+    monkeypatch.setattr(
+        MaskTune,
+        "fit_rounds",
+        lambda self, *data: (seen.update({self.mode: self.rounds_[0].maps}), fit_rounds(self, *data)),
+    )
+    made = repair(run, images["train"], images["val"], **asked)
+    assert f"judged a shortcut: {', '.join(dark)}" in made.notes and list(seen) == ["transplant", "mask"]
+    bright = images["train"].labels == 1
+    for maps in seen.values():  # what bright images go by is nobody's shortcut
+        assert maps.maps[~bright].any() and not maps.maps[bright].any()
+    free = repair(run, images["train"], images["val"], remedies=[], thorough=True)
+    assert made.candidates["plain"].scores.swapped != free.candidates["plain"].scores.swapped
