@@ -28,7 +28,11 @@ function tableOf(head, rows, caption = "") {
     "table",
     { class: "mt-table" },
     caption ? make("caption", {}, caption) : null,
-    make("thead", {}, make("tr", {}, ...head.map((words) => make("th", { scope: "col" }, words)))),
+    make(
+      "thead",
+      {},
+      make("tr", {}, ...head.map((words) => (words ? make("th", { scope: "col" }, words) : make("td", {})))),
+    ),
     make("tbody", {}, ...rows.map((row) => make("tr", {}, ...cells(row)))),
   );
 }

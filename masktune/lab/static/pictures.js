@@ -214,10 +214,7 @@ class Shown {
 
   // mean colour of the visible pixels, and how many there are
   means() {
-    const whole = [0, 0, 0, 0];
-    this.coarse.visible(this.mask).forEach((value, i) => (whole[i & 3] += value));
-    const count = whole[3];
-    return { mean: whole.slice(0, 3).map((sum) => sum / Math.max(count, 1)), count };
+    return meanOf(this.coarse.visible(this.mask).sums);
   }
 
   noisy() {
@@ -238,16 +235,18 @@ class Shown {
   // the visible pixels spread over the hidden ones, as the package does it, but cell by cell: a frame is short
   blurred() {
     const { coarse } = this;
-    const flat = packed(...this.means().mean.map(byte));
-    const spread = coarse.spread(coarse.visible(this.mask));
-    const least = (1e-3 * this.pixels.length) / coarse.count;
-    const colors = new Uint32Array(coarse.count);
-    for (let cell = 0; cell < coarse.count; cell++) {
-      const [red, green, blue, weight] = spread.subarray(4 * cell, 4 * cell + 4);
-      colors[cell] = weight < least ? flat : packed(byte(red / weight), byte(green / weight), byte(blue / weight));
-    }
-    return colors;
+    const { sums, touched } = coarse.visible(this.mask);
+    const flat = packed(...meanOf(sums).mean.map(byte));
+    return coarse.spread(sums, touched, (1e-3 * this.pixels.length) / coarse.count, flat);
   }
+}
+
+// mean colour of sums of red, green, blue and one, and how many pixels that are
+function meanOf(sums) {
+  const whole = [0, 0, 0, 0];
+  for (let i = 0; i < sums.length; i++) whole[i & 3] += sums[i];
+  const count = whole[3];
+  return { mean: whole.slice(0, 3).map((sum) => sum / Math.max(count, 1)), count };
 }
 
 // Sums of an image's pixels in at most 16 x 16 cells, made once; a mask's pixels are then taken away
@@ -263,53 +262,70 @@ class Coarse {
       for (let x = 0; x < width; x++, i++) this.cells[i] = row + Math.floor((x * this.columns) / width);
     }
     this.sums = new Float64Array(4 * this.count);
-    for (let i = 0; i < pixels.length; i++) this.add(this.sums, i, 1);
+    for (let i = 0; i < pixels.length; i++) {
+      const at = 4 * this.cells[i];
+      this.sums[at] += pixels[i] & 255;
+      this.sums[at + 1] += (pixels[i] >> 8) & 255;
+      this.sums[at + 2] += (pixels[i] >> 16) & 255;
+      this.sums[at + 3] += 1;
+    }
     this.kernels = [this.columns, this.rows].map((length) =>
       Float64Array.from({ length }, (_, i) => Math.exp(-0.5 * (i / (length / 8)) ** 2)),
     );
   }
 
-  add(sums, i, sign) {
-    const at = 4 * this.cells[i];
-    const pixel = this.pixels[i];
-    sums[at] += sign * (pixel & 255);
-    sums[at + 1] += sign * ((pixel >> 8) & 255);
-    sums[at + 2] += sign * ((pixel >> 16) & 255);
-    sums[at + 3] += sign;
-  }
-
-  // red, green, blue and number of the pixels that a mask leaves, cell by cell
+  // red, green, blue and number of the pixels that a mask leaves, cell by cell; and which cells it touches
   visible(mask) {
+    const { cells, pixels } = this;
     const sums = this.sums.slice();
-    for (let i = 0; i < mask.length; i++) if (mask[i]) this.add(sums, i, -1);
-    return sums;
+    const touched = new Uint8Array(this.count);
+    for (let i = 0; i < mask.length; i++) {
+      if (!mask[i]) continue;
+      const pixel = pixels[i];
+      const at = 4 * cells[i];
+      touched[cells[i]] = 1;
+      sums[at] -= pixel & 255;
+      sums[at + 1] -= (pixel >> 8) & 255;
+      sums[at + 2] -= (pixel >> 16) & 255;
+      sums[at + 3] -= 1;
+    }
+    return { sums, touched };
   }
 
-  // a Gaussian of an eighth of the side over the cells, along rows, then along columns
-  spread(sums) {
-    const { rows, columns, kernels } = this;
-    const across = smooth(sums, kernels[0], rows, columns, 4 * columns, 4);
-    return smooth(across, kernels[1], columns, rows, 4, 4 * columns);
+  // a Gaussian of an eighth of the side over the cells, along rows, then along columns: colours of the touched ones
+  spread(sums, touched, least, flat) {
+    const { rows, columns, kernels, count } = this;
+    const colors = new Uint32Array(count);
+    const across = new Float64Array(4 * count);
+    const some = new Uint8Array(columns);
+    for (let cell = 0; cell < count; cell++) if (touched[cell]) some[cell % columns] = 1;
+    for (let cell = 0; cell < count; cell++) {
+      const x = cell % columns;
+      if (some[x]) gather(sums, 4 * (cell - x), 4, columns, kernels[0], x, across, 4 * cell);
+    }
+    const found = new Float64Array(4);
+    for (let cell = 0; cell < count; cell++) {
+      if (!touched[cell]) continue;
+      const x = cell % columns;
+      found.fill(0);
+      gather(across, 4 * x, 4 * columns, rows, kernels[1], (cell - x) / columns, found, 0);
+      const weight = found[3];
+      colors[cell] =
+        weight < least ? flat : packed(byte(found[0] / weight), byte(found[1] / weight), byte(found[2] / weight));
+    }
+    return colors;
   }
 }
 
-// four numbers a cell, smoothed along lines: `apart` from line to line, `step` along one
-function smooth(values, kernel, lines, length, apart, step) {
-  const found = new Float64Array(values.length);
-  for (let line = 0; line < lines; line++) {
-    for (let i = 0; i < length; i++) {
-      const to = line * apart + i * step;
-      for (let j = 0; j < length; j++) {
-        const weight = kernel[i < j ? j - i : i - j];
-        const from = line * apart + j * step;
-        found[to] += weight * values[from];
-        found[to + 1] += weight * values[from + 1];
-        found[to + 2] += weight * values[from + 2];
-        found[to + 3] += weight * values[from + 3];
-      }
-    }
+// the weighted sum of a line of cells, four numbers each, seen from place `i` of it
+function gather(values, start, step, length, kernel, i, found, to) {
+  for (let j = 0, from = start; j < length; j++, from += step) {
+    const weight = kernel[i < j ? j - i : i - j];
+    found[to] += weight * values[from];
+    found[to + 1] += weight * values[from + 1];
+    found[to + 2] += weight * values[from + 2];
+    found[to + 3] += weight * values[from + 3];
   }
-  return found;
 }
 
 const bitOf = (bits, i) => (bits[i >> 3] >> (7 - (i & 7))) & 1;
