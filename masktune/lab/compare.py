@@ -132,7 +132,7 @@ class CompareExplorer(LiveGallery):
         return {
             "headline": comparison_headline(found),
             "names": list(found.names),
-            "columns": ["image", *(f"{name} looks" for name in found.names[: len(self.maps)])],
+            "columns": ["image", *(f"map, {name}" for name in found.names[: len(self.maps)])],
             "rows": [_row(row) for row in self.rows],
             "sure": _sureness(*self.evaluations),
             "cases": {name: int(which.sum()) for name, which in self.cases.items()},

@@ -7,7 +7,7 @@ __all__ = ['AS_GIVEN', 'MadeMaps', 'Worth', 'measure_worth', 'offered_layers', '
 
 # %% ../../nbs/api/lab/62a_looking.ipynb #62c0c006
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -43,7 +43,7 @@ class MadeMaps:
 
     def need(
         self,
-        index: Sequence[int],  # positions in the data set
+        index: Iterable[int],  # positions in the data set
     ) -> SaliencyMaps:  # (N, h, w); rows of other images may be empty
         "Make the maps of some images, where they are not there already"
         with self.lock:
@@ -192,7 +192,7 @@ class Looking:
 
     def maps_for(
         self,
-        index: Sequence[int],  # positions in the data set: of these there are maps
+        index: Iterable[int],  # positions in the data set: of these there are maps
     ) -> SaliencyMaps:
         "Return the maps that are looked at"
         if not self.elsewhere or self.model is None:

@@ -28,8 +28,8 @@ class CompareCard extends GalleryCard {
     const figures = this.pictures.map((picture, i) => {
       const canvas = make("canvas", {});
       paintPicture(picture, canvas, 480, i > 0);
-      const height = i ? `; the map's height is ${short(about.heights[i - 1].toPrecision(3))}` : "";
-      return figureOf(canvas, `${i ? `${names[i - 1]} looks here` : "image"}${height}`);
+      const height = i ? `; its height is ${short(about.heights[i - 1].toPrecision(3))}` : "";
+      return figureOf(canvas, `${i ? `map, ${names[i - 1]}` : "image"}${height}`);
     });
     const answers = names.map((name, i) => {
       const [answer, share] = about.says[i];

@@ -1,6 +1,6 @@
 // When not to answer: a point on the risk-coverage curve is dragged, and table, headline and images follow.
 
-const CURVES = ["var(--mt-good)", "var(--mt-warn)", "#7a5195", "#5c8a00", "#a05d00"];
+const CURVES = ["var(--mt-good)", "var(--mt-warn)", "#9c74b8", "#5c8a00", "#a05d00"];
 const DASHES = ["", "6 3", "2 3", "8 3 2 3", "1 2"];
 const PLOT = { left: 58, right: 12, top: 12, bottom: 44, width: 520, height: 280 };
 
