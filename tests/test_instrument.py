@@ -483,6 +483,7 @@ def test_patches_are_cut_out_in_the_browser_where_the_package_cuts_them(browser,
 
     from masktune.kinds import find_kinds
     from masktune.lab.evidence import ClassEvidence, evidence_patches
+    from masktune.lab.scrubber import ThresholdScrubber
 
     model, images, maps = explained
     kinds = find_kinds(model, images, limit=64, most=2, device="cpu")
@@ -495,6 +496,10 @@ def test_patches_are_cut_out_in_the_browser_where_the_package_cuts_them(browser,
             at = page.evaluate("([map, ...how]) => core.patchOf(core.mapOf(map), ...how)", asked)
             top, left, side = at["top"], at["left"], at["side"]
             assert torch.equal(images[i].image[:, top : top + side, left : left + side], patch)
+    scrubber = ThresholdScrubber(None, images, maps, page_size=len(images), kinds=kinds)
+    told = {about["index"]: about.get("kind") for about in scrubber.view.page["images"]}
+    assert all(told[int(i)] == kind.name for kind in kinds.kinds.values() for i in kind.members)
+    scrubber.close()
     live = Bridge(browser, evidence.view)
     seen = live.page
     shown = [kind for kind in kinds.kinds.values() if kind.label in [each.name for each in evidence.found]]

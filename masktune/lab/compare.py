@@ -193,7 +193,8 @@ class CompareExplorer(LiveGallery):
         if len(self.images):
             _put_pictures(sheet, self.images, [maps[torch.tensor(self.shown)] for maps in self.maps])
         classes = self.dataset.classes
-        sheet.write([_lines(classes[sample.label], self.says(sample.index)) for sample in self.samples])
+        names = self.comparison.names
+        sheet.write([_lines(classes[sample.label], names, self.says(sample.index)) for sample in self.samples])
         return stacked(mean_map_sheet(self.maps, self.dataset).canvas, sheet.canvas) if self.maps else sheet.canvas
 
     def describe(self) -> str:
@@ -215,10 +216,12 @@ def _put_pictures(sheet: Sheet, images: torch.Tensor, all_maps: Sequence[torch.T
             sheet.put(card, place, picture)
 
 
-def _lines(label: str, said: Sequence[tuple[str, float, str]]) -> list[tuple[str, tuple[int, int, int]]]:
+def _lines(
+    label: str, names: Sequence[str], said: Sequence[tuple[str, float, str]]
+) -> list[tuple[str, tuple[int, int, int]]]:
     "The text under a card: its class, and what both models say"
     lines = [(f"{label}:", Sheet.INK)]
-    for when, (name, sure, verdict) in zip(("before", "after"), said, strict=True):
+    for when, (name, sure, verdict) in zip(names, said, strict=True):
         color = rgb(MASKTUNE_COLOR if verdict == "right" else ERM_COLOR)
         lines.append((f"{when} {name} {sure:.2f}, {verdict}", color))
     return lines

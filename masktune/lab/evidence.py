@@ -25,6 +25,7 @@ from masktune.lab.panels import (
     asking,
     check_classifier,
     check_images,
+    check_kinds,
     check_maps,
     check_whole,
     close_widgets,
@@ -124,17 +125,6 @@ def evidence_sections(
             sections.append({"name": kind.name, "words": [said], "index": index, "kind": kind.name})
     return sections
 
-# %% ../../nbs/api/lab/64_evidence.ipynb #64b1c004
-def _check_kinds(kinds: Any, dataset: ImageDataset) -> Kinds | None:
-    "The same kinds, if they were found in these images"
-    if kinds is None:
-        return None
-    if not isinstance(kinds, Kinds):
-        raise ValueError(f"kinds must be kinds of evidence (`find_kinds` gives them), got {type(kinds).__name__}")
-    if kinds.kinds:
-        kinds.select(next(iter(kinds.kinds)), dataset)  # raises for other images
-    return kinds
-
 # %% ../../nbs/api/lab/64_evidence.ipynb #51c2c9c3
 class ClassEvidence(Panel):
     """For every class, where its evidence lies on the whole, and the patches that spoke for it most strongly.
@@ -153,7 +143,7 @@ class ClassEvidence(Panel):
         model: nn.Module | None = None,  # the maps' model: asked about at most 400 images for the headline
     ):
         dataset = check_images("dataset", dataset)
-        self.dataset, self.maps, self.kinds = dataset, check_maps("maps", maps, dataset), _check_kinds(kinds, dataset)
+        self.dataset, self.maps, self.kinds = dataset, check_maps("maps", maps, dataset), check_kinds(kinds, dataset)
         self.tile, self.model = check_whole("tile", tile, 8), model
         check_whole("count", count)
         if not 0 < share <= 1:

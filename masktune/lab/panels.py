@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['NARROW', 'still_style', 'still_html', 'check_images', 'check_whole', 'asking', 'place_of', 'check_classifier',
-           'check_run', 'check_maps', 'made_how', 'step_through', 'decimals_of', 'choice', 'picture_box', 'row',
-           'running_cell', 'close_earlier', 'Panel', 'close_widgets', 'html_table', 'html_group_table']
+           'check_run', 'check_maps', 'check_kinds', 'made_how', 'step_through', 'decimals_of', 'choice', 'picture_box',
+           'row', 'running_cell', 'close_earlier', 'Panel', 'close_widgets', 'html_table', 'html_group_table']
 
 # %% ../../nbs/api/lab/61_panels.ipynb #cf891e8c
 import base64
@@ -27,6 +27,7 @@ from ..adapters import as_dataset
 from ..data import ImageDataset
 from ..evaluation import Table
 from ..finetune import MaskTune
+from ..kinds import Kinds
 from .sketch import encode_small
 from ..models import Classifier, as_classifier, evaluating
 from ..report import GroupRow
@@ -174,6 +175,20 @@ def check_maps(
     if not isinstance(maps, SaliencyMaps):
         raise ValueError(f"{name} must be saliency maps (`compute_saliency` makes them), got {type(maps).__name__}")
     return maps.check(dataset, model)
+
+# %% ../../nbs/api/lab/61_panels.ipynb #61d0c003
+def check_kinds(
+    kinds: Any,  # what was given
+    dataset: ImageDataset,  # what they must have been found in
+) -> Kinds | None:  # the same
+    "Return kinds of evidence if they belong to `dataset`, and None for none; raises `ValueError`"
+    if kinds is None:
+        return None
+    if not isinstance(kinds, Kinds):
+        raise ValueError(f"kinds must be kinds of evidence (`find_kinds` gives them), got {type(kinds).__name__}")
+    if kinds.kinds:
+        kinds.select(next(iter(kinds.kinds)), dataset)  # raises for other images
+    return kinds
 
 # %% ../../nbs/api/lab/61_panels.ipynb #e5112b06
 def made_how(

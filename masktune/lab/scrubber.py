@@ -45,6 +45,7 @@ from masktune.lab.panels import (
     asking,
     check_classifier,
     check_images,
+    check_kinds,
     check_maps,
     check_run,
     check_whole,
@@ -255,6 +256,12 @@ def _maps_of(run: MaskTune, dataset: ImageDataset) -> SaliencyMaps | None:
     return maps if maps is not None and maps.data == dataset.fingerprint else None
 
 # %% ../../nbs/api/lab/63_scrubber.ipynb #63b00001
+def _kind_by_image(kinds: Any) -> dict[int, str]:
+    "The kind of evidence of each image that has one, by its position"
+    found = {} if kinds is None else kinds.kinds
+    return {int(i): name for name, kind in found.items() for i in kind.members}
+
+
 def _marks_of(dataset: ImageDataset, run: MaskTune | None, given: Any, protect: Any) -> Marks:
     "What people have marked on the images: as given here, else the run's"
     if run is not None and given is None and protect is None:
@@ -285,6 +292,7 @@ class ThresholdScrubber(MaskGallery):
         run: MaskTune | None = None,  # whose model, maps, rule, fill, source, layer, target and marks to use
         given: Any = None,  # masks of what is hidden in any case, as `read_masks` takes them; None: the run's
         protect: Any = None,  # masks of what is never hidden, shown in another colour; None: the run's
+        kinds: Any = None,  # of evidence, from `find_kinds` on these images: the large view names an image's
     ):
         check_run(run)
         dataset = check_images("dataset", dataset, model if run is None else run.model)
@@ -294,6 +302,7 @@ class ThresholdScrubber(MaskGallery):
         check_whole("page_size", page_size)
         check_whole("tile", tile, 8)
         self.marks = _marks_of(dataset, run, given, protect)
+        self.kinds = _kind_by_image(check_kinds(kinds, dataset))
         self.model, maps = _explained(model, dataset, maps, run)
         super().__init__(dataset, maps, rule, fill, page_size, tile)
         self.filters = AnswerFilters(dataset, maps)
@@ -453,8 +462,15 @@ class ThresholdScrubber(MaskGallery):
         with self.view.hold_sync():
             self._held, self.maps = self.shown, self.looking.maps_for(self.shown)
             page = page_data(self.dataset, self.maps, self.samples, marks=self.marks)
-            self.view.page = page | {"id": self.view.page.get("id", 0) + 1}
+            self.view.page = self._with_kinds(page) | {"id": self.view.page.get("id", 0) + 1}
             self.redraw()
+
+    def _with_kinds(self, page: dict[str, Any]) -> dict[str, Any]:
+        "A page whose images say what kind of evidence they have, where that is known"
+        for about in page["images"]:
+            if about["index"] in self.kinds:
+                about["kind"] = self.kinds[about["index"]]
+        return page
 
     # ---- what follows the rule
 
@@ -651,7 +667,7 @@ class ThresholdScrubber(MaskGallery):
             asked = {"rule": self.rule.name, "fill": self.fill, "within": within, "words": f"{self.rule!r}"}
             options["grid"] = asked | {"answers": [answer]}
         controls = self._controls() | {"filters": EVERY_IMAGE, "sort": "data set order", "page": 1}
-        page = light_page(self.dataset, self.maps, self.samples, 220_000, self.marks)
+        page = self._with_kinds(light_page(self.dataset, self.maps, self.samples, 220_000, self.marks))
         return {"options": options, "controls": controls, "page": page, "selected": list(self.view.selected)}
 
     def _repr_html_(self) -> str:
