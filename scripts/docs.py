@@ -128,6 +128,7 @@ GROUPS = {
         "lab.gallery",
         "lab.looking",
         "lab.pages",
+        "lab.answers",
         "lab.scrubber",
         "lab.evidence",
         "lab.review",
