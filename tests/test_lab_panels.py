@@ -181,6 +181,8 @@ def test_two_models_are_compared_and_a_coverage_is_dragged_in_jupyterlab(page):
     count = int(re.search(r"\((\d+)\)", chip.inner_text()).group(1))
     compare.get_by_text(re.compile(rf"\({count} of 144 images\)")).wait_for()
     page.screenshot(path=SHOTS / "lab-compare.png")
+    compare.locator(".mt-chip", has_text="all").click()
+    compare.get_by_text(re.compile(r"\(144 of 144 images\)")).wait_for()
     coverage = page.locator(".masktune.mt-coverage").first
     coverage.evaluate("e => e.scrollIntoView({block: 'start'})")
     coverage.locator(".mt-point").focus()
@@ -265,7 +267,7 @@ def panels_are_seen(page):
     "Scroll to every panel: its page part lives, or its still picture is there, with its words"
     for place in page.locator(".mt-place").all():
         place.evaluate("e => e.scrollIntoView({block: 'start'})")
-        place.locator(".mt-card").nth(5).or_(place.locator(".mt-kind").nth(1)).wait_for()
+        place.locator(".mt-card").nth(5).or_(place.locator(".mt-kind").first).wait_for()
         assert place.locator(".mt-headline").inner_text().strip()
         if place.locator(".mt-review").count():
             assert "kinds of evidence judged" in place.inner_text()
