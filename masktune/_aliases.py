@@ -135,10 +135,8 @@ MOVED: dict[str, dict[str, tuple[str, ...]]] = {
         ),
     },
     "launcher": {
-        "lab.launcher": (
-            "Launcher",
-            "available_devices",
-        ),
+        "lab.jobs": ("available_devices",),
+        "lab.launcher": ("Launcher",),
     },
     "masking": {
         "counterfactuals": (

@@ -7,6 +7,7 @@ __all__ = ['CRITERIA', 'TWO_STEP', 'LEAST_GAIN', 'LEAST_ERRORS', 'LEAST_CONFLICT
            'infer_environments', 'least_sure', 'Scores', 'score_answers', 'Choice', 'choose_candidate']
 
 # %% ../nbs/api/38_choice.ipynb #c3810003
+import html
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -133,6 +134,11 @@ class Choice:
     def to_dict(self) -> dict[str, Any]:
         "Return the three as JSON takes them"
         return dict(self.__dict__)
+
+    def _repr_html_(self) -> str:
+        return (
+            f"<p><b>{html.escape(self.name)}</b> is taken: {html.escape(self.why)} ({html.escape(self.criterion)})</p>"
+        )
 
     def __str__(self) -> str:
         return f"{self.name} is taken: {self.why}"

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
+from .evaluation import Table
 from .models import Classifier
 from .saliency import SaliencyMaps
 
@@ -45,6 +46,19 @@ class RoundChoice(Mapping[int, list[float]]):
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def table(self) -> Table:
+        "Return a row a round: its worst accuracy on swapped images, how far below the best, whether it is taken"
+        rows = []
+        for number, (gap, error) in self.gaps.items():
+            below = "the best" if number == self.best else f"{gap:.1%} ± {error:.1%}"
+            rows.append([str(number), min(self.scores[number]), below, "taken" if number == self.chosen else ""])
+        return Table(
+            ["round", "worst accuracy, swapped", "below the best", ""], rows, formats={"worst accuracy, swapped": ".1%"}
+        )
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
 
     def __str__(self) -> str:
         lines = []

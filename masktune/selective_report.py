@@ -6,6 +6,7 @@
 __all__ = ['SCORES', 'score_images', 'SelectiveOutcome', 'SelectiveComparison', 'compare_selective']
 
 # %% ../nbs/api/53_selective_report.ipynb #5e1e0004
+import html
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -100,13 +101,24 @@ class SelectiveComparison:
     outcomes: Mapping[str, Mapping[str, SelectiveOutcome]]  # test set, row
 
     def __str__(self) -> str:
-        return "\n\n".join(self._table(name) for name in self.tests)
+        return "\n\n".join(f"{self._caption(name)}\n{self.table(name)}" for name in self.tests)
 
-    def _table(self, test: str) -> str:
+    def _repr_html_(self) -> str:
+        return "".join(
+            f"<p>{html.escape(self._caption(name))}</p>{self.table(name)._repr_html_()}" for name in self.tests
+        )
+
+    def _caption(self, test: str) -> str:
+        return f"{test}: {self.tests[test]}; error in % at coverage (coverage reached)"
+
+    def table(
+        self,
+        test: str,  # a test set's name
+    ) -> Table:
+        "Return a row for each way of abstaining: its error at each coverage, its area under the curve"
         rows = self.outcomes[test]
         wanted = [f"{row.wanted:.0%}" for row in next(iter(rows.values())).rows]
-        table = Table(["", *wanted, "AURC"], [[name, *outcome.cells()] for name, outcome in rows.items()])
-        return f"{test}: {self.tests[test]}; error in % at coverage (coverage reached)\n{table}"
+        return Table(["", *wanted, "AURC"], [[name, *outcome.cells()] for name, outcome in rows.items()])
 
     def to_dict(self) -> dict[str, Any]:
         "Plain numbers: by test set, by row"

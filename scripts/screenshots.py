@@ -115,7 +115,7 @@ def panel(page, words: str):
 
 def instrument(page, last: bool = False):
     "A threshold scrubber that a kernel answers, scrolled into view"
-    found = page.locator(".masktune.mt:has(.mt-pages button)")
+    found = page.locator(".masktune.mt-scrubber:has(.mt-pages button)")
     area = found.last if last else found.first
     area.locator(".mt-card").first.wait_for(state="attached")
     area.evaluate("e => e.scrollIntoView({block: 'start'})")

@@ -14,13 +14,12 @@ from screenshots import CHROMIUM, FLAGS, ROOT
 from scrub import WATCH
 
 from masktune.data import ArrayDataset
-from masktune.instrument import instrument_data, instrument_html
+from masktune.instrument import instrument_data, instrument_html, script_text
 from masktune.masking import RULES, Threshold
 from masktune.models import as_classifier
 from masktune.saliency import SaliencyMaps
 
 SHOTS = ROOT / ".cache" / "screenshots"
-SCRIPT = ROOT / "masktune" / "lab" / "static" / "instrument.js"
 SHAPES = [((7, 7), (224, 224)), ((8, 8), (28, 28)), ((5, 9), (61, 33)), ((3, 4), (2, 3)), ((1, 6), (19, 40))]
 STRENGTHS = {"mean_std": (-0.5, 0.0, 1.3, 2.0, 3.7), "quantile": (0.5, 0.9, 0.973), "fixed": (0.0, 0.31, 0.98)}
 
@@ -44,7 +43,8 @@ def page(browser):
     "A page that knows the module's functions"
     page = browser.new_page()
     page.set_content(
-        f"<script type='module'>{SCRIPT.read_text()}\nwindow.core = {{ maskOf, mapOf, bytesOf, Picture }};</script>"
+        f"<script type='module'>{script_text()}\n"
+        "window.core = { maskOf, mapOf, bytesOf, Picture, Shown, patchOf };</script>"
     )
     page.wait_for_function("window.core !== undefined")
     return page
@@ -292,3 +292,268 @@ def test_a_threshold_is_drawn_within_a_frame(browser, saved):
     taken = page.evaluate("window.taken")
     assert len(taken) == 30 and min(taken) <= 16, sorted(taken)
     page.close()
+
+
+@pytest.fixture(scope="module")
+def explained(digits):
+    "A small network that was hardly trained, and its maps: model, images, maps"
+    from masktune.devices import seed_everything
+    from masktune.finetune import MaskTune
+    from masktune.models import build_model
+
+    part = digits["train"].subset(range(0, len(digits["train"]), 8))
+    seed_everything(0)
+    run = MaskTune(build_model("small-cnn", 2), epochs=2, finetune_lr=0.01, device="cpu", progress=False)
+    run.fit_erm(part).compute_maps(part)
+    return run.erm_, part, run.rounds_[0].maps
+
+
+def test_another_layer_is_looked_at_on_the_page_and_its_worth_is_measured_on_request(browser, explained):
+    from bridge import Bridge
+
+    from masktune.faithfulness import faithfulness
+    from masktune.lab.scrubber import ThresholdScrubber
+    from masktune.saliency import compute_saliency
+
+    model, images, maps = explained
+    scrubber = ThresholdScrubber(model, images, maps, page_size=6)
+    first, other = scrubber.looking.layers[:2]
+    live = Bridge(browser, scrubber.view)
+    page = live.page
+    live.until(lambda: page.locator(".mt-card").count() == 6)
+    before = page.locator("canvas").nth(1).evaluate("c => c.toDataURL()")
+    page.get_by_label("layer", exact=True).select_option(other)
+    live.until(lambda: scrubber.looking.layer == other)
+    live.until(lambda: page.locator("canvas").nth(1).evaluate("c => c.toDataURL()") != before)
+    made = scrubber.looking.maps_for([])
+    wanted = compute_saliency(model, images, other, device="cpu", progress=False)
+    shown = scrubber.shown
+    assert torch.equal(made.maps[shown], wanted.maps[shown]) and torch.equal(scrubber.maps.maps, made.maps)
+    live.until(lambda: scrubber.finding is not None and "asked" in page.locator(".mt-headline").inner_text())
+    found = faithfulness(model, images, other, alone=False, limit=64)
+    page.locator("summary", has_text="where to look").click()
+    assert not scrubber.worth  # nothing is measured unasked
+    page.get_by_role("button", name="measure what each is worth").click()
+    live.until(lambda: "measured with mean_std(k=2)" in page.locator(".mt-looking").inner_text())
+    row = next(row for row in scrubber.worth if (row.layer, row.source, row.fill) == (other, "xgradcam", "zero"))
+    assert row.effect == found.effect
+    words = page.locator(".mt-looking tbody tr", has_text=f"xgradcam at {other}").first.inner_text()
+    assert f"{found.effect.mean:.2f} [{found.effect.low:.2f}, {found.effect.high:.2f}]" in words
+    page.get_by_role("button", name=f"look here: grad-cam at {first}, black").click()
+    live.until(lambda: (scrubber.looking.layer, scrubber.looking.source) == (first, "grad-cam"))
+    saved = scrubber.wait().saved()
+    assert len(saved["options"]["worth"]["rows"]) == len(scrubber.worth)
+    live.close()
+    scrubber.close()
+
+
+def test_a_page_of_maps_made_later_leaves_the_model_as_it_was(explained):
+    from masktune.lab.looking import Looking
+    from masktune.models import model_fingerprint
+
+    model, images, maps = explained
+    before = model_fingerprint(model), [module.training for module in model.modules()], torch.get_rng_state()
+    looking = Looking(model, images, maps)
+    looking.look(looking.layers[-1], "grad-cam")
+    looking.maps_for(range(4))
+    after = model_fingerprint(model), [module.training for module in model.modules()], torch.get_rng_state()
+    assert before[:2] == after[:2] and torch.equal(before[2], after[2])
+
+
+def test_a_blurred_fill_is_the_packages_but_for_its_grain(page):
+    "Cell by cell instead of pixel by pixel: no farther from the package's than a few levels, on average"
+    from masktune.masking import hide
+
+    generator = torch.Generator().manual_seed(0)
+    image = torch.nn.functional.interpolate(
+        torch.randint(0, 256, (1, 3, 5, 5), generator=generator).float(), (64, 64), mode="bilinear"
+    ).byte()
+    mask = torch.zeros(1, 64, 64, dtype=torch.bool)
+    mask[0, 8:30, 20:50] = True
+    wanted = hide(image, mask, "blur")[0].permute(1, 2, 0)
+    draw = """([pixels, mask]) => {
+      const numbers = Uint32Array.from(pixels, ([r, g, b]) => ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0);
+      const shown = Object.assign(Object.create(core.Shown.prototype), {
+        width: 64, height: 64, pixels: numbers, mask: Uint8Array.from(mask) });
+      const canvas = document.createElement("canvas");
+      shown.drawLeft(canvas, "blur");
+      return Array.from(canvas.getContext("2d").getImageData(0, 0, 64, 64).data);
+    }"""
+    pixels = image[0].permute(1, 2, 0).reshape(-1, 3).tolist()
+    found = torch.tensor(page.evaluate(draw, [pixels, mask.flatten().int().tolist()])).view(64, 64, 4)[..., :3]
+    apart = (found - wanted.int()).abs().float()
+    assert torch.equal(found[~mask[0]], wanted[~mask[0]].long()) and apart[mask[0]].mean() < 8
+
+
+def test_a_blurred_threshold_is_drawn_within_a_frame(browser, saved):
+    page = opened(browser, saved[0])
+    page.locator(".mt-controls select").nth(1).select_option("blur")
+    page.evaluate(WATCH)
+    page.locator(".mt-strength input[type=range]").focus()
+    for press in range(30):
+        page.keyboard.press("ArrowLeft" if press % 20 < 10 else "ArrowRight")
+        page.wait_for_timeout(30)
+    taken = page.evaluate("window.taken")
+    assert len(taken) == 30 and min(taken) <= 16, sorted(taken)
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def answered(explained, digits):
+    "Two selective classifiers on the same images, with a validation set that is easier"
+    from masktune.abstaining import SelectiveClassifier
+    from masktune.models import build_model
+
+    model, images, _ = explained
+    other = as_classifier(build_model("small-cnn", 2), images)
+    return {"ERM": SelectiveClassifier([model]), "both": SelectiveClassifier([model, other], "product")}, images
+
+
+def test_the_point_on_the_curve_is_dragged_and_everything_follows(browser, answered):
+    from bridge import Bridge
+
+    from masktune.lab.coverage import CoverageExplorer
+
+    explorer = CoverageExplorer(*answered, page_size=6, device="cpu")
+    live = Bridge(browser, explorer.view)
+    page = live.page
+    live.until(lambda: page.locator(".mt-card").count() == 6)
+    plot = page.locator(".mt-plot").bounding_box()
+    width, middle = plot["width"] / 520, plot["y"] + plot["height"] / 2
+    page.mouse.move(plot["x"] + (58 + 0.9 * 450) * width, middle)
+    page.mouse.down()
+    page.mouse.move(plot["x"] + (58 + 0.6 * 450) * width, middle, steps=4)
+    page.mouse.up()
+    live.until(lambda: abs(explorer.coverage.value - 0.6) < 0.02)
+    before = explorer.coverage.value
+    page.keyboard.press("ArrowRight")  # the point has the focus
+    live.until(lambda: explorer.coverage.value == pytest.approx(before + 0.01))
+    page.get_by_label("classifier").select_option("both")
+    live.until(lambda: explorer.classifier.value == "both" and not live.ahead())
+    head = ["name", "count", "coverage", "risk", "error"]
+    for row, line in zip(explorer.rows, page.locator(".mt-table tbody tr").all(), strict=True):
+        cells = line.locator("th, td").all_inner_texts()
+        told = [row.name, f"{row.count:,}", f"{row.coverage:.1%}", f"{row.risk:.1%}", f"{row.error:.1%}"]
+        for name, cell, wanted in zip(head, cells, told, strict=True):
+            assert cell.replace(" %", "%").startswith(wanted), (name, cells, told)
+    answered_here = int(explorer.decided.answered.sum())
+    assert page.locator(".mt-headline").inner_text().startswith(f"{answered_here} of {len(explorer.dataset)} images")
+    assert page.locator(".mt-answered").count() == sum(bool(explorer.decided.answered[i]) for i in explorer.shown)
+    assert "by sureness" in page.locator(".mt-card").first.inner_text()
+    explorer.coverage.value = 0.555  # from code, where no step of the slider is
+    live.until(
+        lambda: page.locator(".mt-headline").inner_text().startswith(f"{int(explorer.decided.answered.sum())} of")
+    )
+    live.close()
+    explorer.close()
+
+
+def test_two_models_are_compared_on_the_page_by_what_changed(browser, explained):
+    from bridge import Bridge
+
+    from masktune.lab.compare import CompareExplorer
+    from masktune.models import build_model
+
+    model, images, _ = explained
+    compare = CompareExplorer(model, build_model("small-cnn", 2), images, page_size=6, device="cpu")
+    live = Bridge(browser, compare.view)
+    page = live.page
+    live.until(lambda: page.locator(".mt-card").count() == 6)
+    counts = {name: int(which.sum()) for name, which in compare.cases.items()}
+    headline = page.locator(".mt-headline").inner_text()
+    assert f"{counts['newly right']} images newly right, {counts['newly wrong']} newly wrong" in headline
+    assert f"{compare.comparison.mean_moved:.0%} of the heat moved" in headline
+    page.get_by_role("button", name=f"newly wrong ({counts['newly wrong']})").click()
+    live.until(lambda: compare.verdict_filter.value == "newly wrong" and not live.ahead())
+    live.until(lambda: page.locator(".mt-card").count() == min(counts["newly wrong"], 6))
+    text = page.locator(".mt-card").first.inner_text()
+    assert "before: " in text and "after: " in text and "map's height" in text and "✗ wrong" in text
+    page.locator(".mt-open").first.click()
+    dialog = page.get_by_role("dialog")
+    assert dialog.locator("canvas").count() == 3 and "newly wrong" in dialog.inner_text()
+    page.keyboard.press("Escape")
+    page.get_by_label("class", exact=True).select_option("0")
+    live.until(lambda: compare.class_filter.value == 0 and all(images.labels[i] == 0 for i in compare.shown))
+    live.close()
+    compare.close()
+
+
+def test_patches_are_cut_out_in_the_browser_where_the_package_cuts_them(browser, page, explained):
+    from bridge import Bridge
+
+    from masktune.kinds import find_kinds
+    from masktune.lab.evidence import ClassEvidence, evidence_patches
+    from masktune.lab.scrubber import ThresholdScrubber
+
+    model, images, maps = explained
+    kinds = find_kinds(model, images, limit=64, most=2, device="cpu")
+    evidence = ClassEvidence(images, maps, count=4, kinds=kinds, model=model)
+    for share in (0.3, 0.45):
+        patches, index = evidence_patches(images, maps, 0, 4, share)
+        for patch, i in zip(patches, index, strict=True):
+            grid = list(maps.maps.shape[1:])
+            asked = [encoded(maps.maps[i]), grid, [28, 28], share]
+            at = page.evaluate("([map, ...how]) => core.patchOf(core.mapOf(map), ...how)", asked)
+            top, left, side = at["top"], at["left"], at["side"]
+            assert torch.equal(images[i].image[:, top : top + side, left : left + side], patch)
+    scrubber = ThresholdScrubber(None, images, maps, page_size=len(images), kinds=kinds)
+    told = {about["index"]: about.get("kind") for about in scrubber.view.page["images"]}
+    assert all(told[int(i)] == kind.name for kind in kinds.kinds.values() for i in kind.members)
+    scrubber.close()
+    live = Bridge(browser, evidence.view)
+    seen = live.page
+    shown = [kind for kind in kinds.kinds.values() if kind.label in [each.name for each in evidence.found]]
+    sections = len(evidence.found) + len(shown)
+    live.until(lambda: seen.locator("section.mt-kind").count() == sections)
+    assert seen.locator(".mt-patch").count() >= 8
+    words = f"{evidence.finding.changed / evidence.finding.asked:.0%} ["
+    assert words in seen.locator(".mt-headline").inner_text() and "recognised in row" in seen.content()
+    assert shown[0].name in seen.locator("section.mt-under .mt-patch").first.inner_text()
+    seen.get_by_label("side of a patch").focus()
+    seen.keyboard.press("ArrowRight")
+    live.until(lambda: evidence.share.value == pytest.approx(0.35))
+    seen.get_by_label("patches a class").fill("2")
+    seen.get_by_label("patches a class").press("Enter")
+    live.until(lambda: evidence.count.value == 2 and len(evidence.view.page["classes"][0]["images"]) == 2)
+    seen.locator(".mt-patch .mt-open").first.click()
+    assert seen.get_by_role("dialog").locator("canvas").count() == 2
+    live.close()
+    evidence.close()
+
+
+@pytest.mark.parametrize("width, scheme", [(820, "light"), (480, "dark")])
+def test_axe_finds_nothing_in_saved_panels_and_they_live_without_a_kernel(browser, explained, answered, width, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    from masktune.lab.compare import CompareExplorer
+    from masktune.lab.coverage import CoverageExplorer
+    from masktune.lab.evidence import ClassEvidence
+
+    model, images, maps = explained
+    panels = [
+        ClassEvidence(images, maps, count=6),
+        CompareExplorer(model, model, images, (maps, maps), page_size=6),
+        CoverageExplorer(*answered, page_size=6, device="cpu"),
+    ]
+    text = "".join(panel._repr_html_() for panel in panels)
+    assert all(len(panel._repr_html_()) < 500_000 for panel in panels)
+    page = browser.new_page(viewport={"width": width, "height": 6000}, color_scheme=scheme)
+    page.set_content(f"<!doctype html><html lang='en'><meta charset='utf-8'><title>saved</title><main>{text}</main>")
+    page.locator(".mt-coverage .mt-card").nth(5).wait_for()
+    page.locator(".mt-compare .mt-card").nth(5).wait_for()
+    page.locator(".mt-evidence .mt-patch").nth(5).wait_for()
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SHOTS / f"panels-saved-{width}-{scheme}.png")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    found = [f"{v['id']}: {v['nodes'][0]['html'][:150]}" for v in Axe().run(page).response["violations"]]
+    assert not [each for each in found if not each.startswith(("landmark", "page-has-heading", "region"))], found
+    headline = page.locator(".mt-coverage .mt-headline")
+    before = headline.inner_text()
+    page.locator(".mt-point").focus()
+    page.keyboard.press("PageDown")
+    assert headline.inner_text() != before
+    page.locator(".mt-coverage").get_by_label("decision").select_option("left open")
+    assert "of 6 images" in page.locator(".mt-coverage .mt-counts").inner_text()
+    page.close()
+    for panel in panels:
+        panel.close()

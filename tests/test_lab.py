@@ -36,17 +36,6 @@ ThresholdScrubber(None, *made(48, 224), page_size=24)
 """.format(folders=[str(ROOT / "benchmarks"), str(ROOT / "scripts")])
 
 
-def picture(area):
-    return area.locator("img.widget-image").last.get_attribute("src")
-
-
-def changed(page, area, before):
-    page.wait_for_function(
-        "([e, old]) => [...e.querySelectorAll('img.widget-image')].at(-1).src !== old",
-        arg=[area.element_handle(), before],
-    )
-
-
 def opened(page, notebook):
     "Another notebook in another page, every cell set running"
     lab = page.url.split("/tree/")[0]
@@ -168,22 +157,24 @@ def test_every_key_press_on_photographs_is_drawn(page):
 
 def test_coverage_by_keyboard_moves_risk_curve_and_images(page):
     other = opened(page, "07_know_when_not_to_answer.ipynb")
-    area = panel(other, "coverage")
-    status, curve = area.locator("[role=status]"), area.locator("img.widget-image").first
-    answered = lambda: float(re.search(r"([\d.]+)% answered here", status.inner_text()).group(1))  # noqa: E731
-    before, share, drawn = picture(area), answered(), curve.get_attribute("src")
-    area.locator(".noUi-handle").first.focus()
+    area = other.locator(".masktune.mt-coverage").first
+    area.locator(".mt-card").first.wait_for(state="attached")
+    area.evaluate("e => e.scrollIntoView({block: 'start'})")
+    status, point = area.locator("[role=status]"), area.locator(".mt-point")
+    answered = lambda: float(re.search(r"([\d.]+)% answered", status.inner_text()).group(1))  # noqa: E731
+    before, share, drawn = painted(area), answered(), point.get_attribute("cx")
+    point.focus()
     for _ in range(20):
         other.keyboard.press("ArrowLeft")
     status.filter(has_text="70% asked of validation images").wait_for()
-    changed(other, area, before)
-    assert answered() < share and curve.get_attribute("src") != drawn
-    area.locator("select").nth(0).select_option("MaskTune")  # classifier, decision, verdict, class ...
-    status.filter(has_text=re.compile(r"[5-9]\d\.\d% answered here")).wait_for()
-    area.locator("select").nth(1).select_option("left open")
+    repainted(other, area, before)
+    assert answered() < share and point.get_attribute("cx") != drawn
+    area.get_by_label("classifier").select_option("MaskTune")
+    status.filter(has_text=re.compile(r"MaskTune, .* [5-9]\d\.\d% answered")).wait_for()
+    area.get_by_label("decision").select_option("left open")
     left = round(359 * (1 - answered() / 100))
     area.get_by_text(re.compile(rf"\({left} of 359 images\)")).wait_for()
-    area.get_by_role("columnheader", name="wrong of these").wait_for()
+    area.get_by_role("columnheader", name="wrong of these, with 95 %").wait_for()
     other.wait_for_timeout(500)
     other.screenshot(path=SHOTS / "coverage.png")
     other.close()

@@ -74,7 +74,8 @@ def page(lab):
     page.goto(f"{address}/tree/panels.ipynb?reset")
     page.wait_for_selector("text=Python 3 (ipykernel) | Idle")
     choose(page, "Run", "Run All Cells")
-    panel(page, "coverage")  # the last but one: by then all are there
+    last = page.locator(".masktune.mt-coverage .mt-card").first  # the last but one: by then all are there
+    last.wait_for(state="attached")
     page.wait_for_selector("text=Python 3 (ipykernel) | Idle")
     return page
 
@@ -172,6 +173,29 @@ def test_what_is_ticked_in_the_browser_is_known_in_the_kernel(page):
     page.get_by_text(re.compile(r"ticked \[\d+, \d+\]")).wait_for()
 
 
+def test_two_models_are_compared_and_a_coverage_is_dragged_in_jupyterlab(page):
+    compare = page.locator(".masktune.mt-compare").first
+    compare.evaluate("e => e.scrollIntoView({block: 'start'})")
+    chip = compare.locator(".mt-chip", has_text="right in both")
+    chip.click()
+    count = int(re.search(r"\((\d+)\)", chip.inner_text()).group(1))
+    compare.get_by_text(re.compile(rf"\({count} of 144 images\)")).wait_for()
+    page.screenshot(path=SHOTS / "lab-compare.png")
+    compare.locator(".mt-chip", has_text="all").click()
+    compare.get_by_text(re.compile(r"\(144 of 144 images\)")).wait_for()
+    coverage = page.locator(".masktune.mt-coverage").first
+    coverage.evaluate("e => e.scrollIntoView({block: 'start'})")
+    coverage.locator(".mt-point").focus()
+    for _ in range(3):
+        page.keyboard.press("PageDown")  # the point is a slider: ten steps
+    coverage.locator("[role=status]", has_text="60% asked").wait_for()
+    page.screenshot(path=SHOTS / "lab-coverage.png")
+    evidence = page.locator(".masktune.mt-evidence").first
+    evidence.evaluate("e => e.scrollIntoView({block: 'start'})")
+    page.wait_for_timeout(300)
+    page.screenshot(path=SHOTS / "lab-evidence.png")
+
+
 def test_evidence_is_judged_by_keys_and_kept(page, lab):
     kept = lab[0] / "kinds.json"
     review = page.locator(".mt:has(.mt-kinds)").first
@@ -236,16 +260,18 @@ def dead(page):
     return [found.inner_text() for found in texts.all() if found.is_visible()]
 
 
-LIVE = 3  # of the panels: those whose page part lives on without a kernel
+LIVE = len(CELLS) - 1  # of the panels: all but the launcher have a page part that lives on without a kernel
 
 
 def panels_are_seen(page):
     "Scroll to every panel: its page part lives, or its still picture is there, with its words"
     for place in page.locator(".mt-place").all():
         place.evaluate("e => e.scrollIntoView({block: 'start'})")
-        place.locator(".mt-card").nth(5).or_(place.locator(".mt-kind").nth(1)).wait_for()
-        if place.locator(".mt-kind").count():
+        place.locator(".mt-card").nth(5).or_(place.locator(".mt-kind").first).wait_for()
+        assert place.locator(".mt-headline").inner_text().strip()
+        if place.locator(".mt-review").count():
             assert "kinds of evidence judged" in place.inner_text()
+        if not place.locator(".mt-scrubber").count():
             continue
         before = place.locator("canvas").nth(3).evaluate("c => c.toDataURL()")
         place.locator(".mt-strength input[type=number]").fill("0.3")
@@ -327,4 +353,20 @@ def test_a_saved_notebook_as_a_web_page_shows_its_stills(saved, lab):
     page.goto(f"file://{place / 'panels.html'}")
     panels_are_seen(page)
     assert dead(page) == []
+    page.close()
+
+
+@pytest.mark.parametrize("width", [1400, 820, 480])
+def test_saved_panels_fit_and_are_looked_at_in_both_themes(saved, lab, width):
+    place, _, browser = lab
+    if not (place / "panels.html").exists():
+        subprocess.run([sys.executable, "-m", "nbconvert", "--to", "html", str(saved)], check=True, capture_output=True)
+    scheme = "dark" if width == 820 else "light"
+    page = browser.new_page(viewport={"width": width, "height": 1000}, color_scheme=scheme)
+    page.goto(f"file://{place / 'panels.html'}")
+    for area in page.locator(".mt-place").all():
+        area.evaluate("e => e.scrollIntoView({block: 'start'})")
+        area.locator(".mt-headline").wait_for()
+        assert area.evaluate("e => e.scrollWidth <= e.clientWidth + 1")
+    page.screenshot(path=SHOTS / f"saved-panels-{width}-{scheme}.png", full_page=True)
     page.close()

@@ -46,3 +46,28 @@ def test_maps_show_what_they_come_from(shown):
 
 def test_explored_features_show_themselves():
     assert callable(ExploredFeatures._repr_html_)
+
+
+def test_what_was_chosen_and_refitted_shows_itself():
+    from masktune.choice import Choice
+    from masktune.refit import RefitResult
+    from masktune.rounds import choose_by_outcomes
+
+    rounds = choose_by_outcomes({1: [torch.tensor([1, 0, 0, 0]).bool()], 2: [torch.tensor([1, 1, 1, 1]).bool()]})
+    page = rounds._repr_html_()
+    assert page.startswith("<table") and "taken" in page and "25.0%" in page
+    page = RefitResult(4.0, 0.003, "network.fc", 60, 41.2, 3, [0.7, 0.5], "<b>val")._repr_html_()
+    assert "60 images of &lt;b&gt;val" in page and "0.7000 before, 0.5000 after" in page
+    page = Choice("mask, <refit 4>", "two-step", "it is better")._repr_html_()
+    assert "mask, &lt;refit 4&gt;" in page and "it is better" in page
+
+
+def test_a_comparison_of_abstaining_shows_a_table_a_test_set(shown):
+    from masktune.selective_report import compare_selective
+
+    data = shown["run"].plain_model
+    images = torch.randint(0, 256, (8, 3, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    some = ArrayDataset(images, torch.arange(8) % 2, ["<b>a", "b"], name="eight")
+    found = compare_selective({"erm": data}, some, {"test": some, "<other>": some}, progress=False, device="cpu")
+    page = found._repr_html_()
+    assert page.count("<table") == 2 and "&lt;other&gt;" in page and "AURC" in page

@@ -25,6 +25,7 @@ from masktune.finetune import MaskTune
 from masktune.instrument import ask_widely, instrument_data
 from masktune.kinds import find_kinds, judged_maps
 from masktune.lab.compare import CompareExplorer
+from masktune.lab.coverage import CoverageExplorer
 from masktune.lab.evidence import ClassEvidence
 from masktune.lab.review import EvidenceReview
 from masktune.lab.scrubber import ThresholdScrubber
@@ -169,6 +170,11 @@ def floats_of(images):
     return (images.images[:4] / 255 - 0.5) / 0.25
 
 
+def look_elsewhere(scrubber):
+    "Another layer's maps, and what each is worth"
+    scrubber.look(scrubber.looking.layers[-1], scrubber.looking.sources[-1]).measure().wait().close()
+
+
 CALLS = {
     "predict": lambda model, images, tmp: predict(model, images),
     "predict, bf16": lambda model, images, tmp: predict(model, images, mixed_precision="bf16"),
@@ -214,8 +220,8 @@ CALLS = {
         tmp / "model.pt2", images.images[:4]
     ),
     "SelectiveClassifier.save": lambda model, images, tmp: SelectiveClassifier([model]).save(tmp / "selective"),
-    "ThresholdScrubber": lambda model, images, tmp: (
-        ThresholdScrubber(model, images, maps_of(model, images)).wait().close()
+    "ThresholdScrubber": lambda model, images, tmp: look_elsewhere(
+        ThresholdScrubber(model, images, maps_of(model, images)).wait()
     ),
     "EvidenceReview": lambda model, images, tmp: review_all(model, images),
     "instrument_data": lambda model, images, tmp: instrument_data(
@@ -224,7 +230,8 @@ CALLS = {
     "ask_widely": lambda model, images, tmp: ask_widely(
         model, images, maps_of(model, images), range(len(images)), Threshold.parse("otsu"), "noise"
     ),
-    "ClassEvidence": lambda model, images, tmp: ClassEvidence(images, maps_of(model, images)).close(),
+    "ClassEvidence": lambda model, images, tmp: ClassEvidence(images, maps_of(model, images), model=model).close(),
+    "CoverageExplorer": lambda model, images, tmp: CoverageExplorer(SelectiveClassifier([model]), images).close(),
     "compare": lambda model, images, tmp: compare(model, model, images),
     "CompareExplorer": lambda model, images, tmp: CompareExplorer(model, model, images).close(),
     "run, evaluate": lambda model, images, tmp: look_at_run(model, images, lambda run: run.evaluate(images)),

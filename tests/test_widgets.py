@@ -160,13 +160,9 @@ def test_names_from_the_data_are_escaped(run, digits):
         CompareExplorer(run.erm_, run.erm_, data, (maps, maps), page_size=6),
     ]
     for panel in panels:
-        texts = [
-            panel.as_text.value,
-            getattr(panel, "counts", panel.as_text).value,
-            getattr(panel, "table", panel.as_text).value,
-        ]
-        assert not any("<img" in text for text in texts), texts
-        assert any("&lt;img" in text for text in texts), texts
+        texts = [panel._repr_html_(), panel.table()._repr_html_()]
+        assert not any("<img src=x" in text for text in texts), texts
+        assert "&lt;img" in texts[1], texts
         panel.close()
 
 
@@ -321,15 +317,13 @@ def test_every_figure_of_the_comparison_is_the_one_evaluate_gives(run, digits):
         wanted = evaluate(model, digits["test"], device="cpu")
         assert found.to_dict() == wanted.to_dict()
         assert torch.equal(found.confidence, wanted.confidence) and torch.equal(found.predicted, wanted.predicted)
-        assert (
-            f"{wanted.loss:.3f} " in compare.table.value and f"{wanted.confidence.mean():.1%} " in compare.table.value
-        )
+        sure = compare.view.options["sure"]
+        assert f"{wanted.loss:.3f} " in sure and f"{wanted.confidence.mean():.1%} " in sure
     for index in compare.shown:
         for found in compare.evaluations:
             name = digits["test"].classes[int(found.predicted[index])]
-            assert (
-                f"{name} {found.confidence[index]:.3f}, {'right' if found.correct[index] else 'wrong'}"
-                in compare.as_text.value
+            assert f"{name} {found.confidence[index]:.3f}, {'right' if found.correct[index] else 'wrong'}" in str(
+                compare.table()
             )
     compare.close()
 
@@ -337,7 +331,7 @@ def test_every_figure_of_the_comparison_is_the_one_evaluate_gives(run, digits):
 def test_any_two_classifiers_can_be_compared(run, digits):
     flat = nn.Sequential(nn.Flatten(), nn.Linear(3 * 28 * 28, 2))  # no layer of it knows places
     compare = CompareExplorer(run.erm_, flat, digits["test"], page_size=6)
-    assert compare.maps == () and "no layer with a spatial grid" in compare.box.children[-1].value
+    assert compare.maps == () and "no layer with a spatial grid" in compare.view.options["made"]
     assert compare.evaluations[1].average == evaluate(flat, digits["test"]).average and compare.still().ndim == 3
     with pytest.raises(ValueError, match=r"these saliency maps were made with model"):
         CompareExplorer(flat, run.erm_, digits["train"], (run.rounds_[0].maps, run.rounds_[0].maps))
@@ -363,10 +357,8 @@ def test_panels_show_the_maps_of_the_run(digits):
     compare = CompareExplorer(run.erm_, build_model("small-cnn", 2), digits["test"], page_size=6, run=run)
     for maps in (new.maps, *compare.maps):
         assert (maps.source, maps.layer, maps.target) == ("grad-cam", "network.features.5", "label")
-    for panel in (own, new):
+    for panel in (own, new, compare, ClassEvidence(digits["train"], own.maps)):
         assert "grad-cam at network.features.5, for the label class" in panel.view.options["made"]
-    for panel in (compare, ClassEvidence(digits["train"], own.maps)):
-        assert "grad-cam at network.features.5, for the label class" in panel.box.children[-1].value
     for panel in (own, new, compare):
         panel.close()
     with pytest.raises(ValueError, match="source is the run's here"):
@@ -461,7 +453,11 @@ def test_an_answer_names_what_it_is_the_answer_to(scrubber):
     scrubber.strength.value = 1.0
     scrubber.wait()
     assert scrubber.view.answers["key"] == scrubber.key == "mean_std(k=1)|zero|1"
-    assert scrubber.view.finding["key"] == "mean_std(k=1)|zero" and "elsewhere" in scrubber.view.finding["words"]
+    looking = f"{scrubber.looking.layer}|{scrubber.looking.source}"
+    assert (
+        scrubber.view.finding["key"] == f"mean_std(k=1)|zero|{looking}"
+        and "elsewhere" in scrubber.view.finding["words"]
+    )
     scrubber.strength.value = 3.0  # until it is asked again, the page knows that this is no answer to what it shows
     assert scrubber.view.answers["key"] != scrubber.key
 
@@ -514,6 +510,41 @@ def test_every_finetuning_is_a_row_whose_model_can_be_taken_back(run, digits):
     launcher.close()
 
 
+def test_every_remedy_is_tried_in_one_press_and_a_repairs_candidates_are_rows(run, digits):
+    tests = {"test": digits["test"], "swapped-val": run.swapped(digits["val"])}
+    launcher = Launcher(run, digits["train"], tests, val=digits["val"])
+    launcher.sweep_remedies(["transplant", "refit"])
+    launcher.wait()
+    assert [trial.remedy for trial in launcher.trials.trials] == ["transplant", "refit"]
+    refitted = launcher.trials.trials[1]
+    assert evaluate(run.model_, digits["test"], device="cpu").average == refitted.metrics["test"].average
+    assert "before" in launcher.headline.value and "[" in launcher.headline.value
+    table = str(launcher.trials)
+    assert "remedy" in table and "transplant" in table and "who paid" in table
+    launcher.keep(1)
+    assert run.mode == "transplant"
+    with pytest.raises(ValueError, match="unknown remedy 'masks'"):
+        launcher.launch(remedy="masks")
+    launcher.close()
+    run.mode = "mask"
+    alone = Launcher(run, digits["train"])
+    assert alone.remedies == ("mask", "transplant")  # the others need images that were not trained on
+    alone.close()
+
+
+def test_the_launcher_looks_where_the_scrubber_looks(run, digits, scrubber):
+    launcher = Launcher(run, digits["train"], scrubber=scrubber)
+    before = run.layer, run.source
+    scrubber.look(scrubber.looking.layers[1], "grad-cam")
+    launcher.launch().wait()
+    maps = run.rounds_[0].maps
+    assert (maps.layer, maps.source) == (scrubber.looking.layers[1], "grad-cam")
+    scrubber.look(scrubber.looking.layers[0], "xgradcam")
+    launcher.launch().wait()  # back at the run's own: its maps are made again
+    assert (run.layer, run.source) == before and run.rounds_[0].maps.source == "xgradcam"
+    launcher.close()
+
+
 def test_what_is_said_of_evidence_is_kept_and_can_be_taken_back(run, digits, tmp_path):
     kinds = find_kinds(run.erm_, digits["train"], limit=64, most=2, device="cpu")
     review = EvidenceReview(kinds, digits["train"], run.erm_, tmp_path / "kinds.json")
@@ -541,3 +572,36 @@ def test_opening_and_closing_leaves_no_widget_and_no_thread_behind(run, digits):
         opened_and_closed()
     assert threading.active_count() == threads
     assert len(widget._instances) == widgets
+
+
+def test_a_cell_that_is_run_again_closes_the_panels_of_its_last_run(run, digits, monkeypatch):
+    import IPython
+
+    class Shell:
+        def get_parent(self):
+            return {"metadata": {"cellId": "a cell"}, "header": {"msg_id": self.run}}
+
+    shell = Shell()
+    monkeypatch.setattr(IPython, "get_ipython", lambda: shell)
+    make = lambda: ClassEvidence(digits["train"], run.rounds_[0].maps, count=2)  # noqa: E731
+    shell.run = "first"
+    one, two = make(), make()
+    assert not one.closed and not two.closed  # one run may make several
+    shell.run = "second"
+    three = make()
+    assert one.closed and two.closed and not three.closed
+    three.close()
+
+
+def test_opening_moving_and_closing_every_panel_leaves_nothing_behind(tmp_path):
+    from soak import grown, look, made, scrub, state
+
+    trained, images, kinds = made()
+    rows = []
+    for turn in range(3):
+        for panel in scrub(trained, images, tmp_path) + look(trained, images, kinds, tmp_path):
+            panel._repr_html_()
+            panel.close()
+        del panel
+        rows += [state()] if turn else []
+    assert not grown(rows), rows

@@ -1,0 +1,76 @@
+// What every panel is made of: elements, fields, words.
+
+const percent = (share, places = 1) => `${(100 * share).toFixed(places)} %`;
+const sure = (share) => (share > 0.995 && share < 1 ? "99 %" : `${Math.round(100 * share)} %`);
+const short = (value) => String(Number(Number(value).toPrecision(6)));
+
+// make("div", {class: "a", onclick: call}, child, "text")
+function make(name, given = {}, ...children) {
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(given)) {
+    if (value === undefined || value === null || value === false) continue;
+    if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
+    else element.setAttribute(key, value === true ? "" : value);
+  }
+  element.append(...children.filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+// an image's file, or its number
+const nameOf = (about) => (about.path ? about.path.split(/[\\/]/).pop() : `image ${about.index}`);
+
+const counted = (number) => Number(number).toLocaleString("en");
+
+// a table whose first column names the rows; cells are text or elements
+function tableOf(head, rows, caption = "") {
+  const cells = (row) => row.map((cell, i) => make(i ? "td" : "th", i ? {} : { scope: "row" }, cell));
+  return make(
+    "table",
+    { class: "mt-table" },
+    caption ? make("caption", {}, caption) : null,
+    make(
+      "thead",
+      {},
+      make("tr", {}, ...head.map((words) => (words ? make("th", { scope: "col" }, words) : make("td", {})))),
+    ),
+    make("tbody", {}, ...rows.map((row) => make("tr", {}, ...cells(row)))),
+  );
+}
+
+// Keys here are ours: in JupyterLab 1, 2 and 3 make headings of cells, Enter opens one, arrows fold them
+function keep_keys(root) {
+  root.setAttribute("data-lm-suppress-shortcuts", "true");
+  root.addEventListener("keydown", (event) => event.stopPropagation());
+}
+
+function small(words, call, given = {}) {
+  return make("button", { type: "button", class: "mt-small", onclick: call, ...given }, words);
+}
+
+function choose(words, options, value, call) {
+  const select = make("select", { "aria-label": words, onchange: (event) => call(event.target.value) });
+  for (const [text, key] of options) select.append(make("option", { value: key }, text));
+  select.value = value;
+  return { label: make("label", { class: "mt-field" }, make("span", {}, words), select), select };
+}
+
+function svg(name, given) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(given)) element.setAttribute(key, value);
+  return element;
+}
+
+const themed = () =>
+  document.body.dataset.theme || getComputedStyle(document.body).getPropertyValue("--jp-layout-color1");
+
+// what every panel's root has: colours, a role, a name, keys of its own
+function dress(root, title, panel = "scrubber") {
+  root.classList.add("masktune", "mt", `mt-${panel}`);
+  root.classList.toggle("mt-own", !themed()); // nobody else says which theme: the reader's own
+  root.setAttribute("role", "group");
+  root.setAttribute("aria-label", title);
+  keep_keys(root);
+}
+
+// the panels by name; `options.panel` says which
+const PANELS = {};
