@@ -258,6 +258,17 @@ class RefitResult:
         "Every figure, as JSON takes it"
         return {**self.__dict__, "losses": list(self.losses)}
 
+    def _repr_html_(self) -> str:
+        facts = [
+            ("last layer", self.head),
+            ("trained again on", f"{self.images:,} images of {self.dataset}"),
+            ("gamma, l2", f"{self.gamma:g}, {self.l2:g}"),
+            ("objective", f"{self.losses[0]:.4f} before, {min(self.losses):.4f} after"),
+            ("errors of the plain model", f"{self.errors:,}"),
+            ("weights worth", f"{self.effective_images:,.0f} images"),
+        ]
+        return Table(["", ""], [list(fact) for fact in facts], left=2)._repr_html_()
+
     def __str__(self) -> str:
         return (
             f"{self.head} trained again on {self.images:,} images of {self.dataset} (gamma {self.gamma:g}, l2 "

@@ -4,15 +4,17 @@
 
 # %% auto #0
 __all__ = ['NARROW', 'still_style', 'still_html', 'check_images', 'check_whole', 'asking', 'place_of', 'check_classifier',
-           'check_run', 'check_maps', 'made_how', 'step_through', 'decimals_of', 'choice', 'picture_box', 'row',
-           'Panel', 'close_widgets', 'html_table', 'html_group_table']
+           'check_run', 'check_maps', 'check_kinds', 'made_how', 'step_through', 'decimals_of', 'choice', 'picture_box',
+           'row', 'running_cell', 'close_earlier', 'Panel', 'close_widgets', 'html_table', 'html_group_table']
 
 # %% ../../nbs/api/lab/61_panels.ipynb #cf891e8c
 import base64
 import html
+import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import uuid4
 
@@ -25,6 +27,7 @@ from ..adapters import as_dataset
 from ..data import ImageDataset
 from ..evaluation import Table
 from ..finetune import MaskTune
+from ..kinds import Kinds
 from .sketch import encode_small
 from ..models import Classifier, as_classifier, evaluating
 from ..report import GroupRow
@@ -173,6 +176,20 @@ def check_maps(
         raise ValueError(f"{name} must be saliency maps (`compute_saliency` makes them), got {type(maps).__name__}")
     return maps.check(dataset, model)
 
+# %% ../../nbs/api/lab/61_panels.ipynb #61d0c003
+def check_kinds(
+    kinds: Any,  # what was given
+    dataset: ImageDataset,  # what they must have been found in
+) -> Kinds | None:  # the same
+    "Return kinds of evidence if they belong to `dataset`, and None for none; raises `ValueError`"
+    if kinds is None:
+        return None
+    if not isinstance(kinds, Kinds):
+        raise ValueError(f"kinds must be kinds of evidence (`find_kinds` gives them), got {type(kinds).__name__}")
+    if kinds.kinds:
+        kinds.select(next(iter(kinds.kinds)), dataset)  # raises for other images
+    return kinds
+
 # %% ../../nbs/api/lab/61_panels.ipynb #e5112b06
 def made_how(
     all_maps: Sequence[SaliencyMaps],  # what a panel shows
@@ -230,6 +247,38 @@ def row(
     "Put widgets side by side, and wrap them on a narrow screen"
     return W.HBox(children, layout=W.Layout(flex_flow="row wrap", align_items="center"))
 
+# %% ../../nbs/api/lab/61_panels.ipynb #61d0c002
+_MADE_BY_CELL: dict[str, tuple[str, list[weakref.ref]]] = {}  # cell: which run of it, and the panels that run made
+
+
+def running_cell() -> tuple[str, str] | None:  # the cell, and which run of it; None where nobody says
+    "Ask the front end which cell is running"
+    if "IPython" not in sys.modules:
+        return None
+    shell = sys.modules["IPython"].get_ipython()
+    parent = shell.get_parent() if hasattr(shell, "get_parent") else {}
+    cell = parent.get("metadata", {}).get("cellId")
+    return None if cell is None else (cell, parent.get("header", {}).get("msg_id", ""))
+
+
+def close_earlier(
+    panel: Any,  # that is being made
+) -> None:
+    "Close the panels that an earlier run of the same cell made, and note this one"
+    place = running_cell()
+    if place is None:
+        return
+    cell, run = place
+    before, made = _MADE_BY_CELL.get(cell, (run, []))
+    if before != run:
+        for each in made:
+            earlier = each()
+            if earlier is not None and not earlier.closed:
+                with suppress(AttributeError):  # of one whose making broke off half way
+                    earlier.close()
+        made = []
+    _MADE_BY_CELL[cell] = (run, [*made, weakref.ref(panel)])
+
 # %% ../../nbs/api/lab/61_panels.ipynb #ffd3c59a
 class Panel:
     """A box of widgets that shows itself, leaves a still picture where nothing is live, and lets go of everything on
@@ -242,6 +291,7 @@ class Panel:
         self.box.add_class(f"masktune-live-{self.mark}")
         self._observed: list[tuple[W.Widget, Callable]] = []
         self._stills: list[Any] = []  # where the notebook shows the still picture
+        close_earlier(self)
 
     def follow(self, call: Callable[[], Any], *controls: W.Widget) -> None:
         "Make `call()` whenever one of the controls gets another value"

@@ -100,7 +100,13 @@ class EvidenceReview(Panel):
         rule = Threshold.parse(self.kinds.rule)
         kinds = self.kinds
         made = f"Evidence at {kinds.layer} by {kinds.rule}, of {kinds.images:,} images of {kinds.dataset}."
-        about = {"title": f"Kinds of evidence in {self.dataset.name}", "made": made, "kinds": cards, "page": page}
+        about = {
+            "panel": "review",
+            "title": f"Kinds of evidence in {self.dataset.name}",
+            "made": made,
+            "kinds": cards,
+            "page": page,
+        }
         return about | {"rule": {"name": rule.name, "strength": rule.strength}}
 
     def _shown(self, index: int, image: Tensor, map_: Tensor) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from .._extras import needs
-from ..instrument import instrument_html, static_text
+from ..instrument import instrument_html, script_text, static_text
 from .panels import still_html, still_style
 
 # %% ../../nbs/api/lab/61a_view.ipynb #61b0c007
@@ -24,7 +24,7 @@ with needs("lab"):
 class InstrumentView(anywidget.AnyWidget):
     "Images, maps and a rule in a notebook, thresholded and drawn in the browser"
 
-    _esm = static_text("instrument.js")
+    _esm = script_text()
     _css = static_text("instrument.css")
     options = traitlets.Dict().tag(sync=True)  # what the controls offer
     controls = traitlets.Dict().tag(sync=True)  # how they are set
@@ -34,6 +34,9 @@ class InstrumentView(anywidget.AnyWidget):
     finding = traitlets.Dict().tag(sync=True)  # what it says of many images
     masks = traitlets.Dict().tag(sync=True)  # of a rule that the browser does not know
     selected: traitlets.List = traitlets.List().tag(sync=True)  # positions in the data set
+    sample = traitlets.Dict().tag(sync=True)  # maps of the histogram, where others are looked at than at first
+    wishes = traitlets.Dict().tag(sync=True)  # what the page asks for: {"measure": how often}
+    worth = traitlets.Dict().tag(sync=True)  # what each layer, source and fill is worth, once it was measured
     judgements = traitlets.Dict().tag(sync=True)  # of kinds of evidence: what a person said
 
 # %% ../../nbs/api/lab/61a_view.ipynb #61b0c012
