@@ -34,7 +34,7 @@ from .data import ImageDataset
 from .errors import look_up
 from .evaluation import Evaluation, Table, evaluate, predict
 from .faithfulness import choose_evidence
-from .files import load_weights, read_json, save_weights, write_json
+from .files import load_weights, read_json, save_weights, write_json, write_page
 from .finetune import MaskTune
 from .kinds import Kinds, judged_maps
 from .models import Classifier
@@ -154,11 +154,12 @@ class Repair:
         self,
         folder: str | os.PathLike,  # a run's, or any
     ) -> Path:  # repair.json
-        "Write `repair.json`, and the weights of every candidate in `repair/`"
+        "Write `repair.json`, the same as a page (`repair.html`), and the weights of every candidate in `repair/`"
         place = Path(folder)
         for name, candidate in self.candidates.items():
             save_weights(place / "repair" / f"{file_name(name)}.safetensors", candidate.model, self.classes)
         write_json(place / "repair.json", self.to_dict())
+        write_page(place / "repair.html", f"Repair: {self.choice.name}", _page(self))
         return place / "repair.json"
 
     def __str__(self) -> str:
@@ -174,6 +175,37 @@ class Repair:
     def _bare(self) -> tuple[Any, ...]:
         table = self.table()
         return table.head, table.rows, "", table.formats, table.left
+
+# %% ../nbs/api/39_repair.ipynb #c39100aa
+_COLUMNS = {
+    "average": "accuracy on the images that choose",
+    "worst class": "accuracy of the class that is worst",
+    "swapped": "accuracy of the worst class when the evidence of another class is pasted in: low means led by evidence",
+    "lesser": "the lower of the two before",
+    "environments": "accuracy of the worse of two parts that differ most to the plain model",
+    "unsure": "mean probability of the label where the plain model was least sure",
+}
+
+
+def _page(found: Repair) -> str:
+    "The page's body: what was taken and why, what it gained where groups are known, every candidate"
+    parts = [f"<h1>{html.escape(str(found.choice))}</h1>"]
+    if found.metrics:
+        tests = [(test, name, e) for name, by_test in found.metrics.items() for test, e in by_test.items()]
+        rows = [
+            [test, name, e.average.accuracy, e.worst_group_accuracy] for test, name, e in sorted(tests, key=_by_test)
+        ]
+        head = ["test set", "model", "average", "worst group"]
+        shown = Table(head, rows, "The choice saw none of these images.", dict.fromkeys(head[2:], ".1%"), left=2)
+        parts.append(f'<h2>On test images</h2><div class="wide">{shown._repr_html_()}</div>')
+    parts.append(f'<h2>Every candidate</h2><div class="wide">{found._repr_html_()}</div>')
+    words = "".join(f"<dt>{name}</dt><dd>{meaning}</dd>" for name, meaning in _COLUMNS.items())
+    return "".join([*parts, f"<h2>What the columns say</h2><dl>{words}</dl>"])
+
+
+def _by_test(row: tuple[str, str, Evaluation]) -> tuple[str, bool]:
+    "Test set by test set, the plain model first"
+    return row[0], row[1] != PLAIN
 
 # %% ../nbs/api/39_repair.ipynb #c391000a
 def file_name(
