@@ -336,7 +336,7 @@ def backgrounds_grids() -> list[Grid]:
         shares = (percent(statistics.mean(row[part] for row in mine)) for part in ("photo", "ink"))
         hidden.append([setting, *shares])
     says = "MaskTune gains nowhere beyond the spread of seeds, whatever is changed about it."
-    why = "The masks cover a small part of the background, and about as much of the digit; in %."
+    why = "The masks cover a small part of the background, and some of the digit; in %."
     return [
         Grid(["setting", *REMEDIES.values()], cells, "Worst group", says),
         Grid(["setting", "background hidden", "digit hidden"], hidden, "What the masks hide", why),
@@ -521,7 +521,7 @@ ENTRIES = [
         ["digit_scenes.json", "digit_scenes_large.json"],
         "Worst-group accuracy in % on the balanced test, five seeds, mean ± standard deviation; the two ResNet-32 rows "
         "with `--large`. *noise* fills what is hidden with noise, *rate / 8* finetunes at an eighth of the rate, *true "
-        "mask* hides the whole background. The reasons are in the tutorial *When the shortcut is the background*.",
+        "mask* hides the whole background. The reasons are in the tutorial *Backgrounds, and when refitting is the answer*.",
         50,
     ),
     Result(
