@@ -521,7 +521,8 @@ ENTRIES = [
         ["digit_scenes.json", "digit_scenes_large.json"],
         "Worst-group accuracy in % on the balanced test, five seeds, mean ± standard deviation; the two ResNet-32 rows "
         "with `--large`. *noise* fills what is hidden with noise, *rate / 8* finetunes at an eighth of the rate, *true "
-        "mask* hides the whole background. The reasons are in the tutorial *Backgrounds, and when refitting is the answer*.",
+        "mask* hides the whole background. The reasons are in the tutorial *Backgrounds, and "
+        "when refitting is the answer*.",
         50,
     ),
     Result(
