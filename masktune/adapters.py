@@ -351,7 +351,7 @@ def _in_memory(data: PairsDataset, source: Any) -> ImageDataset:
 
 
 def fill_numbered(
-    dataset: ImageDataset,
+    dataset: ImageDataset,  # whose classes may be fewer
     count: int,  # how many classes there are
 ) -> ImageDataset:  # `dataset` itself, or a copy of it with more classes
     "Number the classes that a data set of numbered classes happens to have no image of"

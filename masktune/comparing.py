@@ -48,7 +48,7 @@ class Comparison:
 
     names: tuple[str, str]  # what they are called
     dataset: ImageDataset = field(repr=False)  # the N images
-    evaluations: tuple[Evaluation, Evaluation] = field(repr=False)
+    evaluations: tuple[Evaluation, Evaluation] = field(repr=False)  # of the first and of the second model
     maps: tuple[SaliencyMaps, ...] = field(repr=False)  # two, each at its model's layer; none where one has no map
     no_maps: str = ""  # why there are none
 

@@ -78,7 +78,10 @@ class SwappedDataset(_Exchanged):
         super()._pixel_digest(sha)
         sha.update(f"swapped:{self.seed}".encode())
 
-    def subset(self, index: Sequence[int] | Tensor) -> ArrayDataset:
+    def subset(
+        self,
+        index: Sequence[int] | Tensor,  # positions, or a bool a sample
+    ) -> ArrayDataset:  # samples renumbered from 0
         "Only the samples at `index`, renumbered from 0; partners stay who they are"
         return self.in_memory(index)
 
@@ -146,7 +149,10 @@ class MovedMasks(MaskedDataset):
         super()._pixel_digest(sha)
         sha.update(f"moved:{self.seed}".encode())
 
-    def subset(self, index: Sequence[int] | Tensor) -> ArrayDataset:
+    def subset(
+        self,
+        index: Sequence[int] | Tensor,  # positions, or a bool a sample
+    ) -> ArrayDataset:  # samples renumbered from 0
         "Only the samples at `index`, renumbered from 0; masks stay where they went"
         return self.in_memory(index)
 
@@ -188,7 +194,10 @@ class EvidenceAlone(MaskedDataset):
         super()._pixel_digest(sha)
         sha.update(b"alone")
 
-    def subset(self, index: Sequence[int] | Tensor) -> "EvidenceAlone":
+    def subset(
+        self,
+        index: Sequence[int] | Tensor,  # positions, or a bool a sample
+    ) -> "EvidenceAlone":  # samples renumbered from 0
         "Only the samples at `index`, renumbered from 0"
         part = self.dataset.subset(index)
         maps = None if self.maps is None else self.maps.subset(index, part)
@@ -332,7 +341,10 @@ class TransplantedDataset(_Exchanged):
         for more in self.also:
             sha.update(more.fingerprint.encode())
 
-    def subset(self, index: Sequence[int] | Tensor) -> "TransplantedDataset":
+    def subset(
+        self,
+        index: Sequence[int] | Tensor,  # positions, or a bool a sample
+    ) -> "TransplantedDataset":  # samples renumbered from 0
         "Only the samples at `index`, renumbered from 0; evidence is still taken from all"
         part = self.dataset.subset(index)
         how = (self.rule, self.fill, self.share, self.paste, self.edges, self.seed, self.lenders)

@@ -97,7 +97,7 @@ class _Bench:
 # %% ../nbs/api/37_findings.ipynb #d1a90026
 def draw_partners(
     labels: Tensor,  # (N,) of at least two classes
-    seed: int = 0,
+    seed: int = 0,  # sets which partners are drawn
 ) -> Tensor:  # (N,) positions
     "Draw for each image one of another class"
     generator = torch.Generator().manual_seed(seed)

@@ -309,8 +309,8 @@ def open_folder(
     val_fraction: float = 0.15,  # share of the training images, when there is no val folder
     test_fraction: float = 0.15,  # likewise, when there is neither a val nor a test folder
     check: bool = True,  # decode every image once before anything else
-    mean: Sequence[float] = IMAGENET_MEAN,
-    std: Sequence[float] = IMAGENET_STD,
+    mean: Sequence[float] = IMAGENET_MEAN,  # per channel, of pixels in 0..1: what the network was trained with
+    std: Sequence[float] = IMAGENET_STD,  # per channel, of pixels in 0..1
 ) -> FileDataset:
     "Open a folder with one sub-folder per class; raises `DatasetError` with every problem found"
     opening, root = _Opening.of(locals()), _existing_folder(root)
@@ -495,13 +495,13 @@ def open_csv(
     *,
     images: str | os.PathLike | None = None,  # what relative paths start from; default: the CSV's folder
     path_column: str | None = None,  # the columns' names, where they are not the usual ones (`masktune.tables.FIELDS`)
-    label_column: str | None = None,
+    label_column: str | None = None,  # name of the column of labels; None: found
     # several labels an image: columns of 1, 0 and -1 (unknown) ...
     label_columns: Sequence[str] | str | None = None,
     blank_label: str = "unknown",  # ... in which an empty value means unknown, or absent
     label_separator: str | None = None,  # or one column of names with this between them: Effusion|Nodule
-    split_column: str | None = None,
-    group_column: str | None = None,
+    split_column: str | None = None,  # name of the column of splits; None: found, where there is one
+    group_column: str | None = None,  # name of the column of groups; None: found, where there is one
     encoding: str | None = None,  # utf-8, utf-16, cp1252 ...; default: found
     separator: str | None = None,  # comma, semicolon, tab, bar or another character; default: found
     size: int = 224,  # side of the square images the model gets, in pixels
@@ -513,8 +513,8 @@ def open_csv(
     val_fraction: float = 0.15,  # share of the training rows, when no row says val
     test_fraction: float = 0.15,  # likewise, when no row says val or test
     check: bool = True,  # decode every image once before anything else
-    mean: Sequence[float] = IMAGENET_MEAN,
-    std: Sequence[float] = IMAGENET_STD,
+    mean: Sequence[float] = IMAGENET_MEAN,  # per channel, of pixels in 0..1: what the network was trained with
+    std: Sequence[float] = IMAGENET_STD,  # per channel, of pixels in 0..1
 ) -> FileDataset:
     "Open the images a CSV lists; raises `DatasetError` with every problem found, by its line"
     given = dict(locals())

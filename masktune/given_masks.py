@@ -238,8 +238,8 @@ def read_masks(
 class Marks:
     "What people have marked on a data set's images: to be hidden in any case, and never"
 
-    given: GivenMasks | None = None
-    protect: GivenMasks | None = None
+    given: GivenMasks | None = None  # what is hidden in any case
+    protect: GivenMasks | None = None  # what is never hidden
 
     def __bool__(self) -> bool:
         return self.given is not None or self.protect is not None

@@ -74,7 +74,7 @@ def format_range(
 # %% ../nbs/api/01_images.ipynb #da7a000f
 def depth_problem(
     image: Image.Image,  # as Pillow opened it, not yet decoded
-    window: tuple[float, float] | None,
+    window: tuple[float, float] | None,  # lowest and highest value that is shown; None: not asked for
 ) -> str | None:
     "Say why an image of more than 8 bits cannot be brought to 8, or None"
     if image.mode in DEEP_MODES:

@@ -151,7 +151,7 @@ def _check_origin(kinds: Kinds, dataset: ImageDataset) -> None:
 
 # %% ../nbs/api/37b_kinds.ipynb #4171d013
 def save_kinds(
-    kinds: Kinds,
+    kinds: Kinds,  # from `find_kinds`
     path: str | os.PathLike,  # a .json file: of a run, RUN/kinds.json
 ) -> Path:
     "Write kinds and verdicts as JSON, atomically"
@@ -311,7 +311,7 @@ def _sum_up(
     masks: Tensor,
     outcome: Mapping[str, Tensor],
     positions: Tensor,
-    seed: int,
+    seed: int,  # sets which images are drawn
 ) -> Kind:
     "One kind's figures"
     name, label, share = facts
@@ -331,7 +331,7 @@ def _sum_up(
 
 # %% ../nbs/api/37b_kinds.ipynb #4171d025
 def plot_kind(
-    kinds: Kinds,
+    kinds: Kinds,  # from `find_kinds`
     name: str,  # the kind's name
     dataset: ImageDataset,  # the images the kinds were found in
     model: nn.Module,  # that the kinds are of
@@ -392,7 +392,7 @@ def judged_maps(
 
 # %% ../nbs/api/37b_kinds.ipynb #4171d030
 def _spared(
-    kinds: Kinds,
+    kinds: Kinds,  # from `find_kinds`
     values: Tensor,  # (B, K, h, w)
     maps: Tensor,  # (B, h', w'), as they are stored
     labels: Tensor,  # (B,)

@@ -38,7 +38,7 @@ class TargetLayer(NamedTuple):
     `spelled` is its name in settings and messages: "layer4.1", "avgpool:input", "features.norm5:activated"."""
 
     name: str  # of the module, in `model.named_modules()`
-    module: nn.Module
+    module: nn.Module  # the layer itself
     reshape: Callable[[Tensor], Tensor] | None = None  # turns the value into (B, C, h, w); None where it already is
     at_input: bool = False  # what enters the module, not what it gives
     activated: bool = False  # its output after the activation that follows as a function (F.relu)

@@ -222,7 +222,7 @@ def risk_threshold(
 class SelectiveRow(NamedTuple):
     "What a threshold comes to on a set of images, or on one group of it"
 
-    name: str
+    name: str  # of the set, or of the group
     count: int  # images
     coverage: float  # share answered
     risk: float  # share wrong among the answered; NaN where none is
@@ -270,7 +270,7 @@ def coverage_table(
     val_score: Tensor,  # (N,) float, of validation images
     score: Tensor,  # (M,) float, of the images to answer
     correct: Tensor,  # (M,) bool
-    coverages: Sequence[float] = (0.8, 0.85, 0.9, 0.95, 1.0),
+    coverages: Sequence[float] = (0.8, 0.85, 0.9, 0.95, 1.0),  # 0..1, shares of images to answer
 ) -> list[CoverageRow]:
     "Measure error at wanted coverages, thresholds chosen on validation images (MaskTune, section 4.3)"
     score, correct = _checked(score, correct)

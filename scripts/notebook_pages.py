@@ -257,6 +257,9 @@ class Pages:
         part.metadata = {"tags": [tag for directive, tag in TAGS.items() if directive in directives]}
         if pictures:
             part.metadata["mystnb"] = {"image": {"alt": alternative(pictures[0], self.before, part.source)}}
+            caption = next((words[8:].strip(' "') for words in directives if words.startswith("fig-cap:")), "")
+            if caption:
+                part.metadata["mystnb"]["figure"] = {"caption": caption}
         part.outputs = shown_outputs(part.outputs)
         if not self.module or "remove-input" in part.metadata["tags"]:
             self.cells.append(part)

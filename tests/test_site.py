@@ -18,7 +18,7 @@ import result_entries
 import results
 from docs import summary_of
 from execute import code_stamp, is_current
-from notebook_pages import split_checks
+from notebook_pages import split_checks, stage_notebook
 from reference import pages
 from screenshots import CHROMIUM, FLAGS, ROOT
 from sitepages import Page, measured_figures
@@ -219,6 +219,20 @@ def test_an_assertion_becomes_an_example_with_its_answer():
     assert split_checks(f"{loop}\nassert f(1) == 2", False, True) == ("f(1)  # 2", loop)
     failing = 'test_fail(lambda: f(-1), contains="at least 0")'
     assert split_checks(failing, False, True).example == "f(-1)  # an error: ... at least 0 ..."
+
+
+def test_a_picture_has_words_and_the_caption_that_its_cell_gives_it(tmp_path):
+    picture = nbformat.v4.new_output("display_data", {"image/png": "iVBORw0KGgo=", "text/plain": "<Figure>"})
+    cells = [
+        nbformat.v4.new_markdown_cell("Where does it look?"),
+        nbformat.v4.new_code_cell('#| fig-cap: "The map lies on the square."\nplot()', outputs=[picture]),
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "in.ipynb")
+    stage_notebook(tmp_path / "in.ipynb", tmp_path / "out.ipynb", {}, "")
+    shown = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[1]
+    assert shown.source == "plot()" and list(shown.outputs[0].data) == ["image/png"]
+    assert shown.metadata.mystnb.image.alt == "Where does it look?"
+    assert shown.metadata.mystnb.figure.caption == "The map lies on the square."
 
 
 def test_every_module_stands_on_its_floor_with_what_it_is_for(site):
