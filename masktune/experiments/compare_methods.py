@@ -111,10 +111,10 @@ def kept_plain(
         run.fit_erm(train, val)
         if path is not None:
             best = run.plain_model.network.state_dict()
-            kept = {"best": best, "last": run.erm_last_, "optimizer": run.optimizer_state_, "still": run.still_}
-            save_state(path, kept | {"history": run.history_["erm"], "settings": run.erm_settings_})
+            state = {"best": best, "last": run.erm_last_, "optimizer": run.optimizer_state_, "still": run.still_}
+            save_state(path, state | {"history": run.history_["erm"], "settings": run.erm_settings_})
         return run
-    kept = load_state(path)
+    kept: dict[str, Any] = load_state(path)
     model = as_classifier(run.model, train)
     run.classes_, run.still_ = list(train.classes), list(kept["still"])
     return run.take_erm(model, kept["best"], kept["last"], kept["optimizer"], kept["history"], kept["settings"])

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data import ImageDataset, Sample
+from ..data import ArrayDataset, ImageDataset, Sample
 from ..errors import look_up
 from ..masking import FILLS, MaskedDataset, Threshold, hide
 from ..models import Classifier
@@ -102,7 +102,7 @@ class ComposedDataset(MaskedDataset):
         super()._pixel_digest(sha)
         sha.update(f"composed:{self.seed}".encode())
 
-    def subset(self, index: Sequence[int] | Tensor) -> ImageDataset:
+    def subset(self, index: Sequence[int] | Tensor) -> ArrayDataset:
         "Only the samples at `index`, renumbered from 0; partners stay who they are"
         return self.in_memory(index)
 
