@@ -38,7 +38,15 @@ from .files import load_weights, read_json, save_weights, write_json
 from .finetune import MaskTune
 from .kinds import Kinds, judged_maps
 from .models import Classifier
-from .refit import GAMMAS, ErrorConflict, cache_features, error_conflict, head_scores, refit, split_validation
+from masktune.refit import (
+    GAMMAS,
+    ErrorConflict,
+    HeldOut,
+    cache_features,
+    error_conflict,
+    refit_in_folds,
+    split_validation,
+)
 from .settings import given
 
 # %% ../nbs/api/39_repair.ipynb #c3910006
@@ -220,11 +228,10 @@ def _swap(run: MaskTune, images: ImageDataset, kinds: Kinds | None) -> ImageData
 class _Bench:
     "The images that refit and choose, and everything that candidates of one repair share"
 
-    def __init__(
-        self, run: MaskTune, train: ImageDataset, parts: tuple[ImageDataset, ImageDataset], kinds: Kinds | None
-    ):
+    def __init__(self, run: MaskTune, train: ImageDataset, held: HeldOut, kinds: Kinds | None):
         self.run, self.train, self.kinds = run, train, kinds
-        self.refits, self.chooses = (run.keep_decoded(part) for part in parts)
+        self.refits, self.folds = run.keep_decoded(held.refits), held.folds
+        self.chooses = self.refits if held.chooses is held.refits else run.keep_decoded(held.chooses)
         self.units, self.conflict = 0.0, ErrorConflict(0, 0, 0.0)
         self.notes: list[str] = []
         self.options = dict(run.machine, progress=run.progress)
@@ -259,21 +266,24 @@ def _without_head(bench: _Bench, name: str, model: Classifier, reason: str) -> I
 # %% ../nbs/api/39_repair.ipynb #c3910011
 def _with_refits(bench: _Bench, name: str, model: Classifier, gammas: Sequence[float]) -> Iterator[Candidate]:
     "A network as it is, then with its last layer trained again for every gamma"
-    parts = (bench.refits, bench.chooses, bench.swapped)
+    both = bench.chooses is bench.refits  # each half chooses for the other
     try:
-        held, plain, swapped = (cache_features(model, part, **bench.options) for part in parts)
+        held = cache_features(model, bench.refits, **bench.options)
+        plain = held if both else cache_features(model, bench.chooses, **bench.options)
+        swapped = cache_features(model, bench.swapped, **bench.options)
     except ValueError as error:
         yield from _without_head(bench, name, model, str(error))
         return
-    bench.units += len(bench.refits) + 2 * len(bench.chooses)
+    bench.units += len(bench.refits) * (not both) + 2 * len(bench.chooses)
     yield bench.judge(name, model, plain.logits, swapped.logits, None)
     if bench.probability is None:  # the plain network comes first
         bench.probability = held.logits.double().softmax(1).gather(1, held.labels[:, None])[:, 0]
-        bench.conflict = error_conflict(model, (held, plain)) if gammas else bench.conflict
+        bench.conflict = error_conflict(model, [held] if both else [held, plain]) if gammas else bench.conflict
     for gamma in gammas:
-        again, _ = refit(model, held, gamma=float(gamma), probability=bench.probability)
-        scores = (head_scores(again, plain), head_scores(again, swapped))
-        yield bench.judge(f"{name}, refit {gamma:g}", again, *scores, float(gamma))
+        again, _, scores = refit_in_folds(
+            model, held, (plain, swapped), bench.folds, gamma=float(gamma), probability=bench.probability
+        )
+        yield bench.judge(f"{name}, refit {gamma:g}", again, scores[0], scores[1], float(gamma))
 
 # %% ../nbs/api/39_repair.ipynb #c3910012
 def _finetuned(bench: _Bench, mode: str, rounds: int) -> Iterator[tuple[str, Classifier]]:
@@ -304,10 +314,13 @@ ENOUGH = 0.9  # lesser accuracy that leaves nothing for another finetuning
 def _skip(candidates: Mapping[str, Candidate], mode: str) -> str | None:
     "Why a finetuning cannot be the choice; None where it may be"
     plain, best = candidates[PLAIN].scores.lesser, max(c.scores.lesser for c in candidates.values())
+    tuned = [c.scores.lesser for c in candidates.values() if not c.is_plain_network]
     if plain > 1 - LEAST_GAIN:
         return f"{mode} was left out: the plain model keeps {plain:.1%} of its worst class when evidence is swapped"
     if best >= ENOUGH:
         return f"{mode} was left out: {best:.1%} of the worst class hold already when evidence is swapped"
+    if tuned and max(tuned) - plain < LEAST_GAIN / 2:
+        return f"{mode} was left out: with the same evidence transplanted hardly more hold ({max(tuned):.1%})"
     return None
 
 # %% ../nbs/api/39_repair.ipynb #c3910015
@@ -321,16 +334,16 @@ def _as_run(model: nn.Module | MaskTune, train: ImageDataset, settings: Mapping[
 def _look_where_faithful(run: MaskTune, images: ImageDataset) -> tuple[MaskTune, str]:
     "A branch that masks what held-out images say the answers depend on"
     found = choose_evidence(run.plain_model, images, sources=("xgradcam",), limit=64, seed=run.seed)
-    changes = {"layer": found.layer.name, "rule": repr(found.rule), "fill": found.fill}
-    return run.branch(**changes), str(found)
+    # not its fill: what hides best in a question can be a mark of its own to a training
+    return run.branch(layer=found.layer.name, rule=repr(found.rule)), str(found)
 
 # %% ../nbs/api/39_repair.ipynb #c3910017
 @torch.random.fork_rng(devices=[])
 def repair(
     model: nn.Module | MaskTune,  # a trained classifier, or a run whose plain model is trained; left as it is
     train: ImageDataset,  # its training images; groups are never read
-    val: ImageDataset,  # images it was not trained on: one half refits, the other chooses
-    choose_on: ImageDataset | None = None,  # images that choose; then all of `val` refit
+    val: ImageDataset,  # images it was not trained on: each half chooses for last layers trained on the other
+    choose_on: ImageDataset | None = None,  # images that choose, for all of `val`
     *,
     remedies: Sequence[str] = REMEDIES,  # what to try besides leaving it as it is: refit, mask, transplant
     gammas: Sequence[float] = GAMMAS,  # of the refittings, see `refit`
@@ -348,18 +361,18 @@ def repair(
     `ValueError` before any training for options and images that do not fit."""
     val.need_one_label("repair")
     _check_repair(remedies, gammas, criterion, rounds, kinds)
-    parts = split_validation(val, choose_on, settings.get("seed", model.seed if isinstance(model, MaskTune) else 0))
+    held = split_validation(val, choose_on, settings.get("seed", model.seed if isinstance(model, MaskTune) else 0))
     run = _as_run(model, train, settings)
     if kinds is not None and run.on_device:
         raise ValueError("what was judged needs stored maps: leave on_device out")
     said = []
     if faithful:
-        run, text = _look_where_faithful(run, parts[0])
+        run, text = _look_where_faithful(run, held.refits)
         said.append(text)
-    bench = _Bench(run, run.keep_decoded(train), parts, kinds)
+    bench = _Bench(run, run.keep_decoded(train), held, kinds)
     bench.notes += said + ([] if kinds is None else [f"judged a shortcut: {', '.join(kinds.judged('shortcut'))}"])
     candidates = _make_candidates(bench, remedies, gammas, rounds, thorough)
-    images = {"trained": len(train), "refitted": len(parts[0]), "chose": len(parts[1])}
+    images = {"trained": len(train), "refitted": len(held.refits), "chose": len(held.chooses)}
     kept = Choice(PLAIN, criterion, "")
     made = Repair(candidates, kept, images, bench.cost, bench.conflict, bench.notes, list(train.classes))
     made.choose(criterion)
