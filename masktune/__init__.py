@@ -11,11 +11,11 @@ lies in the modules, floor by floor (each imports from those before it alone):
   `counterfactuals`, `faithfulness`, `similarity`, `instrument`
 - find and mend: `settings`, `rounds`, `refit`, `finetune`, `features`, `loops`, `selective`, `abstaining`, `findings`,
   `diagnosis`, `kinds`, `comparing`, `choice`, `repair`
-  `diagnosis`, `kinds`, `choice`, `repair`
 - experiments: `experiments.published_datasets`, `experiments.small_images`, `experiments.marks`, `experiments.cutouts`,
   `experiments.scenes`, `experiments.waterbirds`, `experiments.digits`, `experiments.datasets`, `experiments.recipes`,
   `experiments.ablations`
-- keep and tell: `runs`, `resume`, `report`, `selective_report`, `steps`, `repair_steps`, `commands`, `cli`
+- keep and tell: `runs`, `resume`, `report`, `selective_report`, `evidence_steps`, `steps`, `repair_steps`,
+  `commands`, `cli`
 - in the notebook: `lab.scrubber`, `lab.evidence`, `lab.review`, `lab.compare`, `lab.launcher`, `lab.coverage`, made of
   `lab.sketch`, `lab.panels`, `lab.view`, `lab.gallery` and `lab.trials`
 """

@@ -16,7 +16,7 @@ from contextlib import contextmanager, nullcontext, redirect_stdout
 from importlib.metadata import version
 from typing import Any, NamedTuple, NoReturn
 
-from . import commands, repair_steps, steps
+from . import commands, evidence_steps, repair_steps, steps
 from ._extras import MissingExtra, needs
 from .errors import look_up
 
@@ -184,6 +184,8 @@ def _diagnose_options(parser: argparse.ArgumentParser) -> None:
     _add(parser, "--model", _MODELS)
     _add(parser, "--weights", f"its weights: {_WEIGHTS}")
     _add(parser, "--split", "which images are looked at (default: val)", choices=("train", "val", "test"))
+    told = "ask about as many training images, too: tells overfitting (one pass more)"
+    _add(parser, "--train", told, action="store_true")
     _add(parser, "--layer", "name of the target layer, or auto: the one truest to the model (default: found)")
     _add(parser, "--limit", "how many images, of every class alike (default: 512)", type=int)
     _add(parser, "--device", "cpu, cuda ... (default: the GPU when there is one)")
@@ -324,9 +326,9 @@ COMMANDS: dict[str, Command] = {
     "demo": Command("the whole story on embedded data: table, pictures, report",
                     _demo_options, commands.demo),
     "diagnose": Command("say what a finished model goes by, how sure that is, and what to try",
-                        _diagnose_options, steps.diagnose),
+                        _diagnose_options, evidence_steps.diagnose),
     "compare": Command("say what two checkpoints get right, what changed, and how much of the heat moved",
-                       _compare_options, steps.compare),
+                       _compare_options, evidence_steps.compare),
     "run": Command("a whole experiment by its recipe: train, mask, finetune, measure, report",
                    _run_options, commands.run, resumes=True),
     "erm": Command("train the plain model (or take one you have: --weights) into a new run folder",
@@ -334,7 +336,7 @@ COMMANDS: dict[str, Command] = {
     "saliency": Command("compute what the plain model looks at, for every training image",
                         _saliency_options, steps.saliency, resumes=True),
     "judge": Command("sort what the plain model looks at into kinds, and say which are shortcuts",
-                     _judge_options, steps.judge),
+                     _judge_options, evidence_steps.judge),
     "finetune": Command("train one more epoch on images that hide it, once a round",
                         _finetune_options, steps.finetune, resumes=True),
     "refit": Command("train a model's last layer again, on validation images",

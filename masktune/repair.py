@@ -10,7 +10,7 @@ import html
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +29,25 @@ from masktune.choice import (
     read_answers,
     score_answers,
 )
+from .counterfactuals import SwappedDataset
 from .data import ImageDataset
 from .errors import look_up
 from .evaluation import Evaluation, Table, evaluate, predict
 from .faithfulness import choose_evidence
 from .files import load_weights, read_json, save_weights, write_json
 from .finetune import MaskTune
+from .kinds import Kinds, judged_maps
 from .models import Classifier
-from .refit import GAMMAS, ErrorConflict, cache_features, error_conflict, head_scores, refit, split_validation
+from masktune.refit import (
+    GAMMAS,
+    ErrorConflict,
+    HeldOut,
+    cache_features,
+    error_conflict,
+    refit_in_folds,
+    split_validation,
+)
+from .settings import given
 
 # %% ../nbs/api/39_repair.ipynb #c3910006
 REMEDIES = ("refit", "transplant", "mask")
@@ -185,7 +196,9 @@ def load_repaired(
     return load_weights(path, model, about["classes"]).eval()
 
 # %% ../nbs/api/39_repair.ipynb #c391000d
-def _check_repair(remedies: Sequence[str], gammas: Sequence[float], criterion: str) -> None:
+def _check_repair(
+    remedies: Sequence[str], gammas: Sequence[float], criterion: str, rounds: int, kinds: Kinds | None
+) -> None:
     "Refuse what would only show after the training"
     if isinstance(remedies, str):
         raise ValueError(f"remedies must be a list, got {remedies!r}: write ({remedies!r},)")
@@ -194,23 +207,37 @@ def _check_repair(remedies: Sequence[str], gammas: Sequence[float], criterion: s
     for gamma in gammas:
         if not isinstance(gamma, (int, float)) or not 0 <= gamma < float("inf"):
             raise ValueError(f"gammas must be numbers of at least 0, got {gamma!r}")
+    if kinds is not None and not kinds.judged("shortcut"):
+        raise ValueError(f"no kind was judged a shortcut: judge one of {', '.join(kinds.kinds)}, or leave kinds out")
+    if kinds is not None and rounds > 1:
+        raise ValueError("kinds were judged of the plain model: what later rounds look at was not, so take rounds=1")
     choose_candidate(
         {PLAIN: Scores(1, 1, 1, 1, 1)}, PLAIN, {}, ErrorConflict(0, 0, 0.0), criterion
     )  # says whether it knows the criterion
 
 # %% ../nbs/api/39_repair.ipynb #c391000f
+def _swap(run: MaskTune, images: ImageDataset, kinds: Kinds | None) -> ImageDataset:
+    "Images with another class's evidence: with all of it, or with what was judged a shortcut alone"
+    if kinds is None:
+        return run.swapped(images)
+    maps = judged_maps(kinds, run.plain_model, images, run.explain(run.plain_model, images), device=run.device)
+    marks = run.marks(images, trained_on=False).parts
+    return SwappedDataset(images, maps, run.rule, str(run.fill), run.seed, **marks)
+
+
 class _Bench:
     "The images that refit and choose, and everything that candidates of one repair share"
 
-    def __init__(self, run: MaskTune, train: ImageDataset, parts: tuple[ImageDataset, ImageDataset]):
-        self.run, self.train = run, train
-        self.refits, self.chooses = (run.keep_decoded(part) for part in parts)
+    def __init__(self, run: MaskTune, train: ImageDataset, held: HeldOut, kinds: Kinds | None):
+        self.run, self.train, self.kinds = run, train, kinds
+        self.refits, self.folds = run.keep_decoded(held.refits), held.folds
+        self.chooses = self.refits if held.chooses is held.refits else run.keep_decoded(held.chooses)
         self.units, self.conflict = 0.0, ErrorConflict(0, 0, 0.0)
         self.notes: list[str] = []
         self.options = dict(run.machine, progress=run.progress)
         plain = run.plain_model
-        self.swapped = run.swapped(self.chooses)
-        self.units += 2 * len(self.chooses)  # the maps and, below, the plain scores
+        self.swapped = _swap(run, self.chooses, kinds)
+        self.units += (2 + (kinds is not None)) * len(self.chooses)  # maps, kinds and, below, the plain scores
         scores, labels = predict(plain, self.chooses, **self.options), self.chooses.labels
         p = scores.double().softmax(1).gather(1, labels[:, None])[:, 0]
         self.environment, self.unsure = infer_environments(scores, labels), least_sure(p, labels)
@@ -239,21 +266,24 @@ def _without_head(bench: _Bench, name: str, model: Classifier, reason: str) -> I
 # %% ../nbs/api/39_repair.ipynb #c3910011
 def _with_refits(bench: _Bench, name: str, model: Classifier, gammas: Sequence[float]) -> Iterator[Candidate]:
     "A network as it is, then with its last layer trained again for every gamma"
-    parts = (bench.refits, bench.chooses, bench.swapped)
+    both = bench.chooses is bench.refits  # each half chooses for the other
     try:
-        held, plain, swapped = (cache_features(model, part, **bench.options) for part in parts)
+        held = cache_features(model, bench.refits, **bench.options)
+        plain = held if both else cache_features(model, bench.chooses, **bench.options)
+        swapped = cache_features(model, bench.swapped, **bench.options)
     except ValueError as error:
         yield from _without_head(bench, name, model, str(error))
         return
-    bench.units += len(bench.refits) + 2 * len(bench.chooses)
+    bench.units += len(bench.refits) * (not both) + 2 * len(bench.chooses)
     yield bench.judge(name, model, plain.logits, swapped.logits, None)
     if bench.probability is None:  # the plain network comes first
         bench.probability = held.logits.double().softmax(1).gather(1, held.labels[:, None])[:, 0]
-        bench.conflict = error_conflict(model, (held, plain)) if gammas else bench.conflict
+        bench.conflict = error_conflict(model, [held] if both else [held, plain]) if gammas else bench.conflict
     for gamma in gammas:
-        again, _ = refit(model, held, gamma=float(gamma), probability=bench.probability)
-        scores = (head_scores(again, plain), head_scores(again, swapped))
-        yield bench.judge(f"{name}, refit {gamma:g}", again, *scores, float(gamma))
+        again, _, scores = refit_in_folds(
+            model, held, (plain, swapped), bench.folds, gamma=float(gamma), probability=bench.probability
+        )
+        yield bench.judge(f"{name}, refit {gamma:g}", again, scores[0], scores[1], float(gamma))
 
 # %% ../nbs/api/39_repair.ipynb #c3910012
 def _finetuned(bench: _Bench, mode: str, rounds: int) -> Iterator[tuple[str, Classifier]]:
@@ -265,6 +295,11 @@ def _finetuned(bench: _Bench, mode: str, rounds: int) -> Iterator[tuple[str, Cla
         bench.units += count * (not branch.on_device)
         if not run.rounds_ and not run.on_device:
             run.rounds_ = list(branch.rounds_)  # the other mode goes by the same maps
+    if bench.kinds is not None:
+        seen = given(branch.rounds_[0].maps)
+        seen = judged_maps(bench.kinds, run.plain_model, bench.train, seen, device=run.device)
+        branch.rounds_ = [replace(branch.rounds_[0], maps=seen)]
+        bench.units += count
     branch.fit_rounds(bench.train)
     epochs = rounds * branch.finetune_epochs
     maps = rounds - 1 + rounds * branch.on_device * branch.finetune_epochs
@@ -304,13 +339,15 @@ def _look_where_faithful(run: MaskTune, images: ImageDataset) -> tuple[MaskTune,
 def repair(
     model: nn.Module | MaskTune,  # a trained classifier, or a run whose plain model is trained; left as it is
     train: ImageDataset,  # its training images; groups are never read
-    val: ImageDataset,  # images it was not trained on: one half refits, the other chooses
-    choose_on: ImageDataset | None = None,  # images that choose; then all of `val` refit
+    val: ImageDataset,  # images it was not trained on: each half chooses for last layers trained on the other
+    choose_on: ImageDataset | None = None,  # images that choose, for all of `val`
     *,
     remedies: Sequence[str] = REMEDIES,  # what to try besides leaving it as it is: refit, mask, transplant
     gammas: Sequence[float] = GAMMAS,  # of the refittings, see `refit`
     rounds: int = 1,  # of each finetuning: every round is a candidate
     criterion: str = TWO_STEP,  # what chooses: two-step, or one of `masktune.choice.CRITERIA`
+    # judged kinds of the plain model's evidence: only what is a shortcut is hidden, transplanted and swapped
+    kinds: Kinds | None = None,
     faithful: bool = False,  # find where to look by `choose_evidence` first, rather than by the network's structure
     thorough: bool = False,  # make every candidate, even those that cannot be chosen
     **settings: Any,  # of a model: see `Settings`, `finetune_lr` at least; of a run: what is to differ
@@ -320,17 +357,19 @@ def repair(
     The plain model is among the candidates, and is kept where none is better by more than the choice asks for. Raises
     `ValueError` before any training for options and images that do not fit."""
     val.need_one_label("repair")
-    _check_repair(remedies, gammas, criterion)
-    parts = split_validation(val, choose_on, settings.get("seed", model.seed if isinstance(model, MaskTune) else 0))
+    _check_repair(remedies, gammas, criterion, rounds, kinds)
+    held = split_validation(val, choose_on, settings.get("seed", model.seed if isinstance(model, MaskTune) else 0))
     run = _as_run(model, train, settings)
+    if kinds is not None and run.on_device:
+        raise ValueError("what was judged needs stored maps: leave on_device out")
     said = []
     if faithful:
-        run, text = _look_where_faithful(run, parts[0])
+        run, text = _look_where_faithful(run, held.refits)
         said.append(text)
-    bench = _Bench(run, run.keep_decoded(train), parts)
-    bench.notes += said
+    bench = _Bench(run, run.keep_decoded(train), held, kinds)
+    bench.notes += said + ([] if kinds is None else [f"judged a shortcut: {', '.join(kinds.judged('shortcut'))}"])
     candidates = _make_candidates(bench, remedies, gammas, rounds, thorough)
-    images = {"trained": len(train), "refitted": len(parts[0]), "chose": len(parts[1])}
+    images = {"trained": len(train), "refitted": len(held.refits), "chose": len(held.chooses)}
     kept = Choice(PLAIN, criterion, "")
     made = Repair(candidates, kept, images, bench.cost, bench.conflict, bench.notes, list(train.classes))
     made.choose(criterion)

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .evidence_steps import read_verdicts
+
 if TYPE_CHECKING:
     from masktune.finetune import MaskTune
 
@@ -94,6 +96,7 @@ def repair(
     asked = {"remedies": remedies, "gammas": gammas, "criterion": criterion}
     given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     given |= {"rounds": opened.rounds, "faithful": faithful, "thorough": thorough}
+    given |= {"kinds": read_verdicts(Path(run))}
     others = other_validation(run, choose_on)
     found = mend(opened, splits["train"], splits["val"], others, **given)
     found.metrics = {}

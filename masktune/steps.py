@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['owned', 'look_where_true', 'begin', 'opening', 'best_accuracy', 'erm', 'saliency', 'rounds_line', 'finetune',
-           'measured_on', 'both_tables', 'evaluate', 'measure_and_report', 'report', 'selective', 'diagnose', 'compare',
-           'judge']
+           'measured_on', 'both_tables', 'evaluate', 'measure_and_report', 'report', 'selective']
 
 # %% ../nbs/api/54_steps.ipynb #57e50003
 import os
@@ -14,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .evidence_steps import apply_verdicts, read_options
 
 if TYPE_CHECKING:
     from masktune.experiments.recipes import Recipe
@@ -122,22 +123,6 @@ def best_accuracy(
     by = rows[-1].get("selected_by", "accuracy")
     return best if by == "accuracy" else f"{best}; the epoch was chosen by {by}"
 
-# %% ../nbs/api/54_steps.ipynb #e02addec
-def _options(pairs: Sequence[str]) -> dict[str, Any]:
-    "KEY=VALUE pairs, values read as Python literals where they are some"
-    import ast
-
-    found = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise ValueError(f"--option {pair!r}: write KEY=VALUE, such as size=128")
-        try:
-            found[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            found[key] = value
-    return found
-
 # %% ../nbs/api/54_steps.ipynb #c0de0008
 def _recipe_for(
     data: str, option: Sequence[str], model: str | None, pretrained: bool | None, weights: str | None, settings: dict
@@ -154,7 +139,7 @@ def _recipe_for(
         recipe,
         model=model or recipe.model,
         pretrained=pretrained,
-        options=dict(recipe.options) | _options(option),
+        options=dict(recipe.options) | read_options(option),
         settings=dict(recipe.settings) | settings,
     )
 
@@ -253,7 +238,7 @@ def finetune(
     if not resume:
         opened.rounds_, opened.round_ = [replace(r, model=None) for r in opened.rounds_[:1]], None
         kept.restart(*_AFTER_MAPS)
-    _apply_verdicts(opened, splits["train"], Path(run))
+    apply_verdicts(opened, splits["train"], Path(run))
     kept.fit_rounds(splits["train"], splits["val"])
     print(f"{rounds_line(opened, run)} Next: masktune evaluate {run}")
 
@@ -397,153 +382,3 @@ def selective(
     compared = compare_selective(models, splits["val"], tests, opened.progress, **opened.machine)
     compared.save(run)
     print(f"{compared}\n\n{run}/selective.json, with coverage and risk per group at 90 %; curves in {run}/figures")
-
-# %% ../nbs/api/54_steps.ipynb #d1a90051
-def _checkpoint(
-    data: str | None, root: str | None, option: Sequence[str], model: str | None, weights: str | None, split: str
-) -> tuple[Any, Any]:
-    "A finished network with its weights, and the images to ask it about"
-    from masktune.errors import look_up
-    from masktune.experiments.datasets import DATASETS, load_dataset
-    from masktune.weights import brings_weights, load_model
-
-    held = weights or (model is not None and brings_weights(model))
-    missing = [f"--{name}" for name, value in (("data", data), ("model", model), ("weights", held)) if not value]
-    if missing:
-        raise ValueError(
-            f"{', '.join(missing)} missing: give a run's folder, or --model, --weights and --data of a finished model"
-        )
-    images = load_dataset(look_up("dataset", str(data), DATASETS), split, root, **_options(option))
-    side = images[0].image.shape[-1]
-    return load_model(str(model), len(images.classes), weights, image_size=side, classes=images.classes), images
-
-# %% ../nbs/api/54_steps.ipynb #d1a90052
-def diagnose(
-    run: str | None = None,  # a run's folder; None: a finished model, by the options below
-    data: str | None = None,  # a data set's name
-    root: str | None = None,  # where the data lie
-    option: Sequence[str] = (),  # KEY=VALUE pairs for the data set
-    model: str | None = None,  # the network's name
-    weights: str | None = None,  # a .safetensors file with its weights
-    split: str = "val",  # which images are looked at; better not those it was trained on
-    out: str | None = None,  # folder for diagnosis.json and diagnosis.html; None: the run's, or diagnosis
-    **how: Any,  # layer, limit and device, as `masktune.diagnosis.diagnose` takes them
-) -> None:
-    "Say what a finished model goes by, how sure that is, and what to try"
-    from masktune.diagnosis import diagnose as measure
-    from masktune.diagnosis import save_diagnosis
-    from masktune.finetune import settled_layer
-    from masktune.runs import open_run
-
-    if run is None:
-        network, images = _checkpoint(data, root, option, model, weights, split)
-    else:
-        opened, splits = open_run(run)
-        network, images = opened.plain_model, splits[split]
-        how = {"layer": settled_layer(opened, network, images), "device": opened.device} | how
-    found = measure(network, images, **how)
-    folder = Path(out or run or "diagnosis")
-    save_diagnosis(found, folder / "diagnosis.json")
-    page = save_diagnosis(found, folder / "diagnosis.html")
-    print(f"{found}\n\n{page}: the same with pictures; the figures are in {folder}/diagnosis.json")
-
-# %% ../nbs/api/54_steps.ipynb #c0390001
-def _other_checkpoint(found: str, model: str, images: Any) -> Any:
-    "A network of one checkpoint, or of a word that brings its own weights"
-    from masktune.weights import brings_weights, load_model
-
-    classes, side = images.classes, images[0].image.shape[-1]
-    own = brings_weights(found) and not Path(found).exists()
-    spec, weights = (found, None) if own else (model, found)
-    return load_model(spec, len(classes), weights, image_size=side, classes=classes)
-
-
-def compare(
-    a: str,  # a checkpoint, or a word that brings its weights: hf:FOLDER, package.module:factory
-    b: str,  # another
-    data: str,  # a data set's name
-    model: str = "small-cnn",  # the network of both checkpoints
-    other_model: str | None = None,  # the network of the second; None: the same
-    root: str | None = None,  # where the data lie
-    option: Sequence[str] = (),  # KEY=VALUE pairs for the data set
-    split: str = "test",  # on which images
-    out: str | None = None,  # a JSON file to write
-    **how: Any,  # layer and device, as `masktune.compare` takes them
-) -> None:
-    "Say what two checkpoints get right, what changed, and how much of the heat moved"
-    from masktune.comparing import compare as measure
-    from masktune.errors import look_up
-    from masktune.experiments.datasets import DATASETS, load_dataset
-    from masktune.files import write_json
-
-    images = load_dataset(look_up("dataset", data, DATASETS), split, root, **_options(option))
-    models = [_other_checkpoint(a, model, images), _other_checkpoint(b, other_model or model, images)]
-    names = (Path(a).name, Path(b).name)
-    found = measure(models[0], models[1], images, names=names if names[0] != names[1] else (a, b), **how)
-    print(f"{images}\n{found}")
-    if out is not None:
-        write_json(out, found.to_dict())
-        print(f"{out}: the same figures")
-
-# %% ../nbs/api/54_steps.ipynb #d1a90054
-def _find_kinds(opened: "MaskTune", val: Any, folder: Path, most: int) -> None:
-    "Find the kinds, draw a sheet of each, and write them"
-    from masktune.files import atomic_path
-    from masktune.finetune import settled_layer
-    from masktune.kinds import find_kinds, plot_kind, save_kinds
-
-    model = opened.explained_model(1)
-    kinds = find_kinds(model, val, layer=settled_layer(opened, model, val), most=most, device=opened.device)
-    (folder / "figures").mkdir(exist_ok=True)
-    for number, name in enumerate(kinds.kinds, 1):
-        with atomic_path(folder / "figures" / f"kind-{number}.png") as temporary:
-            temporary.write_bytes(plot_kind(kinds, name, val, model).png())
-    save_kinds(kinds, folder / "kinds.json")
-
-
-def _apply_verdicts(opened: "MaskTune", train: Any, folder: Path) -> None:
-    "Leave in the maps what was judged a shortcut, where somebody judged"
-    from masktune.kinds import judged_maps, load_kinds
-
-    path = folder / "kinds.json"
-    kinds = load_kinds(path) if path.exists() else None
-    if kinds is None or not set(kinds.verdicts.values()) - {"unsure"}:
-        return
-    if opened.on_device or opened.rounds > 1 or not opened.rounds_ or opened.rounds_[0].maps is None:
-        raise ValueError(
-            f"what was judged in {path} needs stored maps and one round: masktune saliency {folder} --no-on-device, "
-            f"masktune finetune {folder} --rounds 1; or remove the file"
-        )
-    maps = judged_maps(kinds, opened.explained_model(1), train, opened.rounds_[0].maps, device=opened.device)
-    opened.rounds_[0] = replace(opened.rounds_[0], maps=maps)
-    print(f"hidden: {', '.join(kinds.judged('shortcut'))}; kept: {', '.join(kinds.judged('object')) or 'nothing else'}")
-
-# %% ../nbs/api/54_steps.ipynb #d1a90055
-def judge(
-    run: str,  # a run's folder
-    kind: str | None = None,  # a kind's name; None: find the kinds, or show those that are there
-    verdict: str | None = None,  # shortcut, object or unsure; None: list the kind's images
-    overwrite: bool = False,  # find the kinds again, and forget what was said of them
-    most: int = 4,  # kinds of a class, at most
-) -> None:
-    "Sort what the plain model looks at into kinds, and note a person's word on them"
-    from masktune.kinds import load_kinds, save_kinds
-    from masktune.runs import open_run
-
-    opened, splits = open_run(run)
-    path = Path(run) / "kinds.json"
-    if overwrite or not path.exists():
-        if kind is not None:
-            raise ValueError(f"there are no kinds of evidence in {run} yet: masktune judge {run} finds them")
-        _find_kinds(opened, splits["val"], Path(run), most)
-    kinds = load_kinds(path)
-    if kind is not None and verdict is None:
-        part = kinds.select(kind, splits["val"])
-        print("\n".join(str(name) for name in getattr(part, "paths", kinds.kinds[kind].members.tolist())))
-        return
-    if kind is not None:
-        save_kinds(kinds.judge(kind, str(verdict)), path)
-    print(
-        f"{kinds}\n\n{path}; a sheet a kind in {run}/figures. Next: masktune judge {run} KIND shortcut|object|unsure,"
-    )
-    print(f"then masktune finetune {run}: it hides what was judged a shortcut, and nothing judged the object")

@@ -110,7 +110,17 @@ GROUPS = {
         "experiments.recipes",
         "experiments.ablations",
     ],
-    "Keep and tell": ["runs", "resume", "report", "selective_report", "steps", "repair_steps", "commands", "cli"],
+    "Keep and tell": [
+        "runs",
+        "resume",
+        "report",
+        "selective_report",
+        "evidence_steps",
+        "steps",
+        "repair_steps",
+        "commands",
+        "cli",
+    ],
     "In the notebook": [
         "lab.sketch",
         "lab.panels",

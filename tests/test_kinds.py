@@ -160,7 +160,7 @@ def test_the_sheet_shows_images_with_their_surroundings(model, found):
     assert figure.png()[:4] == b"\x89PNG"
 
 
-def test_the_command_judges_and_finetuning_obeys(tmp_path, capsys):
+def test_the_command_judges_and_what_mends_obeys(tmp_path, capsys, monkeypatch):
     run = str(tmp_path / "run")
     made = ["erm", "--out", run, "--data", "biased-digits", "--model", "small-cnn", "--epochs", "3", "--device", "cpu"]
     assert main([*made, "--finetune-lr", "0.01"]) == 0
@@ -181,3 +181,12 @@ def test_the_command_judges_and_finetuning_obeys(tmp_path, capsys):
     assert main(["saliency", run]) == 0
     assert main(["finetune", run]) == 0
     assert "hidden: 0-4/1; kept: 5-9/1" in capsys.readouterr().out
+    asked = []
+
+    def mended(*_, **options):
+        asked.append(options["kinds"])
+        raise ValueError("far enough")
+
+    monkeypatch.setattr("masktune.repair.repair", mended)
+    assert main(["repair", run]) == 2
+    assert asked[0].judged("shortcut") == ["0-4/1"] and asked[0].judged("object") == ["5-9/1"]
