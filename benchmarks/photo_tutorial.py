@@ -13,7 +13,7 @@ from typing import Any
 CHAPTER = Path(__file__).resolve().parent.parent / "nbs" / "tutorials" / "02_diagnose_a_model_you_have.ipynb"
 SEED = "\nseed = 0\n"  # the line that another seed is put into
 AGAINST = ("temple without sticker", "dahlia with sticker")  # the groups that go against the training images
-DRAWS = ("plt.", "plot_evidence(", "ThresholdScrubber(")
+DRAWS = ("plt.", "plot_evidence(")
 
 
 def cells() -> list[str]:
