@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import photo_tutorial
 import photographs
 import pytest
 import torch
@@ -132,3 +133,12 @@ def test_every_row_is_measured_and_masks_of_the_truth_cover_it(tmp_path, monkeyp
     assert all(torch.equal(value, before[name]) for name, value in job.plain.state_dict().items())
     assert job.coverage(job.given(), Threshold("fixed", 0.5))["coverage"] == 1
     assert {"coverage", "area", "layer"} <= set(rows["structural"]) and {"coverage", "area"} <= set(rows["masktune"])
+
+
+def test_the_chapter_is_measured_by_its_own_cells():
+    "One line sets the seed, and nothing is drawn where it is measured"
+    code = photo_tutorial.cells()
+    assert sum(photo_tutorial.SEED in source for source in code) == 1
+    assert any("repair(" in source for source in code) and any("finetune(black" in source for source in code)
+    assert not any(word in source for source in code for word in photo_tutorial.DRAWS)
+    assert photo_tutorial.without_drawing("a = 1\nplt.show()\nb = 2") == "a = 1\n"

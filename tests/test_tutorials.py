@@ -8,6 +8,7 @@ from pathlib import Path
 
 import digits_seeds
 import over_seeds
+import photo_tutorial
 import pytest
 import selective
 import torch
@@ -32,7 +33,8 @@ def trained(shortcut):
 @cache
 def chapter_trained(name):
     "Rows of tutorials.py, a flat dict of figures a seed, trained here and now"
-    return [tutorials.flat(tutorials.run_seed([seed, name])["found"]) for seed in SEEDS]
+    seeds = SEEDS[:1] if name == "photographs" else SEEDS  # the longest, and its margins are wide
+    return [tutorials.flat(tutorials.run_seed([seed, name])["found"]) for seed in seeds]
 
 
 def test_one_epoch_on_masked_images_takes_the_square_away():
@@ -110,15 +112,21 @@ def mean_of(found):
 
 
 def measured_chapter(name):
-    return [tutorials.flat(row["found"]) for row in measured("tutorials") if row["chapter"] == name]
+    kept = measured("photo_tutorial" if name == "photographs" else "tutorials")
+    return [tutorials.flat(row["found"]) for row in kept if row["chapter"] == name]
 
 
-def blurred_masks_help_more_than_black_ones(row):
-    "Chapter 2: the plain model follows the stamp; with it on the other class both fills help, blurred masks more"
+def the_sticker_is_found_and_blurred_masks_or_transplants_take_it_away(row):
+    """Chapter 2: the plain model follows the sticker and `diagnose` says so; the remedy that was chosen without group
+    labels is far ahead of it, and of the last layer alone, where the sticker is turned"""
     return (
-        row["before, restamped"] < 0.5
-        and row["before, swapped"] < 0.5
-        and row["blurred, restamped"] > row["black, restamped"] > row["before, restamped"] + 0.2
+        row["plain, held out"] > 0.95
+        and row["plain, turned"] < 0.75
+        and row["alarm"] > 0.5
+        and row["likeness, temple"] > row["likeness, dahlia"] + 0.3
+        and row["chosen, turned"] > row["plain, turned"] + 0.2
+        and row["chosen, turned"] > row["plain refit 4, turned"]
+        and row["mask, worst group"] > row["mask black, worst group"]
     )
 
 
@@ -164,7 +172,7 @@ def a_person_s_word_is_worth_accuracy_and_the_heat_leaves_the_square(row):
 
 
 CLAIMS = {
-    "stamps": blurred_masks_help_more_than_black_ones,
+    "photographs": the_sticker_is_found_and_blurred_masks_or_transplants_take_it_away,
     "threshold": swapped_images_rank_rules_as_the_biased_test_does,
     "scenes": a_background_is_not_masked_and_the_plain_model_says_so_beforehand,
     "refitting": refitting_lifts_the_worst_group_where_a_background_is_the_shortcut,
@@ -205,3 +213,18 @@ def test_a_chapter_s_claim_held_in_every_training_written_down(chapter):
 def test_a_chapter_s_claim_holds_for_the_mean_of_seeds_trained_now(chapter):
     found = chapter_trained(chapter)
     assert CLAIMS[chapter](mean_of(found)), found
+
+
+def test_the_photographs_chapter_says_what_was_measured():
+    "Chapter 2: every range in its text is that of the trainings written down, of as many seeds as it names"
+    rows = measured_chapter("photographs")
+    written = measured("photo_tutorial")
+    assert {row["rounding"] for row in written} >= {"native", "sse41"}
+    seeds = {3: "three", 4: "four", 5: "five"}[len({row["seed"] for row in written})]
+    chapter = photo_tutorial.CHAPTER.read_text(encoding="utf-8")
+    assert f"run with {seeds} other seeds" in chapter
+    remedies = ("plain", "mask", "transplant")
+    said = [f"{name}, {where}" for name in remedies for where in ("turned", "worst group")]
+    for figure in (*said, "plain, held out", "mask black, worst group"):
+        values = [100 * row[figure] for row in rows]
+        assert f"{min(values):.0f} to {max(values):.0f} %" in chapter, figure
