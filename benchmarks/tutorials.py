@@ -8,9 +8,7 @@ written down in tutorials.json. The chapters on two squares and on abstaining ar
 selective.py."""
 
 import statistics
-import tempfile
 from functools import cache
-from pathlib import Path
 
 import over_seeds
 from photo_tutorial import photographs  # noqa: F401 chapter 2, found by its name in `run_seed`

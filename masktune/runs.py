@@ -46,7 +46,7 @@ def package_versions() -> dict[str, str]:
 
 # %% ../nbs/api/50_runs.ipynb #504e0003
 def save_config(
-    run: MaskTune,
+    run: MaskTune,  # trained, or begun
     folder: str | os.PathLike,  # the run's folder
     about: Mapping[str, Any] | None = None,  # what else it should say: the data set's name, its place
 ) -> Path:  # to `config.json`
@@ -81,7 +81,7 @@ def save_erm(
 
 # %% ../nbs/api/50_runs.ipynb #504e0005
 def save_round(
-    run: MaskTune,
+    run: MaskTune,  # trained, or begun
     folder: str | os.PathLike,  # the run's folder
     number: int,  # the round, from 1
     maps: bool = True,  # its maps too, unless they are there already
@@ -98,7 +98,7 @@ def save_round(
 
 # %% ../nbs/api/50_runs.ipynb #504e0006
 def save_metrics(
-    run: MaskTune,
+    run: MaskTune,  # trained, or begun
     folder: str | os.PathLike,  # the run's folder
 ) -> None:
     "Write `metrics.json` alone: by model, then by test set"
@@ -107,7 +107,7 @@ def save_metrics(
 
 # %% ../nbs/api/50_runs.ipynb #504e0007
 def save_run(
-    run: MaskTune,
+    run: MaskTune,  # trained, or begun
     folder: str | os.PathLike,  # the run's folder; files of the same run are replaced one by one, atomically
     about: Mapping[str, Any] | None = None,  # what else `config.json` should say: the data set's name, its place
 ) -> Path:  # the folder
@@ -233,7 +233,7 @@ def clear_run(
 
 # %% ../nbs/api/50_runs.ipynb #92738361
 def is_begun(
-    folder: str | os.PathLike,
+    folder: str | os.PathLike,  # the run's
 ) -> bool:
     "Whether a folder holds a run; raises `ValueError` for a file, and for a folder of other things"
     folder = Path(folder)
@@ -247,7 +247,7 @@ def is_begun(
 # %% ../nbs/api/50_runs.ipynb #945ba50d
 def start_run(
     folder: str | os.PathLike,  # new, or a run's folder that is to be replaced
-    recipe: Recipe,
+    recipe: Recipe,  # data, network and settings
     root: str | os.PathLike | None = None,  # where the data lie
     weights: str | os.PathLike | None = None,  # of a trained model: `settings.epochs` 0 takes it as it is
     about: Mapping[str, Any] | None = None,  # what else `config.json` should say
