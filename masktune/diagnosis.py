@@ -23,7 +23,7 @@ from .errors import look_up
 from .evaluation import Table
 from .faithfulness import Estimate, bootstrap_means, choose_evidence
 from .figures import ReportFigure, figure_style, overlay
-from .files import atomic_path, write_json
+from .files import write_json, write_page
 from .findings import ClassFindings, Findings, balanced_part, find_in_classes
 from .layers import TargetLayer, named_layer
 from .masking import FILLS, Threshold, normalize
@@ -338,29 +338,19 @@ def save_diagnosis(
     if path.suffix == ".json":
         write_json(path, found.to_dict())
         return path
-    with atomic_path(path) as temporary:
-        temporary.write_text(_page(found), encoding="utf-8")
+    write_page(path, f"Diagnosis: {found.remedy}", _page(found))
     return path
 
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90048
-_STYLE = (
-    "body{font:16px/1.55 system-ui,sans-serif;max-width:60rem;margin:0 auto;padding:2rem 1.25rem;color-scheme:light "
-    "dark}table{border-collapse:collapse;font-variant-numeric:tabular-nums}caption{text-align:left;font-size:.9rem}"
-    "td,th{padding:.15rem .6rem .15rem 0}img{max-width:100%}p{max-width:44rem}"
-)
-
-
 def _page(found: Diagnosis) -> str:
-    "The page, with its picture inside"
+    "The page's body, with its picture inside"
     picture = base64.b64encode(plot_evidence(found).png()).decode()
     facts = (
         f"{found.images:,} images of {found.dataset}; layer {found.layer}, rule {found.rule}, fill {found.fill}; maps "
         f"agree with those of shuffled weights by {found.agreement}; {found.passes:.2f} passes"
     )
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>Diagnosis: {found.remedy}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head><body>'
         f"<h1>Try: {html.escape(found.remedy)}</h1>{found._repr_html_()}"
         f'<h2>What it looks at</h2><img alt="Images of each class with their evidence outlined" '
-        f'src="data:image/png;base64,{picture}"><p>{html.escape(facts)}</p></body></html>\n'
+        f'src="data:image/png;base64,{picture}"><p>{html.escape(facts)}</p>'
     )

@@ -455,9 +455,9 @@ class MaskTune(Settings):
 
     def refit(
         self,
-        val: ImageDataset,  # images that were not trained on: one half refits, the other chooses; groups are never read
+        val: ImageDataset,  # images that were not trained on: each half chooses for the other; groups are never read
         of: str = "masktune",  # whose last layer: masktune, or erm
-        choose_on: ImageDataset | None = None,  # images that choose; then all of `val` refit
+        choose_on: ImageDataset | None = None,  # images that choose, for all of `val`
         **options: Any,  # see `choose_refit`: gammas, l2; `by`, by default price for erm and worst-class for masktune
     ) -> ChosenRefit:  # kept in `refits_`, too
         "Train a copy's last layer again, with more weight where the plain model errs (AFR)"

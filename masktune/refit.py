@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['GAMMAS', 'MOST_PRICE', 'CHOOSE_BY', 'find_head', 'HeadFeatures', 'cache_features', 'refit_weights', 'fit_head',
-           'RefitResult', 'refit', 'split_validation', 'head_scores', 'ChosenRefit', 'choose_refit', 'ErrorConflict',
-           'error_conflict']
+           'RefitResult', 'refit', 'HeldOut', 'split_validation', 'head_scores', 'ChosenRefit', 'refit_in_folds',
+           'choose_refit', 'ErrorConflict', 'error_conflict']
 
 # %% ../nbs/api/32_refit.ipynb #85520929
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -107,6 +107,13 @@ class HeadFeatures:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def subset(
+        self,
+        index: Tensor,  # (n,) int64 positions
+    ) -> "HeadFeatures":  # of those images, in that order
+        "Take some of the images"
+        return replace(self, features=self.features[index], logits=self.logits[index], labels=self.labels[index])
 
 # %% ../nbs/api/32_refit.ipynb #987d8e3e
 def cache_features(
@@ -341,38 +348,53 @@ def refit(
     return changed, RefitResult(gamma, l2, held_out.head, len(held_out), worth, errors, losses, held_out.dataset)
 
 # %% ../nbs/api/32_refit.ipynb #c32a0002
+class HeldOut(NamedTuple):
+    "Which images train last layers, which judge them, and who is asked about whom"
+
+    refits: ImageDataset  # the layer that is kept is trained on all of them
+    chooses: ImageDataset  # those that judge: the same, or others
+    folds: list[tuple[Tensor, Tensor]]  # positions in `refits` that train a layer, and in `chooses` that judge it
+
+
 def split_validation(
     val: ImageDataset,  # images that were not trained on
-    choose_on: ImageDataset | None = None,  # more of them, which choose; None: half of `val`
+    choose_on: ImageDataset | None = None,  # more of them, which choose; None: each half of `val` for the other
     seed: int = 0,  # of the split
-) -> tuple[ImageDataset, ImageDataset]:  # what refits, and what chooses
+) -> HeldOut:
     "Say which images refit and which choose; raises `ValueError` where a class is missing in either"
     val.need_one_label("a last layer refitted, or a choice between remedies,")
     if choose_on is None:
         first, second = stratified_split(val.labels, (0.5, 0.5), seed=seed)
-        parts = val.subset(first), val.subset(second)
+        found = HeldOut(val, val, [(first, second), (second, first)])
     else:
-        parts = val, choose_on
+        found = HeldOut(val, choose_on, [(torch.arange(len(val)), torch.arange(len(choose_on)))])
         if list(val.classes) != list(choose_on.classes):
             raise ValueError(f"{val} has classes {list(val.classes)}, choose_on has {list(choose_on.classes)}")
         if val.fingerprint == choose_on.fingerprint:
             raise ValueError(f"choose_on is {val} itself: give other images, or leave it out to have val split in two")
-    for part, task in zip(parts, ("refits", "chooses"), strict=True):
-        absent = [name for i, name in enumerate(val.classes) if not (part.labels == i).any()]
+    teaches, judges = found.folds[0]
+    for labels, task in ((val.labels[teaches], "refits"), (found.chooses.labels[judges], "chooses")):
+        absent = [name for i, name in enumerate(val.classes) if not (labels == i).any()]
         if absent:
             names = ", ".join(map(repr, absent))
             raise ValueError(f"{val}: the part that {task} has no image of class {names}: give more validation images")
-    return parts
+    return found
+
+# %% ../nbs/api/32_refit.ipynb #c32b0002
+def _label_probability(scores: Tensor, labels: Tensor) -> Tensor:
+    "(N,) of the label, 0..1"
+    return scores.double().softmax(1).gather(1, labels[:, None])[:, 0]
 
 # %% ../nbs/api/32_refit.ipynb #c32a0003
 def head_scores(
     model: nn.Module,  # a classifier whose last layer may have been trained again
     held: HeadFeatures,  # what enters that layer
-) -> Tensor:  # (N, C) float32
+) -> Tensor:  # (N, C) float32; (N, 2) of one score an image
     "Compute a last layer's scores from cached features, without a pass through the network"
     head: Any = model.get_submodule(held.head)
     scores = held.features @ head.weight.detach().cpu().float().flatten(1).T
-    return scores if head.bias is None else scores + head.bias.detach().cpu().float()
+    scores = scores if head.bias is None else scores + head.bias.detach().cpu().float()
+    return score_columns(scores, len(held))
 
 # %% ../nbs/api/32_refit.ipynb #c32a0004
 GAMMAS = (0.0, 2.0, 4.0, 6.0)
@@ -426,11 +448,34 @@ def _accuracies(scores: Tensor, labels: Tensor) -> tuple[float, float]:
     right = (scores.argmax(1) == labels).double()
     return right.mean().item(), min(right[labels == label].mean().item() for label in labels.unique())
 
+# %% ../nbs/api/32_refit.ipynb #c32c0001
+def refit_in_folds(
+    model: Classifier,  # left as it is
+    held: HeadFeatures,  # of the images that train last layers
+    asked: Sequence[HeadFeatures],  # of what the judging images show: as they are, changed ...
+    folds: Sequence[tuple[Tensor, Tensor]],  # see `HeldOut`
+    *,
+    gamma: float,  # see `refit`, as the next two
+    l2: float = 0.003,
+    probability: Tensor | None = None,
+) -> tuple[Classifier, RefitResult, list[Tensor]]:  # the layer trained on all, how, and (N, C) scores of each asked
+    "Train the last layer on all held-out images, and score others by layers that were not trained on them"
+    own = _label_probability(held.logits, held.labels)
+    p = own if probability is None else probability
+    scores = [torch.empty_like(each.logits) for each in asked]
+    for teaches, judges in folds:
+        made = refit(model, held.subset(teaches), gamma=gamma, l2=l2, probability=p[teaches])
+        for found, each in zip(scores, asked, strict=True):
+            found[judges] = head_scores(made[0], each.subset(judges))
+    whole = len(folds) == 1 and len(folds[0][0]) == len(held)
+    final, result = made if whole else refit(model, held, gamma=gamma, l2=l2, probability=p)
+    return final, result, scores
+
 # %% ../nbs/api/32_refit.ipynb #c32a0007
 def choose_refit(
     model: nn.Module,  # a classifier, or a network that `val` normalises for; left as it is
-    val: ImageDataset,  # images that were not trained on: one half refits, the other chooses
-    choose_on: ImageDataset | None = None,  # images that choose; then all of `val` refit
+    val: ImageDataset,  # images that were not trained on: each half chooses for the other, both train what is kept
+    choose_on: ImageDataset | None = None,  # images that choose, for all of `val`
     *,
     gammas: Sequence[float] = GAMMAS,  # what is tried
     by: str = "price",  # price: the largest gamma at a fair one; worst-class: where that is best
@@ -443,25 +488,20 @@ def choose_refit(
     look_up("by", by, CHOOSE_BY)
     if isinstance(gammas, (str, float, int)) or not len(gammas):
         raise ValueError(f"gammas must be a list with at least one number, got {gammas!r}")
-    refits, chooses = split_validation(val, choose_on, seed)
+    refits, chooses, folds = split_validation(val, choose_on, seed)
     for gamma in gammas:
         _check_refit(refits, gamma, l2, None)
     model = as_classifier(model, val)
-    held, shown = (cache_features(model, part, **options) for part in (refits, chooses))
-    probability = None
-    if plain is not None:
-        p = predict(plain, refits, **options).double().softmax(1)
-        probability = p.gather(1, refits.labels[:, None])[:, 0]
-    how: dict[str, Any] = {"l2": l2, "probability": probability}
-    made = {float(gamma): refit(model, held, gamma=float(gamma), **how) for gamma in gammas}
+    held = cache_features(model, refits, **options)
+    shown = held if chooses is refits else cache_features(model, chooses, **options)
+    p = None if plain is None else _label_probability(predict(plain, refits, **options), refits.labels)
     found: dict[float | None, tuple[float, float]] = {None: _accuracies(shown.logits, shown.labels)}
-    found |= {gamma: _accuracies(head_scores(again, shown), shown.labels) for gamma, (again, _) in made.items()}
+    made: dict[float, tuple[Classifier, RefitResult]] = {}
+    for gamma in map(float, gammas):
+        again, how, scores = refit_in_folds(model, held, [shown], folds, gamma=gamma, l2=l2, probability=p)
+        made[gamma] = (again, how)
+        found[gamma] = _accuracies(scores[0], shown.labels)
     return ChosenRefit(*made[_choose_gamma(found, by)], by, found)
-
-# %% ../nbs/api/32_refit.ipynb #c32b0002
-def _label_probability(scores: Tensor, labels: Tensor) -> Tensor:
-    "(N,) of the label, 0..1"
-    return scores.double().softmax(1).gather(1, labels[:, None])[:, 0]
 
 # %% ../nbs/api/32_refit.ipynb #c32b0003
 class ErrorConflict(NamedTuple):

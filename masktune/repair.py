@@ -34,11 +34,19 @@ from .data import ImageDataset
 from .errors import look_up
 from .evaluation import Evaluation, Table, evaluate, predict
 from .faithfulness import choose_evidence
-from .files import load_weights, read_json, save_weights, write_json
+from .files import load_weights, read_json, save_weights, write_json, write_page
 from .finetune import MaskTune
 from .kinds import Kinds, judged_maps
 from .models import Classifier
-from .refit import GAMMAS, ErrorConflict, cache_features, error_conflict, head_scores, refit, split_validation
+from masktune.refit import (
+    GAMMAS,
+    ErrorConflict,
+    HeldOut,
+    cache_features,
+    error_conflict,
+    refit_in_folds,
+    split_validation,
+)
 from .settings import given
 
 # %% ../nbs/api/39_repair.ipynb #c3910006
@@ -146,11 +154,12 @@ class Repair:
         self,
         folder: str | os.PathLike,  # a run's, or any
     ) -> Path:  # repair.json
-        "Write `repair.json`, and the weights of every candidate in `repair/`"
+        "Write `repair.json`, the same as a page (`repair.html`), and the weights of every candidate in `repair/`"
         place = Path(folder)
         for name, candidate in self.candidates.items():
             save_weights(place / "repair" / f"{file_name(name)}.safetensors", candidate.model, self.classes)
         write_json(place / "repair.json", self.to_dict())
+        write_page(place / "repair.html", f"Repair: {self.choice.name}", _page(self))
         return place / "repair.json"
 
     def __str__(self) -> str:
@@ -166,6 +175,37 @@ class Repair:
     def _bare(self) -> tuple[Any, ...]:
         table = self.table()
         return table.head, table.rows, "", table.formats, table.left
+
+# %% ../nbs/api/39_repair.ipynb #c39100aa
+_COLUMNS = {
+    "average": "accuracy on the images that choose",
+    "worst class": "accuracy of the class that is worst",
+    "swapped": "accuracy of the worst class when the evidence of another class is pasted in: low means led by evidence",
+    "lesser": "the lower of the two before",
+    "environments": "accuracy of the worse of two parts that differ most to the plain model",
+    "unsure": "mean probability of the label where the plain model was least sure",
+}
+
+
+def _page(found: Repair) -> str:
+    "The page's body: what was taken and why, what it gained where groups are known, every candidate"
+    parts = [f"<h1>{html.escape(str(found.choice))}</h1>"]
+    if found.metrics:
+        tests = [(test, name, e) for name, by_test in found.metrics.items() for test, e in by_test.items()]
+        rows = [
+            [test, name, e.average.accuracy, e.worst_group_accuracy] for test, name, e in sorted(tests, key=_by_test)
+        ]
+        head = ["test set", "model", "average", "worst group"]
+        shown = Table(head, rows, "The choice saw none of these images.", dict.fromkeys(head[2:], ".1%"), left=2)
+        parts.append(f'<h2>On test images</h2><div class="wide">{shown._repr_html_()}</div>')
+    parts.append(f'<h2>Every candidate</h2><div class="wide">{found._repr_html_()}</div>')
+    words = "".join(f"<dt>{name}</dt><dd>{meaning}</dd>" for name, meaning in _COLUMNS.items())
+    return "".join([*parts, f"<h2>What the columns say</h2><dl>{words}</dl>"])
+
+
+def _by_test(row: tuple[str, str, Evaluation]) -> tuple[str, bool]:
+    "Test set by test set, the plain model first"
+    return row[0], row[1] != PLAIN
 
 # %% ../nbs/api/39_repair.ipynb #c391000a
 def file_name(
@@ -220,11 +260,10 @@ def _swap(run: MaskTune, images: ImageDataset, kinds: Kinds | None) -> ImageData
 class _Bench:
     "The images that refit and choose, and everything that candidates of one repair share"
 
-    def __init__(
-        self, run: MaskTune, train: ImageDataset, parts: tuple[ImageDataset, ImageDataset], kinds: Kinds | None
-    ):
+    def __init__(self, run: MaskTune, train: ImageDataset, held: HeldOut, kinds: Kinds | None):
         self.run, self.train, self.kinds = run, train, kinds
-        self.refits, self.chooses = (run.keep_decoded(part) for part in parts)
+        self.refits, self.folds = run.keep_decoded(held.refits), held.folds
+        self.chooses = self.refits if held.chooses is held.refits else run.keep_decoded(held.chooses)
         self.units, self.conflict = 0.0, ErrorConflict(0, 0, 0.0)
         self.notes: list[str] = []
         self.options = dict(run.machine, progress=run.progress)
@@ -259,21 +298,24 @@ def _without_head(bench: _Bench, name: str, model: Classifier, reason: str) -> I
 # %% ../nbs/api/39_repair.ipynb #c3910011
 def _with_refits(bench: _Bench, name: str, model: Classifier, gammas: Sequence[float]) -> Iterator[Candidate]:
     "A network as it is, then with its last layer trained again for every gamma"
-    parts = (bench.refits, bench.chooses, bench.swapped)
+    both = bench.chooses is bench.refits  # each half chooses for the other
     try:
-        held, plain, swapped = (cache_features(model, part, **bench.options) for part in parts)
+        held = cache_features(model, bench.refits, **bench.options)
+        plain = held if both else cache_features(model, bench.chooses, **bench.options)
+        swapped = cache_features(model, bench.swapped, **bench.options)
     except ValueError as error:
         yield from _without_head(bench, name, model, str(error))
         return
-    bench.units += len(bench.refits) + 2 * len(bench.chooses)
+    bench.units += len(bench.refits) * (not both) + 2 * len(bench.chooses)
     yield bench.judge(name, model, plain.logits, swapped.logits, None)
     if bench.probability is None:  # the plain network comes first
         bench.probability = held.logits.double().softmax(1).gather(1, held.labels[:, None])[:, 0]
-        bench.conflict = error_conflict(model, (held, plain)) if gammas else bench.conflict
+        bench.conflict = error_conflict(model, [held] if both else [held, plain]) if gammas else bench.conflict
     for gamma in gammas:
-        again, _ = refit(model, held, gamma=float(gamma), probability=bench.probability)
-        scores = (head_scores(again, plain), head_scores(again, swapped))
-        yield bench.judge(f"{name}, refit {gamma:g}", again, *scores, float(gamma))
+        again, _, scores = refit_in_folds(
+            model, held, (plain, swapped), bench.folds, gamma=float(gamma), probability=bench.probability
+        )
+        yield bench.judge(f"{name}, refit {gamma:g}", again, scores[0], scores[1], float(gamma))
 
 # %% ../nbs/api/39_repair.ipynb #c3910012
 def _finetuned(bench: _Bench, mode: str, rounds: int) -> Iterator[tuple[str, Classifier]]:
@@ -304,10 +346,13 @@ ENOUGH = 0.9  # lesser accuracy that leaves nothing for another finetuning
 def _skip(candidates: Mapping[str, Candidate], mode: str) -> str | None:
     "Why a finetuning cannot be the choice; None where it may be"
     plain, best = candidates[PLAIN].scores.lesser, max(c.scores.lesser for c in candidates.values())
+    tuned = [c.scores.lesser for c in candidates.values() if not c.is_plain_network]
     if plain > 1 - LEAST_GAIN:
         return f"{mode} was left out: the plain model keeps {plain:.1%} of its worst class when evidence is swapped"
     if best >= ENOUGH:
         return f"{mode} was left out: {best:.1%} of the worst class hold already when evidence is swapped"
+    if tuned and max(tuned) - plain < LEAST_GAIN / 2:
+        return f"{mode} was left out: with the same evidence transplanted hardly more hold ({max(tuned):.1%})"
     return None
 
 # %% ../nbs/api/39_repair.ipynb #c3910015
@@ -321,16 +366,16 @@ def _as_run(model: nn.Module | MaskTune, train: ImageDataset, settings: Mapping[
 def _look_where_faithful(run: MaskTune, images: ImageDataset) -> tuple[MaskTune, str]:
     "A branch that masks what held-out images say the answers depend on"
     found = choose_evidence(run.plain_model, images, sources=("xgradcam",), limit=64, seed=run.seed)
-    changes = {"layer": found.layer.name, "rule": repr(found.rule), "fill": found.fill}
-    return run.branch(**changes), str(found)
+    # not its fill: what hides best in a question can be a mark of its own to a training
+    return run.branch(layer=found.layer.name, rule=repr(found.rule)), str(found)
 
 # %% ../nbs/api/39_repair.ipynb #c3910017
 @torch.random.fork_rng(devices=[])
 def repair(
     model: nn.Module | MaskTune,  # a trained classifier, or a run whose plain model is trained; left as it is
     train: ImageDataset,  # its training images; groups are never read
-    val: ImageDataset,  # images it was not trained on: one half refits, the other chooses
-    choose_on: ImageDataset | None = None,  # images that choose; then all of `val` refit
+    val: ImageDataset,  # images it was not trained on: each half chooses for last layers trained on the other
+    choose_on: ImageDataset | None = None,  # images that choose, for all of `val`
     *,
     remedies: Sequence[str] = REMEDIES,  # what to try besides leaving it as it is: refit, mask, transplant
     gammas: Sequence[float] = GAMMAS,  # of the refittings, see `refit`
@@ -348,18 +393,18 @@ def repair(
     `ValueError` before any training for options and images that do not fit."""
     val.need_one_label("repair")
     _check_repair(remedies, gammas, criterion, rounds, kinds)
-    parts = split_validation(val, choose_on, settings.get("seed", model.seed if isinstance(model, MaskTune) else 0))
+    held = split_validation(val, choose_on, settings.get("seed", model.seed if isinstance(model, MaskTune) else 0))
     run = _as_run(model, train, settings)
     if kinds is not None and run.on_device:
         raise ValueError("what was judged needs stored maps: leave on_device out")
     said = []
     if faithful:
-        run, text = _look_where_faithful(run, parts[0])
+        run, text = _look_where_faithful(run, held.refits)
         said.append(text)
-    bench = _Bench(run, run.keep_decoded(train), parts, kinds)
+    bench = _Bench(run, run.keep_decoded(train), held, kinds)
     bench.notes += said + ([] if kinds is None else [f"judged a shortcut: {', '.join(kinds.judged('shortcut'))}"])
     candidates = _make_candidates(bench, remedies, gammas, rounds, thorough)
-    images = {"trained": len(train), "refitted": len(parts[0]), "chose": len(parts[1])}
+    images = {"trained": len(train), "refitted": len(held.refits), "chose": len(held.chooses)}
     kept = Choice(PLAIN, criterion, "")
     made = Repair(candidates, kept, images, bench.cost, bench.conflict, bench.notes, list(train.classes))
     made.choose(criterion)

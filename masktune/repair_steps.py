@@ -104,4 +104,7 @@ def repair(
     found.evaluate(tests, progress=opened.progress, **opened.machine)
     _, table = _measured({name: found.candidates[name].model for name in found.metrics}, tests, opened)
     found.save(run)
-    print(f"{found}\n\n{table}\n\n{run}/repair.json; weights of every candidate in {run}/repair")
+    print(
+        f"{found}\n\n{table}\n\n{run}/repair.html: the same as a page; figures in {run}/repair.json, "
+        f"weights of every candidate in {run}/repair"
+    )

@@ -216,7 +216,7 @@ def load_run(
 
 # %% ../nbs/api/50_runs.ipynb #6bcfde82
 PARTS = (
-    *("erm", "erm-2", "round-*", "refit", "repair", "repair.json"),
+    *("erm", "erm-2", "round-*", "refit", "repair", "repair.json", "repair.html"),
     *("metrics.json", "selective.json", "log.jsonl", "report.html", "figures"),
     *("evidence.json", "kinds.json", "diagnosis.json", "diagnosis.html"),
 )

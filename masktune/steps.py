@@ -321,6 +321,10 @@ def report(
     from masktune.runs import open_run
 
     opened, splits = open_run(run, **changes)
+    if not opened.finished_models and (Path(run) / "repair.html").exists():
+        raise ValueError(
+            f"{run} was repaired and not finetuned: its page is {run}/repair.html; masktune finetune {run} first"
+        )
     _ = opened.model_  # says what to do where nothing has been finetuned
     page, _ = measure_and_report(opened, splits, run)
     print(f"{page}: open it in a browser; the figures are in {run}/figures")

@@ -17,7 +17,7 @@ from masktune.finetune import LEAST_STEPS, MaskTune
 from masktune.kinds import find_kinds
 from masktune.masking import MaskBatch
 from masktune.models import model_fingerprint
-from masktune.refit import ErrorConflict, cache_features, choose_refit, error_conflict, split_validation
+from masktune.refit import ErrorConflict, cache_features, choose_refit, error_conflict, refit, split_validation
 from masktune.repair import Repair, file_name, load_repaired, repair
 from masktune.runs import load_run, save_run
 from masktune.settings import Settings
@@ -79,17 +79,28 @@ def test_every_remedy_is_a_candidate(made):
     networks = ("plain", "mask", "transplant")
     refits = [f"{name}, refit {gamma}" for name in networks for gamma in (0, 2, 4, 6)]
     assert set(made.candidates) == {*networks, *refits}
-    assert made.images == {"trained": 320, "refitted": 60, "chose": 60}
+    assert made.images == {"trained": 320, "refitted": 120, "chose": 120}
     assert "taken" in str(made) and "<table" in made._repr_html_()
     json.dumps(made.to_dict())
 
 
-def test_a_refitted_candidate_scores_as_its_model_predicts(made, images):
-    chooses = split_validation(images["val"])[1]
-    for name in ("plain, refit 4", "mask, refit 2", "transplant"):
-        candidate = made.candidates[name]
-        scores = predict(candidate.model, chooses, device="cpu", progress=False)
-        assert candidate.scores.average == (scores.argmax(1) == chooses.labels).double().mean().item()
+def test_a_network_scores_as_it_predicts_and_a_last_layer_as_others_that_never_saw_the_image(made, images):
+    val, options = images["val"], {"device": "cpu", "progress": False}
+    network = made.candidates["transplant"]
+    scores = predict(network.model, val, **options)
+    assert network.scores.average == (scores.argmax(1) == val.labels).double().mean().item()
+    held = cache_features(made.plain, val, **options)
+    p = held.logits.double().softmax(1).gather(1, val.labels[:, None])[:, 0]
+    right = torch.zeros(len(val), dtype=torch.bool)
+    first, second = split_validation(val).folds[0]
+    for teaches, judges in ((first, second), (second, first)):
+        half = cache_features(made.plain, val.subset(teaches), **options)
+        layer, _ = refit(made.plain, half, gamma=4.0, probability=p[teaches])
+        right[judges] = predict(layer, val.subset(judges), **options).argmax(1) == val.labels[judges]
+    candidate = made.candidates["plain, refit 4"]
+    assert torch.equal(candidate.answers.right, right)
+    whole, _ = refit(made.plain, held, gamma=4.0, probability=p)  # what is kept was trained on both halves
+    assert model_fingerprint(candidate.model) == model_fingerprint(whole)
 
 
 def test_groups_play_no_part_in_candidates_and_choice(run, made, images):
@@ -119,12 +130,14 @@ def test_a_trained_network_of_ones_own_can_be_repaired(run, images):
 
 
 def test_halves_of_validation_share_no_image_and_choose_on_leaves_it_whole(images):
-    refits, chooses = split_validation(images["val"], seed=3)
-    pixels = {part.images[i].numpy().tobytes() for part in (refits,) for i in range(len(part))}
-    assert not pixels & {image.numpy().tobytes() for image in chooses.images}
-    assert len(refits) + len(chooses) == len(images["val"])
-    refits, chooses = split_validation(images["val"], images["others"])
-    assert (len(refits), len(chooses)) == (120, 80)
+    held = split_validation(images["val"], seed=3)
+    assert held.refits is held.chooses is images["val"]
+    (first, second), (again, other) = held.folds
+    assert sorted([*first.tolist(), *second.tolist()]) == list(range(120))
+    assert torch.equal(first, other) and torch.equal(second, again)
+    held = split_validation(images["val"], images["others"])
+    assert (len(held.refits), len(held.chooses)) == (120, 80)
+    assert [len(part) for part in held.folds[0]] == [120, 80] and len(held.folds) == 1
 
 
 def test_what_cannot_be_repaired_is_refused_before_any_training(run, images, monkeypatch):
