@@ -1400,6 +1400,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'masktune.kinds._check_origin': ('api/kinds.html#_check_origin', 'masktune/kinds.py'),
                                 'masktune.kinds._clustering': ('api/kinds.html#_clustering', 'masktune/kinds.py'),
                                 'masktune.kinds._gather': ('api/kinds.html#_gather', 'masktune/kinds.py'),
+                                'masktune.kinds._join_alike': ('api/kinds.html#_join_alike', 'masktune/kinds.py'),
                                 'masktune.kinds._kind_from': ('api/kinds.html#_kind_from', 'masktune/kinds.py'),
                                 'masktune.kinds._outcomes': ('api/kinds.html#_outcomes', 'masktune/kinds.py'),
                                 'masktune.kinds._positions': ('api/kinds.html#_positions', 'masktune/kinds.py'),

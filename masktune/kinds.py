@@ -191,11 +191,25 @@ def _clustering() -> tuple[Any, Any]:
     return KMeans, silhouette_score
 
 
+def _join_alike(unit: Tensor, kept: Tensor, alike: float) -> Tensor:
+    "Join kinds whose middles are alike, the most alike first, until none are"
+    while (count := int(kept.max()) + 1) > 1:
+        middles = torch.stack([F.normalize(unit[kept == i].mean(0), dim=0) for i in range(count)])
+        likeness = (middles @ middles.T).fill_diagonal_(-2)
+        first, second = divmod(int(likeness.argmax()), count)
+        if likeness[first, second] < alike:
+            break
+        kept = torch.where(kept == max(first, second), min(first, second), kept)
+        kept = kept.unique(return_inverse=True)[1]
+    return kept
+
+
 def cluster_evidence(
     features: Tensor,  # (n, K), of one class
     most: int = 4,  # kinds, at most
     seed: int = 0,  # where k-means begins
     least: float = 0.25,  # silhouette, below which there is one kind
+    alike: float = 0.8,  # likeness (cosine) of two kinds' middles from which on they are one
 ) -> Tensor:  # (n,) which kind each is of, the commonest 0
     "Gather evidence that looks alike"
     KMeans, silhouette_score = _clustering()
@@ -207,6 +221,7 @@ def cluster_evidence(
         apart = float(silhouette_score(unit.numpy(), found))
         if apart > best:
             best, kept = apart, torch.from_numpy(found).long()
+    kept = _join_alike(unit, kept, alike)
     order = kept.bincount().argsort(descending=True, stable=True)
     return order.argsort()[kept]
 

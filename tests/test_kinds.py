@@ -153,6 +153,17 @@ def test_one_thing_is_one_kind():
     assert cluster_evidence(torch.randn(3, 4, generator=generator)).tolist() == [0, 0, 0]
 
 
+def test_two_shades_of_one_mark_are_one_kind_and_two_marks_two():
+    generator = torch.Generator().manual_seed(0)
+    faint = 0.02 * torch.randn(60, 16, generator=generator)
+    shades = faint + torch.ones(16)
+    shades[30:, :4] += 0.5  # apart, and yet nearly the same direction
+    assert cluster_evidence(shades).unique().tolist() == [0]
+    assert cluster_evidence(shades, alike=1.0).unique().tolist() == [0, 1]
+    shades[30:, :8] = faint[30:, :8]
+    assert cluster_evidence(shades).unique().tolist() == [0, 1]
+
+
 def test_the_sheet_shows_images_with_their_surroundings(model, found):
     figure = plot_kind(found, of(found, "upper left"), data()[0], model, count=4)
     assert len(figure.axes) == 8
