@@ -23,7 +23,7 @@ RULES = (
     "fixed(t=0.5)",
     "otsu()",
 )
-CHAPTERS = ("photographs", "threshold", "scenes", "refitting", "judging")
+CHAPTERS = ("photographs", "threshold", "scenes", "judging")
 
 
 def accuracy(model, dataset) -> float:
@@ -82,23 +82,6 @@ def scenes(seed: int) -> dict:
         swapped = one.swapped(images)
         sets = {"as it is": images, "hidden": MaskedDataset(images, swapped.maps), "swapped": swapped}
         found[name] = {question: accuracy(one.erm_, data) for question, data in sets.items()}
-    return found
-
-
-def refitting(seed: int) -> dict:
-    "Chapter 5: the worst group of a background's plain model, and of what `repair` makes of it by refitting"
-    from masktune.diagnosis import diagnose
-    from masktune.evaluation import evaluate
-    from masktune.experiments.datasets import load_dataset
-    from masktune.repair import repair
-
-    run, train, val = plain_digits(seed, "digit-scenes", image_size=32)
-    test = load_dataset("digit-scenes", "test", seed=seed)
-    repaired = repair(run, train, val, remedies=("refit",))
-    found = {"says refit": float(diagnose(run.erm_, val, device="cpu").remedy == "refit")}
-    for name, model in (("before", repaired.plain), ("after", repaired.model)):
-        measured = evaluate(model, test, **MACHINE)
-        found |= {f"{name}, worst group": measured.worst_group_accuracy, f"{name}, average": measured.average.accuracy}
     return found
 
 
