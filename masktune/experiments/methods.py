@@ -56,7 +56,8 @@ class Bench:
     @cached_property
     def halves(self) -> tuple[ImageDataset, ImageDataset]:
         "What trains a last layer again, and what judges it"
-        return split_validation(self.val, seed=self.seed)
+        teaches, judges = split_validation(self.val, seed=self.seed).folds[0]
+        return self.val.subset(teaches), self.val.subset(judges)
 
     @cached_property
     def held(self) -> HeadFeatures:

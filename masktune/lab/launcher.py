@@ -271,7 +271,8 @@ class Launcher(Panel):
 
     def _show_headline(self) -> None:
         "What the best trial comes to, in a sentence, with intervals"
-        best, name = self.trials.best or (self.trials.trials or [None])[-1], next(iter(self.job.tests), None)
+        made, name = self.trials.trials, next(iter(self.job.tests), None)
+        best = self.trials.best or (made[-1] if made else None)
         if best is None or name is None:
             return
         before, after = self.run.metrics_["erm"][name].average, best.metrics[name].average
