@@ -190,7 +190,7 @@ def test_a_page_without_a_kernel_fits_and_axe_finds_nothing(browser, saved, widt
     assert len(set(tiles)) == 1  # four columns, on a phone too
     for state in ("closed", "filters", "detail"):
         if state == "filters":
-            page.locator("summary").click()
+            page.locator("summary", has_text="filters").click()
         if state == "detail":
             page.locator(".mt-open").first.click()
             page.screenshot(path=SHOTS / f"instrument-detail-{width}-{scheme}.png")
@@ -232,7 +232,7 @@ def test_slider_filters_selection_and_large_view_by_keyboard(browser, saved):
     page.keyboard.press("ArrowLeft")
     assert code.inner_text() == "mean_std(k=1.95)"
     assert EVIL in page.locator(".mt-said").nth(1).inner_text()  # a name stays a name
-    page.locator("summary").focus()
+    page.locator("summary", has_text="filters").focus()
     page.keyboard.press("Enter")
     page.get_by_label("class", exact=True).select_option("1")
     assert page.locator(".mt-card").count() == 12 and "12 of 24 images" in page.locator(".mt-counts").inner_text()

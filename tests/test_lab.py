@@ -95,7 +95,7 @@ def test_slider_by_keyboard_changes_picture_and_rule(page):
 def test_filter_and_page(page):
     area = instrument(page)
     before = painted(area)
-    area.locator("summary").click()
+    area.locator("summary", has_text="filters").click()
     area.get_by_label("class", exact=True).select_option("1")
     area.get_by_text(re.compile(r"573 of 1,149 images")).wait_for()
     repainted(page, area, before)
