@@ -17,6 +17,7 @@ KERNEL = {"kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "py
 MAKE = """
 import os; os.environ.pop("TQDM_DISABLE", None)  # bars are on, as for any user
 from masktune.lab.coverage import CoverageExplorer
+from masktune.devices import seed_everything
 from masktune.experiments.datasets import load_dataset
 from masktune.finetune import MaskTune
 from masktune.lab.launcher import Launcher
@@ -28,7 +29,9 @@ from masktune.lab.review import EvidenceReview
 from masktune.lab.scrubber import ThresholdScrubber
 from masktune.kinds import find_kinds
 data = load_dataset("biased-digits", "train").subset(range(0, 1149, 8))
-run = MaskTune(build_model("small-cnn", 2), epochs=2, finetune_lr=0.01, device="cpu").fit_erm(data).compute_maps(data)
+seed_everything(30)
+settings = {"epochs": 8, "batch_size": 32, "finetune_lr": 0.01, "device": "cpu"}
+run = MaskTune(build_model("small-cnn", 2), **settings).fit_erm(data).compute_maps(data)
 run.finetune_round(data)
 kinds = find_kinds(run.erm_, data, limit=96, most=2, device="cpu")
 print("trained")
@@ -273,12 +276,13 @@ def panels_are_seen(page):
             assert "kinds of evidence judged" in place.inner_text()
         if not place.locator(".mt-scrubber").count():
             continue
-        before = place.locator("canvas").nth(3).evaluate("c => c.toDataURL()")
+        drawn = "all => all.map((canvas) => canvas.toDataURL())"
+        before = place.locator("canvas").evaluate_all(drawn)
         place.locator(".mt-strength input[type=number]").fill("0.3")
         place.locator(".mt-strength input[type=number]").press("Enter")
         page.wait_for_timeout(300)
-        assert place.locator("canvas").nth(3).evaluate("c => c.toDataURL()") != before
-        assert "hidden on this page" in place.locator("[role=status]").inner_text()
+        assert place.locator("canvas").evaluate_all(drawn) != before
+        assert "hidden on this page" in place.locator(".mt-status").inner_text()
     assert page.locator(".masktune-still").count() == len(CELLS) - LIVE
     for still in page.locator(".masktune-still").all():
         still.evaluate("e => e.scrollIntoView({block: 'center'})")
