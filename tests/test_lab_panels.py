@@ -201,7 +201,7 @@ def test_two_models_are_compared_and_a_coverage_is_dragged_in_jupyterlab(page):
 
 def test_evidence_is_judged_by_keys_and_kept(page, lab):
     kept = lab[0] / "kinds.json"
-    review = page.locator(".mt:has(.mt-kinds)").first
+    review = page.locator(".mt-review").first
     review.evaluate("e => e.scrollIntoView({block: 'start'})")
     cards = review.locator(".mt-kind")
     cards.first.focus()
