@@ -51,7 +51,7 @@ def opened(page, notebook):
 
 
 def test_every_cell_ran(page):
-    show(page, "h1:has-text('Find and remove a shortcut in five minutes')")
+    show(page, "h1:has-text('Find and remove a shortcut')")
     page.screenshot(path=SHOTS / "tutorial-top.png")
     assert page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.error']").count() == 0
 
@@ -115,12 +115,25 @@ def test_start_shows_progress_and_the_result(page):
     page.screenshot(path=SHOTS / "launcher.png")
 
 
+# The finetuning takes less than a second: stop is pressed in the frame in which it can be.
+START_AND_STOP = """(area) => {
+    const named = (name) => [...area.querySelectorAll("button")].find((button) => button.innerText.trim() === name);
+    const stop = () => named("stop").disabled ? requestAnimationFrame(stop) : named("stop").click();
+    named("start").click();
+    requestAnimationFrame(stop);
+}"""
+
+
 def test_stop_and_resume(page):
     area = panel(page, "learning rate")
-    area.get_by_role("button", name="start").click()
-    area.get_by_role("button", name="stop").click()
     status = area.locator("[role=status]")
-    status.filter(has_text=re.compile(r"stopped in round 1 after step \d+")).wait_for()
+    stopped = status.filter(has_text=re.compile(r"stopped in round 1 after step \d+"))
+    for _ in range(5):  # a machine may be done before the front end hears that it began
+        area.evaluate(START_AND_STOP)
+        page.wait_for_timeout(5000)
+        if stopped.is_visible():
+            break
+    stopped.wait_for()
     area.get_by_role("button", name="resume").click()
     status.filter(has_text="done").wait_for()
 
