@@ -47,6 +47,7 @@ def test_demo_shows_the_effect_and_keeps_everything(tmp_path):
         "erm",
         "round-1",
         "repair",
+        "repair.html",
         "repair.json",
         "metrics.json",
         "log.jsonl",
@@ -231,8 +232,8 @@ def test_lab_opens_the_first_tutorial(tmp_path):
                 break
             except OSError:
                 time.sleep(0.5)
-        names = sorted(item["name"] for item in listing["content"])
-        assert names[0] == "01_find_and_remove_a_shortcut.ipynb" and len(names) == 7
+        names = sorted(item["name"] for item in listing["content"] if item["type"] == "notebook")
+        assert names[0] == "01_find_and_remove_a_shortcut.ipynb" and len(names) == 8
         assert "/lab/tree/01_find_and_remove_a_shortcut.ipynb" in (tmp_path / "log").read_text()
     finally:
         os.killpg(lab.pid, 15)

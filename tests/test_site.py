@@ -249,7 +249,7 @@ def test_pages_say_what_they_are_to_whoever_links_them(site):
         assert len(meta["description"]) >= 40 and meta["og:description"] == meta["description"], name
         assert meta["og:title"] and meta["og:image"].endswith("_static/preview.png"), name
     assert (SITE / "_static" / "preview.png").stat().st_size < 200_000
-    assert 'rel="icon"' in site["index.html"].text and (SITE / "_static" / "favicon.svg").exists()
+    assert 'icon" href="_static/favicon.svg"' in site["index.html"].text and (SITE / "_static" / "favicon.svg").exists()
     assert re.search(r">1\. Find and remove a shortcut", site["index.html"].text)  # numbered beside the pages
 
 

@@ -68,7 +68,7 @@ class ComposedDataset(MaskedDataset):
     def __init__(
         self,
         dataset: ImageDataset,  # N images with one label each
-        maps: SaliencyMaps,  # theirs
+        maps: SaliencyMaps,  # saliency maps of the same images
         rule: Threshold | str = Threshold(
             "quantile", 0.85
         ),  # from map to what is kept: the hottest 15 % of where it is above zero

@@ -19,7 +19,7 @@ from .view import InstrumentView, saved_html
 
 # %% ../../nbs/api/lab/62b_pages.ipynb #62d0c008
 def page_images(
-    dataset: ImageDataset,  # whose images
+    dataset: ImageDataset,  # data set that the images are of
     images: Tensor,  # (B, 3, H, W) uint8
     index: Sequence[int],  # (B,) their positions in it
     limit: int | None = None,  # characters of all pictures together; None: as they are
