@@ -397,15 +397,19 @@ def _label_probability(scores: Tensor, labels: Tensor) -> Tensor:
     return scores.double().softmax(1).gather(1, labels[:, None])[:, 0]
 
 # %% ../nbs/api/32_refit.ipynb #c32a0003
+def _layer_scores(head: Any, held: HeadFeatures) -> Tensor:
+    "(N, C) scores of a last layer that stands alone"
+    scores = held.features @ head.weight.detach().cpu().float().flatten(1).T
+    scores = scores if head.bias is None else scores + head.bias.detach().cpu().float()
+    return score_columns(scores, len(held))
+
+
 def head_scores(
     model: nn.Module,  # a classifier whose last layer may have been trained again
     held: HeadFeatures,  # what enters that layer
 ) -> Tensor:  # (N, C) float32; (N, 2) of one score an image
     "Compute a last layer's scores from cached features, without a pass through the network"
-    head: Any = model.get_submodule(held.head)
-    scores = held.features @ head.weight.detach().cpu().float().flatten(1).T
-    scores = scores if head.bias is None else scores + head.bias.detach().cpu().float()
-    return score_columns(scores, len(held))
+    return _layer_scores(model.get_submodule(held.head), held)
 
 # %% ../nbs/api/32_refit.ipynb #c32a0004
 GAMMAS = (0.0, 2.0, 4.0, 6.0)
@@ -473,13 +477,13 @@ def refit_in_folds(
     "Train the last layer on all held-out images, and score others by layers that were not trained on them"
     own = _label_probability(held.logits, held.labels)
     p = own if probability is None else probability
+    final, result = refit(model, held, gamma=gamma, l2=l2, probability=p)  # says what cannot work
     scores = [torch.empty_like(each.logits) for each in asked]
     for teaches, judges in folds:
-        made = refit(model, held.subset(teaches), gamma=gamma, l2=l2, probability=p[teaches])
+        part, head = held.subset(teaches), copy.deepcopy(model.get_submodule(held.head))
+        _replace_layer(head, part, refit_weights(p[teaches], part.labels, gamma), l2)
         for found, each in zip(scores, asked, strict=True):
-            found[judges] = head_scores(made[0], each.subset(judges))
-    whole = len(folds) == 1 and len(folds[0][0]) == len(held)
-    final, result = made if whole else refit(model, held, gamma=gamma, l2=l2, probability=p)
+            found[judges] = _layer_scores(head, each.subset(judges))
     return final, result, scores
 
 # %% ../nbs/api/32_refit.ipynb #c32a0007

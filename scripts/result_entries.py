@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from charts import Dots, dot_plot
 from results import BENCHMARKS, ROOT, Grid, Result
@@ -26,7 +27,7 @@ BOTH = (
 
 
 @cache
-def rows_of(name: str) -> list[dict]:
+def rows_of(name: str) -> Any:
     "What a benchmark kept: JSON, or a line of JSON for each row"
     text = (BENCHMARKS / name).read_text(encoding="utf-8")
     if name.endswith(".jsonl"):
@@ -232,7 +233,7 @@ OURS = ("MaskTune", "repair", "ERM x MaskTune")
 
 def methods_grids() -> list[Grid]:
     "The tables of `masktune compare-methods`, set by set"
-    found: dict = rows_of("methods.json")  # type: ignore[assignment]
+    found = rows_of("methods.json")
     return [
         comparison_grid(f"{name}: {kind}", table)
         for name, comparison in found.items()

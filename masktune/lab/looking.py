@@ -22,6 +22,7 @@ from ..layers import grid_layers, named_layer
 from ..masking import FILLS, Threshold
 from ..models import Classifier
 from ..saliency import SaliencyMaps, compute_saliency
+from ..settings import given
 from ..sources import make_source
 
 # %% ../../nbs/api/lab/62a_looking.ipynb #62c0c008
@@ -52,7 +53,7 @@ class MadeMaps:
                 missing = [0]  # so that the grid is known
             if missing:
                 self._make(missing)
-            return self.maps  # type: ignore[return-value]
+            return given(self.maps)
 
     def _make(self, index: list[int]) -> None:
         device = place_of(self.model)

@@ -36,6 +36,7 @@ from masktune.instrument import (
 from .answers import Asker, PageAnswers, ask_masked, ask_page, pack_masks
 from .gallery import MaskGallery, PageOfMasks, coarse_size
 from .looking import Looking, Worth, measure_worth
+from .pages import SetByPage
 from masktune.lab.panels import (
     NARROW,
     W,
@@ -148,7 +149,7 @@ def _marks_of(dataset: ImageDataset, run: MaskTune | None, given: Any, protect: 
     return read_marks(dataset, given, protect)
 
 # %% ../../nbs/api/lab/63_scrubber.ipynb #6af1e4f3
-class ThresholdScrubber(MaskGallery):
+class ThresholdScrubber(SetByPage, MaskGallery):
     """Move the threshold and watch image, map, what is hidden and what is left, in the browser; `rule` and `fill` are
     what the next cell uses, `selected` the images that were ticked.
 
@@ -156,6 +157,7 @@ class ThresholdScrubber(MaskGallery):
     model, maps, rule and fill are the run's where none are given, and maps are made its way: its source, layer and
     target. The kernel is asked only for pages, and for what the model says once the slider rests."""
 
+    after_page = ("select", "show_page", "redraw")
     FALL = "fall of confidence when masked"
     SORTS = ("at random", "data set order", "masked area, largest first", "confidence, lowest first")
 
@@ -192,7 +194,6 @@ class ThresholdScrubber(MaskGallery):
         self.finding: WideFinding | None = None  # about many images
         self._mask: tuple[str, Tensor] = ("", torch.empty(0))
         self._held: list[int] | None = None  # whose images are on the page
-        self._later: set[str] | None = None  # while the page sets controls: what is to be done after
         self._asker = Asker(self._question, self._tell, self.lock)
         self._wide = Asker(self._wide_question, self._wide_tell, self.lock, delay=0.6)
         self._ranking, self.ranked = threading.Thread(), ""
@@ -202,7 +203,7 @@ class ThresholdScrubber(MaskGallery):
         self.follow(self.select, self.predicted_filter, self.verdict_filter, self.confidence, self.sort)
         options = instrument_options(dataset, rule, maps_words(maps), self.model is not None, self.sort.options)
         self.view = InstrumentView(options={**options, **self.looking.options(), "sample": sample_of(maps)})
-        self.view.observe(self._pull, "controls")
+        self.view.observe(self.pull, "controls")
         self.view.observe(self._wished, "wishes")
         self.box.children = [self.view]
         self.select()
@@ -220,23 +221,7 @@ class ThresholdScrubber(MaskGallery):
         looking = {"layer": self.looking.layer, "source": self.looking.source}
         return now | {"sort": self.sort.value, "page": self.page.value} | sizes | looking
 
-    def _pull(self, change: dict[str, Any]) -> None:
-        "Set the controls as the page has set them, and do once what follows"
-        if self.closed or self._later is not None:
-            return
-        with self.lock:
-            self._later = set()
-            try:
-                self._set(change["new"])
-            finally:
-                todo, self._later = self._later, None
-        for name in ("select", "show_page", "redraw"):  # each does what stands behind it, too
-            if name in todo:
-                getattr(self, name)()
-                break
-        self._push()
-
-    def _set(self, wanted: Mapping[str, Any]) -> None:
+    def set_controls(self, wanted: Mapping[str, Any]) -> None:
         "Set the controls; they refuse what they do not know"
         filters = wanted["filters"]
         pairs = [(self.class_filter, filters["class"]), (self.predicted_filter, filters["predicted"])]
@@ -250,7 +235,7 @@ class ThresholdScrubber(MaskGallery):
                 control.value = value
         self.look(wanted.get("layer"), wanted.get("source"))
 
-    def _push(self) -> None:
+    def push(self) -> None:
         "Tell the page how the controls are set, and how many images there are"
         self.view.controls = self._controls()
         self.view.summary = {
@@ -261,12 +246,6 @@ class ThresholdScrubber(MaskGallery):
             "status": self.ranked,
             "made": maps_words(self.maps),
         }
-
-    def _postponed(self, name: str) -> bool:
-        "Whether something is to be done later, once, because the page is setting several controls"
-        if self._later is not None:
-            self._later.add(name)
-        return self._later is not None
 
     # ---- images
 
@@ -300,7 +279,7 @@ class ThresholdScrubber(MaskGallery):
                 return
             values[start : start + 128] = measured(index[start : start + 128])
             self.ranked = f"Sorting: asked {min(start + 128, len(index)):,} of {len(index):,}."
-            self._push()
+            self.push()
         self.ranked = ""
         if index.tobytes() == np.sort(self.order).tobytes() and self.sort.value == sort:
             self.order = index[np.argsort(-values, kind="stable")]
@@ -322,12 +301,12 @@ class ThresholdScrubber(MaskGallery):
 
     def select(self) -> None:
         "Filter and sort anew, and go to the first page"
-        if not self._postponed("select"):
+        if not self.postponed("select"):
             super().select()
 
     def show_page(self) -> None:
         "Fetch the images of the page, if others than before are on it; they are the only images held"
-        if self._postponed("show_page"):
+        if self.postponed("show_page"):
             return
         with self.lock:
             if self._held == self.shown:
@@ -355,14 +334,14 @@ class ThresholdScrubber(MaskGallery):
 
     def redraw(self) -> None:
         "Tell the page how the controls are set, and ask the model about it; the drawing is the browser's"
-        if self._postponed("redraw"):
+        if self.postponed("redraw"):
             return
         with self.lock:
             self.answers, self.finding = None, None
             self.picker.show()
             if self.rule_name.value not in RULE_RANGES:  # a rule of one's own: its masks are made here
                 self.view.masks = {"key": self.key, "bits": pack_masks(self.mask)}
-            self._push()
+            self.push()
             if self.model is not None:
                 self._asker.ask()
                 self._wide.ask()
@@ -491,7 +470,7 @@ class ThresholdScrubber(MaskGallery):
     def close(self) -> None:
         "Stop following the controls, ask no more, and free the widgets"
         self._asker.stopped = self._wide.stopped = True
-        self.view.unobserve(self._pull, "controls")
+        self.view.unobserve(self.pull, "controls")
         self.view.unobserve(self._wished, "wishes")
         super().close()
         own = (
