@@ -2273,6 +2273,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'masktune.repair': { 'masktune.repair.Candidate': ('api/repair.html#candidate', 'masktune/repair.py'),
                                  'masktune.repair.Candidate.is_plain_network': ( 'api/repair.html#candidate.is_plain_network',
                                                                                  'masktune/repair.py'),
+                                 'masktune.repair.Candidate.network': ('api/repair.html#candidate.network', 'masktune/repair.py'),
                                  'masktune.repair.Candidate.to_dict': ('api/repair.html#candidate.to_dict', 'masktune/repair.py'),
                                  'masktune.repair.Repair': ('api/repair.html#repair', 'masktune/repair.py'),
                                  'masktune.repair.Repair.__repr__': ('api/repair.html#repair.__repr__', 'masktune/repair.py'),
