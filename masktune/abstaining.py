@@ -127,7 +127,7 @@ class SelectiveClassifier(nn.Module):
         max_risk: float | None = None,  # or: be wrong on at most this share of the answers ...
         confidence: float = 0.95,  # ... with this probability
         **options: Any,  # see `masktune.evaluation.predict`
-    ) -> "SelectiveClassifier":
+    ) -> "SelectiveClassifier":  # this classifier, with its threshold set
         """Choose the threshold on validation images, for a coverage or a guaranteed risk; raises `ValueError` when
         it cannot be had"""
         if (coverage is None) == (max_risk is None):
@@ -149,7 +149,7 @@ class SelectiveClassifier(nn.Module):
     def predict(
         self,
         images: Tensor,  # (B, 3, H, W) uint8, or float in 0..1
-    ) -> Decision:
+    ) -> Decision:  # (B,) answers, scores, and which images are answered
         "Answer a batch, in eval mode, on whatever device it is"
         with evaluating(self):
             return self(images)
@@ -157,7 +157,7 @@ class SelectiveClassifier(nn.Module):
     def save(
         self,
         folder: str | os.PathLike,  # weights of every model, score and threshold
-    ) -> Path:
+    ) -> Path:  # the folder that was written
         "Write the classifier, atomically"
         folder = Path(folder)
         members: list[Any] = list(self.models)
@@ -183,7 +183,7 @@ class SelectiveClassifier(nn.Module):
         cls,
         folder: str | os.PathLike,  # written by `save`
         network: Callable[[], nn.Module],  # builds one network of the same architecture
-    ) -> "SelectiveClassifier":
+    ) -> "SelectiveClassifier":  # the classifier with its threshold, in eval mode on the CPU
         "Read a classifier back; raises `ValueError` for what is missing, broken or does not fit"
         folder = Path(folder)
         about = read_json(folder / "selective.json")
@@ -203,7 +203,7 @@ class SelectiveClassifier(nn.Module):
         self,
         path: str | os.PathLike,  # ends in .pt2
         example: Tensor,  # (B, 3, H, W) uint8, B at least 2: the batch size stays free
-    ) -> Path:
+    ) -> Path:  # the file that was written
         "Write models, score and threshold as one program of `torch.export`, which runs without this package"
         free = ({0: torch.export.Dim("batch", min=1)},)
         with evaluating(self):

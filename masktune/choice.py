@@ -32,7 +32,7 @@ def read_answers(
     scores: Tensor,  # (N, C) the model's scores on the images as they are
     swapped: Tensor,  # (N, C) on the swapped ones
     labels: Tensor,  # (N,) int64
-) -> Answers:
+) -> Answers:  # (N,) probability of the label, (N,) right as it is, (N,) right swapped
     "Read from scores what the choice needs; raises `ValueError` where shapes do not fit"
     if scores.shape != swapped.shape or len(scores) != len(labels):
         raise ValueError(
@@ -99,7 +99,7 @@ def score_answers(
     labels: Tensor,  # (N,) int64
     environment: Tensor,  # (N,) bool, see `infer_environments`
     unsure: Tensor,  # (N,) bool, see `least_sure`
-) -> Scores:
+) -> Scores:  # accuracies and a probability, 0..1, higher is better in each
     "Score a candidate; where one environment is empty, the other counts"
     sides = [answers.right[side] for side in (environment, ~environment) if side.any()]
     return Scores(
@@ -131,7 +131,7 @@ class Choice:
     criterion: str  # what chose it
     why: str  # in a sentence
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:  # name, criterion and reason
         "Return the three as JSON takes them"
         return dict(self.__dict__)
 
@@ -183,7 +183,7 @@ def choose_candidate(
     refitted: Mapping[str, float],  # which of them are the plain model with another last layer, and by what `gamma`
     conflict: ErrorConflict,  # how far the plain model's errors contradict the rest: `error_conflict`
     criterion: str = TWO_STEP,  # two-step, or one of `CRITERIA`
-) -> Choice:
+) -> Choice:  # the candidate's name, the criterion, and a sentence that says why
     "Choose a candidate without group labels; of equally good ones the first is taken"
     look_up("criterion", criterion, (TWO_STEP, *CRITERIA))
     if plain not in scores:

@@ -78,11 +78,11 @@ class Comparison:
         seen = None if moved is None else moved[~moved.isnan()]
         return None if seen is None or not len(seen) else float(seen.mean())
 
-    def table(self) -> Table:
+    def table(self) -> Table:  # a row each for the average, every class and every group
         "Return average, classes and groups of both as a table, with what changed under it"
         return _table(self)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:  # both models' accuracies, images that changed, and how far maps moved
         "Return every figure, as JSON takes it"
         return {
             "dataset": str(self.dataset),
@@ -187,7 +187,7 @@ def compare(
     run: MaskTune | None = None,  # whose source, layer, target and machine to use
     # device, batch_size ...: see `predict`; layer, source, target: see `compute_saliency`
     **options: Any,
-) -> Comparison:
+) -> Comparison:  # both evaluations and maps, and what changed between them
     """Measure two classifiers on the same images, and compare what they look at; both are left as they were.
 
     Raises `ValueError` where a model does not give a score for each class, and for maps that belong to others."""

@@ -90,7 +90,7 @@ def random_square_mask(
     count: int,  # B, how many masks
     size: Sequence[int],  # (H, W) of the images
     sides: tuple[float, float] = (1 / 14, 1 / 2),  # least and largest side, as shares of the image's shorter side
-    device: str | torch.device | None = None,
+    device: str | torch.device | None = None,  # where the masks are made; None: the CPU
 ) -> Tensor:  # (B, H, W) bool, True where the image is hidden
     "Draw one square per image, cut off where it leaves the image (MaskTune, section 4, random masking)"
     if not 0 < sides[0] <= sides[1] <= 1:

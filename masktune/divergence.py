@@ -21,7 +21,7 @@ def diverged(
     what: str,  # what was seen
     epoch: int,  # from 1
     lr: float,  # the learning rate at the time
-) -> TrainingDiverged:
+) -> TrainingDiverged:  # the error, to be raised
     "Word a `TrainingDiverged`"
     return TrainingDiverged(
         f"training diverged: {what} in epoch {epoch} at learning rate {lr:g}, which is too high here: "
@@ -69,7 +69,7 @@ class LossWatch:
 # %% ../nbs/api/14_divergence.ipynb #2a000023
 def is_finite(
     model: nn.Module,  # in training
-) -> bool:
+) -> bool:  # False: a weight or a running statistic is infinite or not a number
     "Tell whether all trained weights and running statistics are finite"
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     statistics = [s for norm in norms for s in (norm.running_mean, norm.running_var) if s is not None]

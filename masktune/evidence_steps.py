@@ -160,7 +160,7 @@ def read_verdicts(
 
 def apply_verdicts(
     opened: "MaskTune",  # a run with the maps of round 1; these are changed
-    train: Any,  # its training images
+    train: Any,  # the images the run was trained on
     folder: Path,  # the run's, which may hold kinds.json
 ) -> None:
     "Leave in a run's maps what was judged a shortcut, where somebody judged; whatever uses them next goes by it"

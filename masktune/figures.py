@@ -34,7 +34,7 @@ MAP_COLORS = "inferno"  # perceptually uniform, readable in grey
 
 # %% ../nbs/api/24_figures.ipynb #f5d4781a
 @contextmanager
-def figure_style() -> Iterator[None]:
+def figure_style() -> Iterator[None]:  # nothing: for a `with` statement
     "Within: the look of every figure here"
     with matplotlib.rc_context(
         {
@@ -62,7 +62,7 @@ def figure_style() -> Iterator[None]:
 class ReportFigure(Figure):
     "A matplotlib figure that shows itself in a notebook, whether pyplot is loaded or not"
 
-    def png(self) -> bytes:
+    def png(self) -> bytes:  # to be written to a file, or shown
         "The figure as the bytes of a PNG file"
         buffer = io.BytesIO()
         with figure_style():
@@ -111,7 +111,10 @@ def shares_of(
     return {"average": found.average, **(found.groups or found.classes)}
 
 # %% ../nbs/api/24_figures.ipynb #50f1bca5
-def shorten(text: str, longest: int) -> str:
+def shorten(
+    text: str,  # a class, group or model by name
+    longest: int,  # how many characters fit
+) -> str:  # at most `longest` characters, dollar signs escaped
     "A name as matplotlib should draw it: no longer than fits, dollars and all"
     text = text if len(text) <= longest else text[: longest - 1] + "…"
     return text.replace("$", r"\$")
@@ -120,7 +123,7 @@ def shorten(text: str, longest: int) -> str:
 def plot_groups(
     metrics: Mapping[str, Mapping[str, Evaluation]],  # by model, then by test set, as `MaskTune.evaluate` gives them
     test: str,  # the test set's name
-) -> ReportFigure:
+) -> ReportFigure:  # a panel of bars, a group of bars for each group
     "Draw every group's accuracy for every model measured, with 95 % Wilson intervals"
     models = measured_models(metrics, test)
     if not models:
@@ -167,7 +170,7 @@ def plot_groups(
 def plot_training(
     # by phase (erm, round-1 ...), a row per epoch: `MaskTune.history_`
     history: Mapping[str, Sequence[Mapping[str, float]]],
-) -> ReportFigure:
+) -> ReportFigure:  # two panels: loss and accuracy against epochs
     "Draw loss and accuracy over the epochs of ERM and of each finetuning round"
     rows = [(phase, row) for phase, rows in history.items() for row in rows]
     if not rows:
@@ -285,7 +288,7 @@ def _tiles(
 def label_name(
     dataset: ImageDataset,  # names the classes
     label: Any,  # a sample's
-) -> str:
+) -> str:  # one class, several between commas, or none
     "Name a sample's class, or of several labels those that are present"
     if not dataset.multilabel:
         return dataset.classes[int(label)]
@@ -318,7 +321,7 @@ def plot_examples(
     index: Sequence[int] | None = None,  # which images; None picks some of each class at random
     given: Any = None,  # masks of what is hidden in any case, as `read_masks` takes them
     protect: Any = None,  # masks of what is never hidden: shown in another colour
-) -> ReportFigure:
+) -> ReportFigure:  # a row each for images, maps, masks and masked images
     "Draw original, map, mask and masked image, a column per image"
     maps.check(dataset)
     index = pick_examples(dataset.labels) if index is None else list(index)
@@ -351,7 +354,7 @@ def plot_maps(
     before: SaliencyMaps,  # of the plain model
     after: SaliencyMaps,  # of the finetuned model
     index: Sequence[int] | None = None,  # which images; None picks some of each class at random
-) -> ReportFigure:
+) -> ReportFigure:  # a row each for images, earlier maps and later maps
     "Draw the maps of two models side by side on the same images, with what each model says"
     before.check(dataset)
     after.check(dataset)
@@ -384,7 +387,7 @@ def plot_mean_maps(
     dataset: ImageDataset,  # the images
     before: SaliencyMaps,  # of the plain model
     after: SaliencyMaps,  # of the finetuned model
-) -> ReportFigure:
+) -> ReportFigure:  # a row for each model, a column for each class
     "Draw each class's mean map for two models: where the evidence lies, on the whole"
     before.check(dataset)
     after.check(dataset)

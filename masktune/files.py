@@ -90,7 +90,7 @@ def write_json(
 # %% ../nbs/api/09_files.ipynb #ced29245
 def read_json(
     path: str | os.PathLike,  # the file
-) -> Any:
+) -> Any:  # what the file holds: dictionaries, lists, text, numbers
     "Read a JSON file; raises `ValueError` that names it when it is missing or broken"
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
@@ -207,7 +207,7 @@ def load_weights(
     model: AnyModule,  # a `Classifier` (its network is filled) or any network
     # of the data it is to be used with: weights that were trained with others are refused
     classes: Sequence[str] | None = None,
-) -> AnyModule:  # the same `model`
+) -> AnyModule:  # `model` itself, its weights filled
     "Load weights into `model`; raises `ValueError` unless every weight fits: a half-loaded model never goes on"
     from safetensors import SafetensorError
     from safetensors.torch import load_model
@@ -247,7 +247,7 @@ def save_state(
 # %% ../nbs/api/09_files.ipynb #583e105a
 def load_state(
     path: str | os.PathLike,  # written by `save_state`
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # the state as it was given to `save_state`, tensors on the CPU
     "Read a training state; a file that holds code, is broken or missing raises `ValueError` and nothing in it is run"
     import pickle
     import zipfile
@@ -275,7 +275,7 @@ def load_state(
 @contextmanager
 def run_lock(
     folder: str | os.PathLike,  # a run's folder
-) -> Iterator[None]:
+) -> Iterator[None]:  # nothing: for a `with` statement
     """Own a run's folder while within; raises `ValueError` that names the owner when another process does. A lock
     dies with its process, killed or not"""
     from filelock import FileLock, Timeout

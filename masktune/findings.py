@@ -43,7 +43,7 @@ class ClassFindings:
     # (M,) a value an image, of the last estimates, for drawing images again
     values: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:  # name and value of each figure, shares with their counts and intervals
         "Every figure, as JSON takes it"
         plain: dict[str, Any] = {}
         for name, value in self.__dict__.items():
@@ -58,7 +58,7 @@ class ClassFindings:
 # %% ../nbs/api/37_findings.ipynb #d1a90008
 def share_of(
     right: Tensor,  # (N,) bool
-) -> Share:
+) -> Share:  # share 0..1, count, and 95 % Wilson interval
     "Count a share, with its interval; of no image at all it is NaN"
     count, hits = right.numel(), int(right.sum())
     return Share(hits / count if count else float("nan"), count, wilson_interval(hits, count))
@@ -68,7 +68,7 @@ def balanced_part(
     dataset: ImageDataset,  # N images
     limit: int,  # at most so many are kept
     seed: int = 0,  # sets which images are drawn
-) -> ImageDataset:
+) -> ImageDataset:  # the part, in the data set's order
     "Take at most `limit` images, of every class as many as there are up to an equal share"
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))
     labels = dataset.labels[order]
@@ -240,7 +240,7 @@ def find_in_classes(
     train: ImageDataset | None = None,  # training images: one pass over as many of them more
     seed: int = 0,  # who lends to whom, where masks are moved, bootstrap
     batch_size: int = 64,  # images per forward pass
-) -> Findings:
+) -> Findings:  # a class's findings each, the agreement with a shuffled network, passes made, and pictures
     "Measure each class's evidence, in 4.75 passes over the images"
     labels, bench = part.labels, _Bench(model, _pixels(part), batch_size)
     maps, values, scores = look(model, bench.images, layer, batch_size)

@@ -86,7 +86,7 @@ def training_loader(
     drop_last: bool | None = None,  # leave out a last batch that is not full; None: where it is one image
     num_workers: int = 0,  # processes that decode images
     pin_memory: bool = False,  # whether batches go to a GPU
-) -> DataLoader:
+) -> DataLoader:  # yields (images, labels) on the CPU: (B, 3, H, W) uint8 and (B,) or (B, L)
     "Build the loader of a training's batches"
     return DataLoader(
         pairs,

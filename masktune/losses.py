@@ -104,7 +104,7 @@ class TrainingLoss:
 
     multilabel: bool = False  # several labels an image
     weight: Tensor | None = None  # (C,) of classes, or of labels that are present
-    label_smoothing: float = 0.0
+    label_smoothing: float = 0.0  # share of the target spread over all classes, 0..1
     criterion: Criterion | None = None  # a user's own: the whole loss
 
     def __call__(
@@ -130,7 +130,7 @@ def make_loss(
     label_smoothing: float = 0.0,  # 0..1, share of the target spread over all classes
     criterion: Criterion | None = None,  # a loss of your own, (scores, labels) -> scalar
     device: str | torch.device = "cpu",  # where a criterion's own tensors have to be
-) -> TrainingLoss:
+) -> TrainingLoss:  # called with (B, C) scores and (B,) or (B, L) labels, gives the mean loss
     "Build the loss of a training; raises `ValueError` for choices that do not fit together"
     check_loss(class_weights, label_smoothing, criterion)
     several = labels.ndim == 2

@@ -45,7 +45,7 @@ def _grey(image: Image.Image) -> np.ndarray:
 
 def marked_pixels(
     values: np.ndarray,  # (H, W) numbers, 0 where nothing is marked
-) -> Drawn:
+) -> Drawn:  # (H, W) bool, and whether values between black and white were rounded
     "Say which pixels are marked; raises `ValueError` for values that do not tell"
     if values.dtype == bool:
         return Drawn(values)
@@ -110,7 +110,7 @@ def draw_boxes(
 def draw(
     item: Item,  # a file, a box or an array
     size: tuple[int, int],  # (H, W) of the image it belongs to, in pixels
-) -> Drawn:
+) -> Drawn:  # (H, W) bool as the image is framed, and whether values between black and white were rounded
     "Draw what marks an image; raises `ValueError` for what does not fit one of this size"
     if isinstance(item, Path):
         return _drawn_file(item, size)
@@ -122,14 +122,18 @@ def draw(
     return marked_pixels(values)
 
 # %% ../nbs/api/21a_mask_files.ipynb #91c50010
-def wrapped(dataset: Any) -> Iterable[Any]:
+def wrapped(
+    dataset: Any,  # any data set; one that is no `ImageDataset` gives nothing
+) -> Iterable[Any]:  # the outermost data set first, the innermost last
     "A data set and, from the outside in, those it wraps image for image (kept decoded, masked)"
     while isinstance(dataset, ImageDataset):
         yield dataset
         dataset = getattr(dataset, "dataset", None)
 
 
-def source_files(dataset: ImageDataset) -> FileDataset | None:
+def source_files(
+    dataset: ImageDataset,  # any data set
+) -> FileDataset | None:  # the data set that knows its files; None: there is none inside
     "The data set of files that this one is, or keeps decoded or masks"
     return next((inner for inner in wrapped(dataset) if isinstance(inner, FileDataset)), None)
 
@@ -335,7 +339,9 @@ def marks_by_image(
     return [_items(entry) for entry in source], []
 
 # %% ../nbs/api/21a_mask_files.ipynb #91c50016
-def original_size(path: Path) -> tuple[int, int]:
+def original_size(
+    path: Path,  # an image file
+) -> tuple[int, int]:  # (H, W) in pixels, turned as its EXIF orientation says
     "(H, W) of an image file, upright; its header alone is read"
     with opened_image(path) as image:
         width, height = image.size

@@ -44,7 +44,7 @@ def make_optimizer(
     lr: float,  # learning rate
     momentum: float = 0.9,  # sgd only
     weight_decay: float = 1e-4,  # L2 penalty; adamw: decay, apart from the gradient (for ViTs 0.01 to 0.1 are usual)
-) -> torch.optim.Optimizer:
+) -> torch.optim.Optimizer:  # of one group of parameters, no step taken yet
     "Build SGD (with momentum), Adam or AdamW (Loshchilov & Hutter, 2019)"
     look_up("optimizer", name, OPTIMIZERS)
     for number, value in (("lr", lr), ("momentum", momentum), ("weight_decay", weight_decay)):
@@ -68,7 +68,7 @@ def optimizer_from(
     factory: OptimizerFactory,  # called with the parameters
     parameters: Sequence[nn.Parameter],  # what is to be trained
     lr: float | None = None,  # of the first group; the others keep their ratio to it; None: as the function has it
-) -> torch.optim.Optimizer:
+) -> torch.optim.Optimizer:  # the optimiser that the function gave, its rates set
     "Call a user's own function for an optimiser; raises `ValueError` for what is none, or trains something else"
     optimizer = factory(list(parameters))
     if not isinstance(optimizer, torch.optim.Optimizer):
@@ -102,7 +102,7 @@ def make_schedule(
     # multistep: epochs after which the rate drops; none given: every quarter (the paper's)
     milestones: Sequence[int] = (),
     gamma: float = 0.5,  # multistep: what it is multiplied by
-) -> torch.optim.lr_scheduler.LRScheduler:
+) -> torch.optim.lr_scheduler.LRScheduler:  # to be stepped after each epoch
     "Build a schedule that is stepped once an epoch"
     look_up("schedule", name, ("constant", "multistep", "cosine"))
     schedulers = torch.optim.lr_scheduler
@@ -126,7 +126,7 @@ def warmup_factor(
 def scaled_rates(
     optimizer: Any,  # with `param_groups`
     factor: float,  # what each rate is multiplied by
-) -> Iterator[None]:
+) -> Iterator[None]:  # nothing: for a `with` statement
     "Within: an optimiser's learning rates times `factor`; afterwards they are as before"
     if factor == 1:
         yield
@@ -143,7 +143,7 @@ def scaled_rates(
 # %% ../nbs/api/11_optimizers.ipynb #e4925969
 def on_cpu(
     value: Any,  # tensors, or mappings and sequences that hold some
-) -> Any:
+) -> Any:  # the value in the same form, its tensors copied
     "Copy whatever holds tensors to the CPU"
     if isinstance(value, Tensor):
         return value.detach().cpu().clone()
@@ -205,11 +205,11 @@ def _from_state(
 
 
 def start_optimizer(
-    model: nn.Module,  # whose parameters with `requires_grad` are to be trained
+    model: nn.Module,  # parameters of it with `requires_grad` are to be trained
     name: str | OptimizerFactory = "sgd",  # sgd, adam, adamw, or a function of the parameters: `optimizer_from`
     state: Mapping[str, Any] | None = None,  # from `state_to_keep`: go on with its momentum
     **settings: float | None,  # lr, momentum, weight_decay; None: the state's, else that of `make_optimizer`
-) -> torch.optim.Optimizer:
+) -> torch.optim.Optimizer:  # an optimiser of these parameters, with the state's momentum where it fits
     "Build the optimiser that a training begins with; raises `ValueError` where nothing is to be trained"
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not parameters:

@@ -72,7 +72,7 @@ def _calls(
 def find_head(
     model: nn.Module,  # any image classifier
     example: Tensor,  # (B, 3, H, W), one batch as the model gets it; one image is enough
-) -> str:  # its name in `model.named_modules()`
+) -> str:  # name of the layer in `model.named_modules()`
     """Name the last layer: the linear one, or 1 x 1 convolution, whose output is the scores.
 
     Raises `ValueError` when the scores are made otherwise, as from several heads."""
@@ -120,7 +120,7 @@ def cache_features(
     model: nn.Module,  # a classifier, or a network that `dataset` normalises for; left as it is
     dataset: ImageDataset,  # N images
     **options: Any,  # see `predict`: batch_size, device, mixed_precision, num_workers, progress
-) -> HeadFeatures:
+) -> HeadFeatures:  # (N, K) what enters the last layer, (N, C) scores, (N,) labels
     "Compute what enters the last layer, in one pass in eval mode; raises `ValueError` when there is no such layer"
     if not len(dataset):
         raise ValueError(f"{dataset} is empty: there is nothing to refit on")
@@ -254,7 +254,7 @@ class RefitResult:
     losses: list[float] = field(repr=False)  # the objective at every evaluation
     dataset: str = ""  # the held-out images' name
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:  # name and value of each figure
         "Every figure, as JSON takes it"
         return {**self.__dict__, "losses": list(self.losses)}
 
@@ -371,7 +371,7 @@ def split_validation(
     val: ImageDataset,  # images that were not trained on
     choose_on: ImageDataset | None = None,  # more of them, which choose; None: each half of `val` for the other
     seed: int = 0,  # of the split
-) -> HeldOut:
+) -> HeldOut:  # the images that refit, those that choose, and how halves serve each other
     "Say which images refit and which choose; raises `ValueError` where a class is missing in either"
     val.need_one_label("a last layer refitted, or a choice between remedies,")
     if choose_on is None:
@@ -426,12 +426,12 @@ class ChosenRefit:
     # by gamma (None: as it was): accuracy and that of the worst class, on the images that choose
     accuracies: dict[float | None, tuple[float, float]]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:  # the measure that chose, the chosen refitting, and each gamma's accuracies
         "Return every figure, as JSON takes it"
         rows = [{"gamma": g, "average": a, "worst_class": w} for g, (a, w) in self.accuracies.items()]
         return {"by": self.by, "chosen": self.result.to_dict(), "gammas": rows}
 
-    def table(self) -> Table:
+    def table(self) -> Table:  # a row for each gamma: average and worst class
         "Return what each gamma does as a table"
         rows = [["as it was" if g is None else f"{g:g}", *found] for g, found in self.accuracies.items()]
         said = f"gamma {self.result.gamma:g} is taken, by {self.by}\n{self.result}"
@@ -470,9 +470,9 @@ def refit_in_folds(
     asked: Sequence[HeadFeatures],  # of what the judging images show: as they are, changed ...
     folds: Sequence[tuple[Tensor, Tensor]],  # see `HeldOut`
     *,
-    gamma: float,  # see `refit`, as the next two
-    l2: float = 0.003,
-    probability: Tensor | None = None,
+    gamma: float,  # weight on errors, see `refit`
+    l2: float = 0.003,  # pull towards the layer as it was, see `refit`
+    probability: Tensor | None = None,  # (N,) of each image's own label; None: the model's own
 ) -> tuple[Classifier, RefitResult, list[Tensor]]:  # the layer trained on all, how, and (N, C) scores of each asked
     "Train the last layer on all held-out images, and score others by layers that were not trained on them"
     own = _label_probability(held.logits, held.labels)
@@ -498,7 +498,7 @@ def choose_refit(
     l2: float = 0.003,  # see `refit`
     seed: int = 0,  # of the split
     **options: Any,  # see `predict`: batch_size, device, mixed_precision, num_workers, progress
-) -> ChosenRefit:
+) -> ChosenRefit:  # the model with the chosen last layer, how it was trained, and each gamma's accuracies
     "Train the last layer again for several `gamma`, and choose one on other held-out images; groups are never read"
     look_up("by", by, CHOOSE_BY)
     if isinstance(gammas, (str, float, int)) or not len(gammas):
@@ -533,7 +533,7 @@ def error_conflict(
     gamma: float = 8.0,  # weight on errors: up to exp(gamma) times
     l2: float = 0.003,  # see `refit`
     splits: int = 4,  # how often images are split into halves
-) -> ErrorConflict:
+) -> ErrorConflict:  # images, errors among them, and the share of right answers that going by the errors costs
     "Measure what it costs to go by the errors: much where they have a common cause, little where they have many"
     names = ("features", "logits", "labels")
     features, logits, labels = (torch.cat([getattr(part, name) for part in parts]) for name in names)

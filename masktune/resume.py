@@ -90,7 +90,11 @@ class StepKeeper:
             self.save(step.state(), several)
         return stop
 
-    def save(self, state: dict[str, Any], several: bool) -> None:
+    def save(
+        self,
+        state: dict[str, Any],  # a `Step`'s state
+        several: bool,  # whether several processes train together
+    ) -> None:
         "Write the state; what differs between processes is gathered"
         own = {name: state[name] for name in ("rng", "cuda_rng", "totals", "first_loss")}
         if several:
@@ -103,7 +107,7 @@ class StepKeeper:
             save_state(self.path, state | {"each": each})
         self.saved = time.monotonic()
 
-    def load(self) -> dict[str, Any] | None:
+    def load(self) -> dict[str, Any] | None:  # the state for `fit(resume=...)`, with this process's own random state
         """What to go on from, None where nothing was begun; raises `ValueError` for a state of another number of
         processes"""
         if not self.path.exists():
@@ -184,7 +188,7 @@ class Resumable:
         folder: str | os.PathLike,  # a run that was begun here
         model: nn.Module,  # a network of the same architecture, with the weights training started from
         **options: Any,  # see the constructor; and settings, such as an `augment` that is a function
-    ) -> "Resumable":
+    ) -> "Resumable":  # the run, as far as it has come, ready to go on
         "Take up a run; raises `ValueError` for what is missing, broken or does not fit"
         settings = {f.name: options.pop(f.name) for f in fields(Settings) if f.name in options}
         return cls(load_run(folder, model, **settings), folder, **options)
@@ -199,11 +203,15 @@ class Resumable:
         self,
         train: ImageDataset,  # training images; groups are never read
         val: ImageDataset | None = None,  # see `MaskTune.fit`
-    ) -> MaskTune:
+    ) -> MaskTune:  # the run, finished
         "Everything that is not finished yet"
         return self.fit_erm(train, val).fit_rounds(train, val).run
 
-    def fit_erm(self, train: ImageDataset, val: ImageDataset | None = None) -> "Resumable":
+    def fit_erm(
+        self,
+        train: ImageDataset,  # training images; groups are never read
+        val: ImageDataset | None = None,  # for selecting the epoch; groups are never read
+    ) -> "Resumable":  # this object, the plain model written to its folder
         "The plain model"
         if self.run.erm_ is None:
             self._write(self.save_config)
@@ -213,7 +221,11 @@ class Resumable:
         self._finished("erm")
         return self
 
-    def compute_maps(self, train: ImageDataset, number: int = 1) -> "Resumable":
+    def compute_maps(
+        self,
+        train: ImageDataset,  # the images trained on
+        number: int = 1,  # the round, from 1
+    ) -> "Resumable":  # this object, the maps written to its folder
         "The maps of a round"
         rounds = self.run.rounds_
         if len(rounds) >= number and (rounds[number - 1].maps is not None or self.run.on_device):
@@ -233,7 +245,11 @@ class Resumable:
             write_json(self.folder / "evidence.json", found.to_dict())
             self.log("evidence", {"epoch": 0, "chosen": found.layer.spelled, "lead": found.lead, "said": str(found)})
 
-    def fit_rounds(self, train: ImageDataset, val: ImageDataset | None = None) -> "Resumable":
+    def fit_rounds(
+        self,
+        train: ImageDataset,  # the images trained on
+        val: ImageDataset | None = None,  # for choosing the round; groups are never read
+    ) -> "Resumable":  # this object, every round written to its folder
         "Every round, and the choice among them"
         run = self.run
         for number in range(1, run.rounds + 1):
@@ -276,7 +292,11 @@ class Resumable:
         "Write `config.json`"
         save_config(self.run, self.folder, self.about)
 
-    def log(self, phase: str, row: Mapping[str, Any]) -> None:
+    def log(
+        self,
+        phase: str,  # erm, round-1 ...
+        row: Mapping[str, Any],  # the epoch's figures by name
+    ) -> None:
         "Add an epoch's row to `log.jsonl`"
         if not self.process.is_main_process:
             return
@@ -351,7 +371,7 @@ def _take_round(run: MaskTune, folder: Path, number: int) -> None:
 
 # %% ../nbs/api/51_resume.ipynb #b946d7bc
 def finetune_round_in_processes(
-    run: MaskTune,  # its maps of this round are computed, or made on the device
+    run: MaskTune,  # a run whose maps of this round are computed, or made on the device
     train: ImageDataset,  # the images trained on; sent to the processes, so its class must be importable
     folder: str | os.PathLike,  # where the processes leave the round, or the state to resume from
     number: int = 1,  # the round, from 1

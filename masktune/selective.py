@@ -98,7 +98,7 @@ def _checked(score: Tensor, correct: Tensor) -> tuple[Tensor, Tensor]:
 def risk_coverage(
     score: Tensor,  # (N,) float, higher is surer
     correct: Tensor,  # (N,) bool
-) -> RiskCoverage:
+) -> RiskCoverage:  # (T,) thresholds, highest first, with coverage and risk at each, 0..1
     "Trace selective risk against coverage (El-Yaniv & Wiener, 2010)"
     score, correct = _checked(score, correct)
     threshold, place = score.unique(return_inverse=True)
@@ -271,7 +271,7 @@ def coverage_table(
     score: Tensor,  # (M,) float, of the images to answer
     correct: Tensor,  # (M,) bool
     coverages: Sequence[float] = (0.8, 0.85, 0.9, 0.95, 1.0),  # 0..1, shares of images to answer
-) -> list[CoverageRow]:
+) -> list[CoverageRow]:  # for each wanted coverage: the threshold, and coverage and error that it reaches
     "Measure error at wanted coverages, thresholds chosen on validation images (MaskTune, section 4.3)"
     score, correct = _checked(score, correct)
     rows = []

@@ -123,7 +123,7 @@ class NotStored:
 
 # %% ../nbs/api/30_settings.ipynb #30a00001
 def as_function(
-    setting: str,  # its name: optimizer or criterion
+    setting: str,  # name of the setting: optimizer or criterion
     value: Any,  # a function, or `package.module:name`, where it is to be imported from
 ) -> Any:  # the function; what is no such text as it is
     "Import a function that a setting names; raises `ValueError` where there is none, or where it must be given again"
@@ -383,6 +383,6 @@ def unspell(
 # %% ../nbs/api/30_settings.ipynb #5e71000e
 def given(
     value: Any,  # of a setting
-) -> Any:  # the same; raises `ValueError` for one that a file could not hold
+) -> Any:  # `value` itself; raises `ValueError` for one that a file could not hold
     "Take a setting that may have to be given again"
     return value() if isinstance(value, NotStored) else value

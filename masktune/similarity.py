@@ -68,7 +68,7 @@ class Channels(NamedTuple):
 
 def channels_of(
     values: Tensor,  # (N, K, h, w), what a layer gave
-) -> Channels:
+) -> Channels:  # (K,) mean and (K,) spread, what `look_of` makes channels comparable with
     "Measure each channel's mean and spread over all places of all images"
     flat = values.float().flatten(2)
     return Channels(flat.mean((0, 2)), flat.std((0, 2)).clamp(min=1e-6))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @contextmanager
 def owned(
     folder: str | os.PathLike,  # a run's; made if it is not there
-) -> Iterator[None]:
+) -> Iterator[None]:  # nothing: for a `with` statement
     "Hold a run's folder while this command writes it; of several processes the first holds it for all"
     from masktune.devices import is_main_process
     from masktune.files import run_lock
@@ -41,7 +41,7 @@ def owned(
 # %% ../nbs/api/54_steps.ipynb #e71d0003
 def look_where_true(
     recipe: "Recipe",  # data, network, settings
-) -> "Recipe":
+) -> "Recipe":  # a copy with layer "auto", or `recipe` itself
     "Let a run choose its layer by evidence, unless one is named or the network is one of the paper's own"
     from masktune.experiments.recipes import RECIPES
 
@@ -102,7 +102,7 @@ def opening(
     run: "MaskTune",  # begun
     splits: Mapping[str, Any],  # the run's data sets by split
     model: str,  # the network's name
-) -> str:
+) -> str:  # a line, and a second one where images are kept decoded
     "Say what is trained on what, where"
     from masktune.cache import CachedDataset
     from masktune.devices import default_device
@@ -113,8 +113,8 @@ def opening(
 
 
 def best_accuracy(
-    run: "MaskTune",  # its plain model is trained, or was taken as it is
-) -> str:
+    run: "MaskTune",  # a run whose plain model is trained, or was taken as it is
+) -> str:  # a line without its full stop
     "Say how the plain model's training ended"
     rows = run.history_["erm"]
     if not rows:
@@ -199,7 +199,7 @@ def saliency(
 def rounds_line(
     opened: "MaskTune",  # finetuned
     folder: str,  # the run's
-) -> str:
+) -> str:  # a line
     "Say how the finetuning ended"
     taken = f"round {opened.round_} chosen on swapped validation images" if opened.round_ else "the last taken"
     rounds = f"{opened.rounds} rounds, {taken}" if opened.rounds > 1 else "one round"
@@ -257,7 +257,7 @@ def measured_on(
 def both_tables(
     opened: "MaskTune",  # evaluated
     tests: Mapping[str, Any],  # data sets by name
-) -> str:
+) -> str:  # a block of lines for each test set
     "Write both models' accuracies on every test set, group by group"
     blocks = [f"{name}: {data}\n{_table(opened.metrics_, name, data)}" for name, data in tests.items()]
     return "\n\n".join(blocks + _gaps(opened.metrics_))

@@ -54,7 +54,7 @@ def _later(options: Any) -> dict[str, Any]:
 # %% ../nbs/api/15_training_state.ipynb #0e150006
 def plan_of(
     training: Any,  # of `fit`
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # name and value of every setting that changes how a training ends
     "Return what decides how a training ends: a state goes on in the same one alone"
     options, network, still = training.options, training.model.network, set(training.still)
     return {name: getattr(options, name) for name in _PLANNED} | {
@@ -98,7 +98,7 @@ def state_of(
     step: int,  # from 1, within the epoch
     totals: Tensor,  # (3,) sums over the epoch so far: loss, correct, images
     best: Mapping[str, Any],  # the best epoch's number, score and weights
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # weights, optimiser, schedule, random states and place: what `save_state` writes
     "Return all that a training needs to go on, on the CPU"
     device, scaler = training.process.device, training.process.scaler
     return {

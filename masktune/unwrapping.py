@@ -175,7 +175,7 @@ def score_columns(
 
 def ends_in_sigmoid(
     network: nn.Module,  # as `unwrap` gives it
-) -> bool:
+) -> bool:  # True: scores are probabilities, not logits
     "Whether the last of a network's modules is a sigmoid, so that it gives probabilities"
     return isinstance(list(network.modules())[-1], nn.Sigmoid)
 

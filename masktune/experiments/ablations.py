@@ -43,7 +43,7 @@ class Variant(NamedTuple):
 class Axis:
     "A question, and the variants that answer it"
 
-    question: str
+    question: str  # what is asked, in words: the title of its figure
     # from the recipe's run and an example image (1, 3, H, W)
     variants: Callable[[MaskTune, torch.Tensor], list[Variant]]
 
@@ -119,8 +119,8 @@ AXES: dict[str, Axis] = {
 class AblationRow:
     "What one variant came to with one seed; accuracies 0..1"
 
-    variant: str
-    seed: int
+    variant: str  # name of the variant
+    seed: int  # of the weights, of all order, and of the data where they are made
     average: Mapping[str, float]  # by test set
     worst: Mapping[str, float]  # of the worst group, or class where groups are unknown, by test set
     swapped: float  # on validation images with swapped evidence: no group labels
@@ -229,7 +229,7 @@ def run_ablation(
     seeds: Sequence[int] = range(5),  # one plain model each
     root: str | os.PathLike | None = None,  # where the data lie
     jobs: int = 1,  # processes, each with its share of the processors
-) -> list[AblationRow]:
+) -> list[AblationRow]:  # a row for each seed and variant
     "Run an ablation over seeds; raises `ValueError` before any training for an unknown axis or setting"
     recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
     look_up("ablation", axis, AXES)
@@ -256,7 +256,7 @@ def _spread(values: Sequence[float]) -> str:
 # %% ../../nbs/api/experiments/49_ablations.ipynb #4c3ffd0b
 def ablation_table(
     rows: Sequence[AblationRow],  # from `run_ablation`
-) -> str:
+) -> str:  # a table of text, a line for each variant
     "Write an ablation as text: mean ± standard deviation over seeds, in %"
     tests = list(rows[0].average)
     head = ["", *(f"{name}{what}" for name in tests for what in (", average", ", worst")), "swapped", "hidden"]
@@ -286,9 +286,9 @@ def ablation_table(
 # %% ../../nbs/api/experiments/49_ablations.ipynb #82368627
 def plot_ablation(
     rows: Sequence[AblationRow],  # from `run_ablation`
-    axis: str,  # its name, for the title
+    axis: str,  # name of the axis, for the title
     test: str | None = None,  # the test set; default: the last
-) -> ReportFigure:
+) -> ReportFigure:  # two panels: average, and worst group or class
     "Draw every seed of every variant, mean and standard deviation beside them"
     test = test or list(rows[0].average)[-1]
     labels = list(dict.fromkeys(row.variant for row in rows))

@@ -34,7 +34,7 @@ class Attempt(NamedTuple):
 class Attempts(NamedTuple):
     "Everything a method tried"
 
-    tried: list[Attempt]
+    tried: list[Attempt]  # every setting that was trained
     chosen: int | None = None  # which of them the method itself chose, without groups; None: it leaves that to others
     shared: float = 0.0  # epochs of ERM that all of them begin with, and that are spent once
 
@@ -47,6 +47,7 @@ class Attempts(NamedTuple):
 class Judgement(NamedTuple):
     "What held-out images say of an attempt; higher is better in each"
 
+    # compared in order: average accuracy, or the area under the risk-coverage curve, negative
     without_groups: tuple[float, float]
     with_groups: tuple[float, float] | None  # None where groups are unknown
     measures: dict[str, float]  # for the record: average, worst_class, worst_group, aurc
@@ -55,7 +56,7 @@ class Judgement(NamedTuple):
 def judge(
     attempt: Attempt,  # trained
     abstains: bool = False,  # whether it may leave images unanswered
-) -> Judgement:
+) -> Judgement:  # what chooses without and with groups, and the measures
     "Measure an attempt on the images that judge it"
     images = attempt.judged_on
     scores, sure = attempt.answer(images)
@@ -92,7 +93,7 @@ def choose_attempt(
     attempts: Attempts,  # of one method
     judged: list[Judgement],  # of each
     with_groups: bool = False,  # by group labels
-) -> int | None:  # which; None with groups where they are unknown
+) -> int | None:  # position of the attempt; None with groups where they are unknown
     "Say which attempt counts"
     if with_groups:
         if any(each.with_groups is None for each in judged):

@@ -37,7 +37,7 @@ def wrong_tree(
     name: str,  # a data set of `TREES`
     root: Path | str | os.PathLike | None,  # where it was looked for
     problem: str,  # what is wrong
-) -> DatasetError:
+) -> DatasetError:  # the error, to be raised
     "Give an error that shows the tree a data set wants beside the one that is there"
     expected = TREES[name].splitlines()
     found = ["(no root given)"] if root is None else show_tree(root) if Path(root).is_dir() else ["(no such folder)"]
@@ -56,7 +56,7 @@ def find_root(
     root: str | os.PathLike | None,  # where a user says that it lies
     holds: Callable[[Path], bool],  # whether a folder is the one
     wanted: str,  # what it should hold, for the message
-) -> Path:
+) -> Path:  # the first folder that fits, from the top
     "Find the folder that `holds` the data: `root` itself, or one at most two levels below it"
     if root is None:
         raise wrong_tree(name, None, "root is missing: name the folder that holds the data")
@@ -97,7 +97,7 @@ def open_split(
     findings: Iterable[str],  # what is known already
     check: bool,  # decode every image
     **reading: Any,  # as `FileDataset` takes it
-) -> FileDataset:
+) -> FileDataset:  # the images of that split, all of them checked
     "Open one split of a published set, after everything about the whole table was checked"
     paths = [path for rows in table.values() for path, _, _ in rows]
     findings = [*findings, *missing_files(paths)]
@@ -164,7 +164,7 @@ def open_waterbirds(
     *,
     size: int = 224,  # side of the images the model gets, pixels
     check: bool = False,  # decode every image once before anything else
-) -> FileDataset:
+) -> FileDataset:  # two classes, four groups (bird and place)
     """Open Waterbirds, background against species (Sagawa et al., 2020; MaskTune, section 4.2); raises
     `DatasetError` with every problem found"""
     name = "waterbirds"
@@ -299,7 +299,7 @@ def open_celeba(
     spurious: str = "Male",  # the attribute that makes the groups
     size: int = 224,  # side of the images the model gets, pixels
     check: bool = False,  # decode every image once before anything else
-) -> FileDataset:
+) -> FileDataset:  # two classes, four groups (target and spurious attribute)
     """Open CelebA, hair colour against gender (Liu et al., 2015; MaskTune, section 4.2); raises `DatasetError` with
     every problem found"""
     folder = _celeba_root(root)
@@ -349,7 +349,7 @@ def _variant_folder(folder: Path, variant: str) -> Path | None:
 # %% ../../nbs/api/experiments/40_published_datasets.ipynb #9b000007
 def background_variants(
     root: str | os.PathLike,  # the folder that holds train, val and test
-) -> tuple[str, ...]:
+) -> tuple[str, ...]:  # names of the variants, in the order of `BACKGROUND_VARIANTS`
     "Name the test variants that lie there; raises `DatasetError` when there is none"
     folder = _in9_root(root)
     found = tuple(variant for variant in BACKGROUND_VARIANTS if _variant_folder(folder, variant) is not None)
@@ -382,7 +382,7 @@ def open_background_challenge(
     *,
     size: int = 224,  # side of the images the model gets, pixels
     check: bool = False,  # decode every image once before anything else
-) -> FileDataset:
+) -> FileDataset:  # nine classes, without groups
     """Open ImageNet-9 and its tests with other backgrounds (Xiao et al., 2021; MaskTune, section 4.2); raises
     `DatasetError` with every problem found"""
     name = "background-challenge"

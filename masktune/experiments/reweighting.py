@@ -43,7 +43,10 @@ class LossDataset(ImageDataset):
     def _pixel_digest(self, sha) -> None:
         sha.update(f"{self.dataset.fingerprint}:{self.more}:{self.tells_positions}".encode())
 
-    def subset(self, index: Sequence[int] | Tensor) -> "LossDataset":
+    def subset(
+        self,
+        index: Sequence[int] | Tensor,  # positions of the samples to keep
+    ) -> "LossDataset":  # the part, with the same additions to the labels
         "Only the samples at `index`, renumbered from 0"
         return LossDataset(self.dataset.subset(index), self.more, self.tells_positions, (self.mean, self.std))
 
@@ -122,7 +125,7 @@ class TwinNetwork(nn.Module):
     def __init__(
         self,
         biased: nn.Module,  # float images in, (B, C) scores out
-        other: nn.Module,  # likewise
+        other: nn.Module,  # float images in, (B, C) scores out
     ):
         super().__init__()
         self.biased, self.other = biased, other

@@ -33,7 +33,7 @@ _LAND_AND_WATER = (("bamboo_forest", "forest/broadleaf"), ("ocean", "lake/natura
 def is_waterbird(
     species: str,  # as CUB names it: Laysan_Albatross
     corrected: bool = False,  # search for whole words
-) -> bool:
+) -> bool:  # True: a water bird, False: a land bird
     "Say whether Waterbirds labels a species as a water bird"
     name = species.lower()
     return any(f"_{bird}_" in f"_{name}_" if corrected else bird in name for bird in _WATER_BIRDS)
@@ -248,7 +248,7 @@ def compose_waterbirds(
     correlation: float = 0.95,  # share of each class that stands on its own place, in train
     val_share: float = 0.2,  # of CUB's training split
     corrected: bool = False,  # three land birds that are published as water birds put right
-    seed: int = 0,
+    seed: int = 0,  # which birds are put on which places
     overwrite: bool = False,  # replace a composed set that is there
     progress: bool | None = None,  # True, False, or None: a bar on a terminal
 ) -> Path:  # metadata.csv
