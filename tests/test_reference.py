@@ -79,7 +79,7 @@ def entries(module: str) -> Iterator[tuple[str, ast.AST]]:
 
 
 # What other changes are just being made in: these lose their place here with the next merge.
-LATER = {f"lab.{room}" for room in ("gallery", "looking", "pages", "answers", "review", "launcher", "coverage")}
+LATER = {module for module in pages() if re.match(r"6[2-7]", pages()[module].name)}
 
 
 @pytest.mark.parametrize("module", [module for module in pages() if module not in LATER])

@@ -30,18 +30,14 @@ from ..runs import save_run
 REMEDIES = (*MODES, "refit", "repair")  # mask, transplant; and what needs images that were not trained on
 
 # %% ../../nbs/api/lab/65b_jobs.ipynb #65c0c008
-def available_devices() -> list[str]:  # names that `device=` takes, the fastest first
+def available_devices() -> list[str]:
     "Name the devices PyTorch finds here"
     count = torch.cuda.device_count()
     gpus = ["cuda", *(f"cuda:{i}" for i in range(1, count))][:count]
     return gpus + (["mps"] if torch.backends.mps.is_available() else []) + ["cpu"]
 
 # %% ../../nbs/api/lab/65b_jobs.ipynb #65c0c009
-def check_launch(
-    run: Any,  # a `MaskTune` whose plain model is trained
-    train: Any,  # training images
-    tests: Any,  # data sets by name; None: none
-) -> tuple[ImageDataset, dict[str, ImageDataset]]:  # training images, and test sets by name
+def check_launch(run: Any, train: Any, tests: Any) -> tuple[ImageDataset, dict[str, ImageDataset]]:
     "Open the images; raises `ValueError` for what no training can be started with"
     if run is None:
         raise ValueError("run must be a MaskTune, got None")
@@ -57,7 +53,7 @@ class FinetuningJob:
 
     def __init__(
         self,
-        run: MaskTune,  # a run whose plain model is trained
+        run: MaskTune,  # its plain model is trained
         train: ImageDataset,  # the images to finetune on
         tests: Mapping[str, ImageDataset] | None = None,  # what to measure afterwards, by name
         folder: str | os.PathLike | None = None,  # a run folder, to keep what is made and what was stopped
@@ -84,7 +80,7 @@ class FinetuningJob:
         self._say("ready")
         self._find_stopped()
 
-    def launch(self) -> "FinetuningJob":  # this job, at once
+    def launch(self) -> "FinetuningJob":
         "Start from the plain model, with the run's settings as they are now"
         if not self.running:
             if self.remedy in ("refit", "repair") and self.val is None:
@@ -97,7 +93,7 @@ class FinetuningJob:
             self._begin(1)
         return self
 
-    def go_on(self) -> "FinetuningJob":  # this job, at once
+    def go_on(self) -> "FinetuningJob":
         "Resume what was stopped"
         if self.state is not None and not self.running:
             self._begin(self.round)
@@ -107,16 +103,13 @@ class FinetuningJob:
         "Stop after the current step"
         self._halt.set()
 
-    def wait(self) -> "FinetuningJob":  # this job, ended
+    def wait(self) -> "FinetuningJob":
         "Return when the thread has ended"
         if self._thread.ident is not None:
             self._thread.join()
         return self
 
-    def step(
-        self,
-        step: Step,  # where the training stands, as `fit` tells it
-    ) -> bool:  # True: the training is to stop
+    def step(self, step: Step) -> bool:
         "Take note of a step of the training, four times a second at most; returns whether to stop"
         now, steps = time.perf_counter(), step.epochs * step.steps
         done = (step.epoch - 1) * step.steps + step.step

@@ -62,7 +62,7 @@ class Picked(NamedTuple):
     "An image that was selected"
 
     index: int  # type: ignore[assignment]  # position in the data set
-    path: str | None  # the image's file; None: the data set does not lie in files
+    path: str | None  # its file, where it has one
 
 # %% ../../nbs/api/lab/63_scrubber.ipynb #63a0c017
 class AnswerFilters:
@@ -85,7 +85,7 @@ class AnswerFilters:
 
     def counts(
         self,
-        dataset: ImageDataset,  # the images that are filtered, with their groups
+        dataset: ImageDataset,  # the same images, with their groups
     ) -> dict[str, dict[str, int]]:  # by filter, by choice
         "Count the images behind each choice of a filter"
         right = int((self.said == self.label).sum())
@@ -102,7 +102,7 @@ class AnswerFilters:
             "verdict": {"all": len(self.label), "right": right, "wrong": len(self.label) - right},
         }
 
-    def keep(self) -> np.ndarray:  # (N,) bool, True where an image is shown
+    def keep(self) -> np.ndarray:
         "Say which images they let through: (N,) bool"
         low, high = self.confidence.value
         keep = (self.sure >= low - 1e-6) & (self.sure <= high + 1e-6)
@@ -221,10 +221,7 @@ class ThresholdScrubber(SetByPage, MaskGallery):
         looking = {"layer": self.looking.layer, "source": self.looking.source}
         return now | {"sort": self.sort.value, "page": self.page.value} | sizes | looking
 
-    def set_controls(
-        self,
-        wanted: Mapping[str, Any],  # value by control, as the page writes it
-    ) -> None:
+    def set_controls(self, wanted: Mapping[str, Any]) -> None:
         "Set the controls; they refuse what they do not know"
         filters = wanted["filters"]
         pairs = [(self.class_filter, filters["class"]), (self.predicted_filter, filters["predicted"])]
@@ -252,14 +249,11 @@ class ThresholdScrubber(SetByPage, MaskGallery):
 
     # ---- images
 
-    def keep(self) -> np.ndarray:  # (N,) bool, True where an image is shown
+    def keep(self) -> np.ndarray:
         "Say which images the filters let through: (N,) bool"
         return super().keep() & self.filters.keep()
 
-    def arrange(
-        self,
-        index: np.ndarray,  # positions in the data set that the filters let through
-    ) -> np.ndarray:  # these positions in the order in which they are shown
+    def arrange(self, index: np.ndarray) -> np.ndarray:
         "Sort the images that are left; by the fall of confidence in the background, and in data set order until then"
         if self.sort.value.startswith("masked area"):
             if self.looking.elsewhere:
@@ -412,7 +406,7 @@ class ThresholdScrubber(SetByPage, MaskGallery):
         self,
         layer: str | None = None,  # one of `looking.layers`; None leaves it
         source: str | None = None,  # one of `looking.sources`; None leaves it
-    ) -> "ThresholdScrubber":  # this panel
+    ) -> "ThresholdScrubber":
         "Show the maps of another layer or source: those of the page are made, the others when they are needed"
         if self.looking.look(layer or self.looking.layer, source or self.looking.source):
             self._held = None
@@ -421,7 +415,7 @@ class ThresholdScrubber(SetByPage, MaskGallery):
             (self.select if ranked else self.show_page)()
         return self
 
-    def measure(self) -> "ThresholdScrubber":  # this panel, at once; `wait` returns when it is measured
+    def measure(self) -> "ThresholdScrubber":
         "Measure in the background what every layer, source and fill is worth with the rule as it is; see `worth`"
         if self.model is not None and not self._measuring.is_alive():
             self._measuring = threading.Thread(target=self._measure, args=(self.model,), daemon=True)
@@ -459,11 +453,11 @@ class ThresholdScrubber(SetByPage, MaskGallery):
         "The images that were ticked on the page, in the data set's order"
         return [Picked(index, path_of(self.dataset, index)) for index in sorted(self.view.selected)]
 
-    def table(self) -> Table:  # a row for each image of the page
+    def table(self) -> Table:
         "List the page's images: class, answer, hidden share, answer then"
         return _page_table(self.samples, self.filters, self.dataset.classes, self.areas, self.answers)
 
-    def wait(self) -> "ThresholdScrubber":  # this panel
+    def wait(self) -> "ThresholdScrubber":
         "Return when everything asked in the background has been answered"
         if self._ranking.ident is not None:
             self._ranking.join()
@@ -491,7 +485,7 @@ class ThresholdScrubber(SetByPage, MaskGallery):
         for control in (*own, *self.filters):  # they are not on the page, but in step with it
             close_widgets(control)
 
-    def still(self) -> np.ndarray:  # (H, W, 3) uint8
+    def still(self) -> np.ndarray:
         "Paint the panel as it is now: (H, W, 3) uint8; the model is given a moment to answer"
         self._asker.wait(1.5)
         with self.lock:
@@ -502,7 +496,7 @@ class ThresholdScrubber(SetByPage, MaskGallery):
             self.sheet.write(self.captions())
             return self.sheet.canvas
 
-    def captions(self) -> list[list[tuple[str, tuple[int, int, int]]]]:  # lines of each card: text and colour
+    def captions(self) -> list[list[tuple[str, tuple[int, int, int]]]]:
         "Say for each card the lines under it: class and answer, masked area and answer then"
         classes, lines = self.dataset.classes, []
         for card, sample in enumerate(self.samples):
@@ -516,7 +510,7 @@ class ThresholdScrubber(SetByPage, MaskGallery):
             lines.append([(first, Sheet.INK if right else rgb(ERM_COLOR)), (second, Sheet.SOFT)])
         return lines
 
-    def saved(self) -> dict[str, Any]:  # what `instrument_html` takes
+    def saved(self) -> dict[str, Any]:
         "Gather what a page without a kernel can show: this page, with what the model said of it"
         options = dict(self.view.options)
         options["worth"] = {"rows": self._worth_rows()}
@@ -537,7 +531,7 @@ class ThresholdScrubber(SetByPage, MaskGallery):
     def _repr_html_(self) -> str:
         return saved_html(self.saved(), self.still(), self.describe(), self.mark)
 
-    def describe(self) -> str:  # rule, page, images and masked share, in a sentence
+    def describe(self) -> str:
         "Say in words what the panel shows"
         masked = 100 * float(self.areas.mean() if len(self.areas) else 0)
         page = f"page {self.page.value} of {self.page.max}"

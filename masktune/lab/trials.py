@@ -90,7 +90,7 @@ class Trials:
     def add(
         self,
         remedy: str | None = None,  # what was done; None: what the run's mode says
-    ) -> Trial:  # the trial that was noted
+    ) -> Trial:
         "Note what the run has just done, with what was measured of it"
         measured = {name: self.run.metrics_["masktune"][name] for name in self.tests}
         plain = {name: self.run.metrics_["erm"][name] for name in self.tests}
@@ -154,7 +154,7 @@ class Trials:
         scored = [trial for trial in self.trials if trial.swapped is not None]
         return max(scored, key=lambda trial: trial.swapped or 0.0, default=None)
 
-    def table(self) -> Table:  # a row for each trial, accuracies as shares 0..1
+    def table(self) -> Table:
         "A row a trial: its settings, its accuracy on each test set, the worst group's, who paid"
         head = ["", "remedy", "rule", "fill", "layer", "rate", "rounds"]
         for name in self.tests:
