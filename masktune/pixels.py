@@ -66,9 +66,9 @@ def channels_first(
 
 # %% ../nbs/api/08a_pixels.ipynb #addcddfb
 def as_picture(
-    image: Any,  # a PIL image, tensor, array, or nested list of numbers
+    image: Any,  # a PIL image, a tensor or an array
 ) -> Any:  # a PIL image, or a tensor on the CPU
-    "Arrays and lists as tensors; what Pillow reads better (more than 8 bits) as PIL"
+    "An array as a tensor; what Pillow reads better (more than 8 bits) as PIL"
     if isinstance(image, Image.Image):
         return image
     if isinstance(image, np.ndarray) and image.dtype == np.uint16 and image.squeeze().ndim == 2:
