@@ -131,3 +131,15 @@ def test_a_meaning_that_points_elsewhere_is_seen():
         assert POINTING.match(words), words
     for words in ("how many images are drawn", "same-class images", "(N,) labels", "whose gradients are shortened"):
         assert not POINTING.match(words), words
+
+
+def has_picture(cell: nbformat.NotebookNode) -> bool:
+    return any("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
+
+
+@pytest.mark.parametrize("module", [module for module in pages() if module not in LATER])
+def test_the_first_picture_of_a_room_has_a_caption_that_says_what_is_seen(module):
+    first = next(filter(has_picture, nbformat.read(pages()[module], as_version=4).cells), None)
+    if first is not None:
+        found = re.search(r"^#\| fig-cap: [\"'](.+)[\"']$", first.source, re.MULTILINE)
+        assert found and len(found[1].split()) >= 6, f"{module}: its first picture needs a line #| fig-cap: ..."
