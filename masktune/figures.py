@@ -34,7 +34,7 @@ MAP_COLORS = "inferno"  # perceptually uniform, readable in grey
 
 # %% ../nbs/api/24_figures.ipynb #f5d4781a
 @contextmanager
-def figure_style() -> Iterator[None]:  # nothing: for a `with` statement
+def figure_style() -> Iterator[None]:  # for a `with` statement; it gives nothing
     "Within: the look of every figure here"
     with matplotlib.rc_context(
         {

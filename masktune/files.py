@@ -275,7 +275,7 @@ def load_state(
 @contextmanager
 def run_lock(
     folder: str | os.PathLike,  # a run's folder
-) -> Iterator[None]:  # nothing: for a `with` statement
+) -> Iterator[None]:  # for a `with` statement; it gives nothing
     """Own a run's folder while within; raises `ValueError` that names the owner when another process does. A lock
     dies with its process, killed or not"""
     from filelock import FileLock, Timeout

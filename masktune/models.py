@@ -229,7 +229,7 @@ def as_classifier(
 @contextmanager
 def evaluating(
     *models: nn.Module,  # each with all its modules
-) -> Iterator[None]:  # nothing: for a `with` statement
+) -> Iterator[None]:  # for a `with` statement; it gives nothing
     "Within: `models` are in eval mode; afterwards every module is in the mode it was found in"
     modes = [(module, module.training) for model in models for module in model.modules()]
     try:

@@ -126,7 +126,7 @@ def warmup_factor(
 def scaled_rates(
     optimizer: Any,  # with `param_groups`
     factor: float,  # what each rate is multiplied by
-) -> Iterator[None]:  # nothing: for a `with` statement
+) -> Iterator[None]:  # for a `with` statement; it gives nothing
     "Within: an optimiser's learning rates times `factor`; afterwards they are as before"
     if factor == 1:
         yield

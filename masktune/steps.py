@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @contextmanager
 def owned(
     folder: str | os.PathLike,  # a run's; made if it is not there
-) -> Iterator[None]:  # nothing: for a `with` statement
+) -> Iterator[None]:  # for a `with` statement; it gives nothing
     "Hold a run's folder while this command writes it; of several processes the first holds it for all"
     from masktune.devices import is_main_process
     from masktune.files import run_lock

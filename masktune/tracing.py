@@ -88,7 +88,7 @@ def differentiable(
 
 
 @contextmanager
-def uncompiled() -> Iterator[None]:  # nothing: for a `with` statement
+def uncompiled() -> Iterator[None]:  # for a `with` statement; it gives nothing
     "Within: what `torch.compile` compiled runs as it was written, so that hooks are called"
     compiler = sys.modules.get("torch._dynamo")  # not loaded: nothing was compiled
     if compiler is None or not hasattr(torch.compiler, "set_stance"):

@@ -102,7 +102,7 @@ _ONE_AT_A_TIME = threading.RLock()
 @contextmanager
 def asking(
     *models: nn.Module,  # who is asked
-) -> Iterator[None]:  # nothing: for a `with` statement
+) -> Iterator[None]:  # for a `with` statement; it gives nothing
     "Within: models are in eval mode and nobody else asks; afterwards they are as they were"
     with _ONE_AT_A_TIME, evaluating(*models):
         yield
