@@ -27,8 +27,8 @@ from .selective import SCORES, coverage_threshold, risk_threshold, selective_sco
 class Decision(NamedTuple):
     "What a selective classifier says of a batch"
 
-    label: Tensor  # (B,) int64
-    score: Tensor  # (B,) float
+    label: Tensor  # (B,) int64, the class that is said
+    score: Tensor  # (B,) float, how sure each answer is
     accepted: Tensor  # (B,) bool: whether the label is to be trusted
 
 # %% ../nbs/api/36_abstaining.ipynb #39b74202
@@ -201,7 +201,7 @@ class SelectiveClassifier(nn.Module):
 
     def export(
         self,
-        path: str | os.PathLike,  # ends in .pt2
+        path: str | os.PathLike,  # the file to write, ends in .pt2
         example: Tensor,  # (B, 3, H, W) uint8, B at least 2: the batch size stays free
     ) -> Path:  # the file that was written
         "Write models, score and threshold as one program of `torch.export`, which runs without this package"

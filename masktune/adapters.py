@@ -364,7 +364,8 @@ def fill_numbered(
 # %% ../nbs/api/08c_adapters.ipynb #ad37fb7c
 def as_datasets(
     train: Any,  # training images, as `as_dataset` takes them
-    val: Any = None,  # validation images, likewise; their classes are the training images', where they name none
+    # validation images, as `as_dataset` takes them; where they name no classes, they have those of `train`
+    val: Any = None,
     model: Any = None,  # see `as_dataset`
 ) -> tuple[ImageDataset, ImageDataset | None]:  # training images, and validation images of the same classes or None
     "Open training and validation images of the same classes"

@@ -93,7 +93,8 @@ def recalibrate_batchnorm(
     *,
     batch_size: int = 128,  # images per forward pass
     seed: int = 0,  # order of images
-    batch_transform: Callable[[Tensor], Tensor] | None = None,  # see `fit`
+    # changes a batch of images on the device, as in the training; None: nothing does
+    batch_transform: Callable[[Tensor], Tensor] | None = None,
     device: str | torch.device | None = None,  # default: the GPU when there is one
     mixed_precision: str = "no",  # no, bf16 or fp16
     num_workers: int = 0,  # processes that decode images

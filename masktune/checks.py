@@ -92,7 +92,7 @@ def _image_facts(path: Path) -> _Facts:
 # %% ../nbs/api/03_checks.ipynb #da7a002d
 def counted(
     count: int,  # how many there are, 0 or more
-    what: str,  # one of them
+    what: str,  # the noun in the singular: image, class ...
 ) -> str:  # number and noun, with an s unless there is one: 1,200 images
     "Say how many there are: 1 image, 1,200 images"
     return f"{count:,} {what}{'' if count == 1 else 's'}"
@@ -100,7 +100,7 @@ def counted(
 
 def some_of(
     names: Sequence[Any],  # paths, classes ...
-    limit: int = 3,  # how many are named
+    limit: int = 3,  # how many names are written out
 ) -> str:  # the first names between commas, and how many more there are: a, b, c and 4 more
     "Name the first of many, and say how many more there are"
     shown = ", ".join(str(name) for name in names[:limit])
@@ -130,7 +130,7 @@ def _depth_notes(paths: Sequence[Path], facts: Sequence[_Facts], window: tuple[f
 
 # %% ../nbs/api/03_checks.ipynb #8dbce04f
 def check_images(
-    paths: Sequence[str | os.PathLike],  # image files
+    paths: Sequence[str | os.PathLike],  # the image files to decode
     workers: int | None = None,  # threads; default: one per processor
     window: Sequence[float] | None = None,  # what they will be read with, see `read_image`
     background: str = "white",  # the colour put behind transparent parts, see `read_image`
@@ -173,7 +173,7 @@ class ListedImage(NamedTuple):
 
 # %% ../nbs/api/03_checks.ipynb #da7a0032
 def class_order(
-    labels: Iterable[str],  # as found
+    labels: Iterable[str],  # the labels as they were found, in any order
     # the order stated, names in a list or between commas; it may name more than were found
     classes: Sequence[str] | str | None = None,
     numeric: bool = True,  # whole numbers by their value; else everything as text, as torchvision's ImageFolder does
@@ -353,8 +353,8 @@ def left_out_findings(
 
 # %% ../nbs/api/03_checks.ipynb #da7a0041
 def show_tree(
-    root: str | os.PathLike,  # a folder
-    depth: int = 3,  # levels shown
+    root: str | os.PathLike,  # the folder to show
+    depth: int = 3,  # how many levels of folders are shown
     width: int = 6,  # entries shown per folder
 ) -> list[str]:  # one line per entry, indented
     "List a folder as a tree, long listings cut short"

@@ -47,7 +47,7 @@ class Comparison:
     "What two classifiers say of the same images; `str`, a notebook and `to_dict` give it as text, table and JSON"
 
     names: tuple[str, str]  # what they are called
-    dataset: ImageDataset = field(repr=False)  # the N images
+    dataset: ImageDataset = field(repr=False)  # the N images that both models answered
     evaluations: tuple[Evaluation, Evaluation] = field(repr=False)  # of the first and of the second model
     maps: tuple[SaliencyMaps, ...] = field(repr=False)  # two, each at its model's layer; none where one has no map
     no_maps: str = ""  # why there are none
@@ -157,8 +157,8 @@ def _given_maps(models: Sequence[Classifier], dataset: ImageDataset, given: Any)
 
 # %% ../nbs/api/38a_comparing.ipynb #38000010
 def maps_of_both(
-    models: Sequence[Classifier],  # the two
-    dataset: ImageDataset,  # the images
+    models: Sequence[Classifier],  # the first and the second model
+    dataset: ImageDataset,  # the images to explain
     given: Sequence[SaliencyMaps] | None,  # of the first and of the second, or None
     run: MaskTune | None,  # whose source, layer and target to use
     options: Mapping[str, Any],  # layer, source, target and the machine's: see `compute_saliency`

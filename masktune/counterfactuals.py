@@ -50,7 +50,7 @@ class SwappedDataset(_Exchanged):
 
     def __init__(
         self,
-        dataset: ImageDataset,  # N images
+        dataset: ImageDataset,  # N images, to which the maps belong
         maps: SaliencyMaps,  # the saliency maps of these images
         rule: Threshold | str = Threshold("mean_std", 2.0),  # from map to mask
         fill: str = "zero",  # what hidden pixels become: zero, mean, blur or noise
@@ -129,7 +129,7 @@ class MovedMasks(MaskedDataset):
 
     def __init__(
         self,
-        dataset: ImageDataset,  # N images
+        dataset: ImageDataset,  # N images, to which the maps belong
         maps: SaliencyMaps,  # the saliency maps of these images
         rule: Threshold | str = Threshold("mean_std", 2.0),  # from map to mask
         fill: str = "zero",  # what hidden pixels become: zero, mean, blur or noise
@@ -205,7 +205,7 @@ class EvidenceAlone(MaskedDataset):
 
 # %% ../nbs/api/25_counterfactuals.ipynb #d64f6178
 def balanced_share(
-    num_classes: int,  # C, at least 2
+    num_classes: int,  # C, how many classes there are, at least 2
     paste: float = 0.5,  # share of images that get another class's evidence
 ) -> float:  # share of images whose own evidence must be hidden
     "Compute the share hidden at which no class owns its evidence any more"
@@ -218,7 +218,7 @@ def draw_donor(
     label: int,  # the image's own class
     members: dict[int, Tensor],  # class -> positions of its images
     generator: torch.Generator | None = None,  # None draws from PyTorch's own
-) -> int:  # a position
+) -> int:  # position of an image of another class
     "Draw an image of another class: first the class, evenly, then the image"
     others = [name for name in members if name != label]
     chosen = members[others[int(torch.randint(len(others), (1,), generator=generator))]]
@@ -294,7 +294,7 @@ class TransplantedDataset(_Exchanged):
 
     def __init__(
         self,
-        dataset: ImageDataset,  # N images
+        dataset: ImageDataset,  # N images, to which the maps belong
         maps: SaliencyMaps,  # the saliency maps of these images
         rule: Threshold | str = Threshold("mean_std", 2.0),  # from map to mask
         fill: str = "blur",  # what hidden pixels become: zero, mean, blur or noise

@@ -181,7 +181,7 @@ class ImageDataset(Dataset):
     def positions(
         self,
         index: Sequence[int] | Tensor,  # positions, or a bool a sample
-    ) -> Tensor:  # (n,) int64
+    ) -> Tensor:  # (n,) int64, positions counted from 0
         "Positions as (n,) int64, negative ones counted from the end; raises `IndexError` for those there are none of"
         found = torch.as_tensor(index)
         if found.dtype == torch.bool:

@@ -76,7 +76,7 @@ class Diagnosis:
     certainty: float  # share of draws of the images in which the same remedy comes out
     findings: list[str]  # what the model goes by, sentence by sentence
     unknown: list[str]  # what these images cannot tell
-    advice: str  # what to try
+    advice: str  # what to try, in a sentence or two
     classes: dict[str, ClassFindings]  # by name, those that have images
     agreement: Estimate  # of maps with those of the same network with shuffled weights, see `map_agreement`
     images: int  # how many were looked at

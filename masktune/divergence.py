@@ -18,8 +18,8 @@ class TrainingDiverged(ValueError):
 
 # %% ../nbs/api/14_divergence.ipynb #2a000022
 def diverged(
-    what: str,  # what was seen
-    epoch: int,  # from 1
+    what: str,  # what was seen: the loss is not finite, or has exploded
+    epoch: int,  # number of the epoch, from 1
     lr: float,  # the learning rate at the time
 ) -> TrainingDiverged:  # the error, to be raised
     "Word a `TrainingDiverged`"
@@ -48,7 +48,7 @@ class LossWatch:
     def look(
         self,
         totals: Tensor,  # (3,) sums over the epoch so far, in this process: loss, correct, images
-        epoch: int,  # from 1
+        epoch: int,  # number of the epoch, from 1
         lr: float,  # the learning rate
     ) -> None:
         "Raise `TrainingDiverged` if it has come to that"
@@ -68,7 +68,7 @@ class LossWatch:
 
 # %% ../nbs/api/14_divergence.ipynb #2a000023
 def is_finite(
-    model: nn.Module,  # in training
+    model: nn.Module,  # the model in training
 ) -> bool:  # False: a weight or a running statistic is infinite or not a number
     "Tell whether all trained weights and running statistics are finite"
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]

@@ -61,10 +61,10 @@ class FitResult:
 class Step(NamedTuple):
     "Where a training stands after a step"
 
-    epoch: int  # from 1
-    epochs: int  # of how many
+    epoch: int  # number of the epoch, from 1
+    epochs: int  # how many epochs there are in all
     step: int  # from 1, within the epoch
-    steps: int  # of how many
+    steps: int  # how many steps an epoch has
     totals: Tensor  # (3,) sums over the epoch so far, in this process: loss, correct, images
     state: Callable[[], dict[str, Any]]  # makes what `fit(resume=...)` takes: plain values and tensors on the CPU
 

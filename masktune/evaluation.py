@@ -25,7 +25,7 @@ from .models import as_classifier
 
 # %% ../nbs/api/10_evaluation.ipynb #dcba7f0b
 def wilson_interval(
-    correct: int,  # how many are right
+    correct: int,  # how many answers are right
     count: int,  # out of how many
     confidence: float = 0.95,  # how often such an interval holds the true share
 ) -> tuple[float, float]:  # lower and upper bound, within 0 and 1
@@ -42,7 +42,7 @@ def wilson_interval(
 class Share(NamedTuple):
     "How many of a set of images are right"
 
-    accuracy: float  # 0..1
+    accuracy: float  # share that is right, 0..1; NaN where nothing was counted
     count: int  # images counted
     interval: tuple[float, float]  # 95 % Wilson interval
 
@@ -147,7 +147,7 @@ class Evaluation:
     loss: float  # mean cross-entropy, nats
     predicted: Tensor = field(repr=False)  # (N,) int64 class indices
     confidence: Tensor = field(repr=False)  # (N,) float32 probability of the predicted class
-    correct: Tensor = field(repr=False)  # (N,) bool
+    correct: Tensor = field(repr=False)  # (N,) bool, True where the answer is right
 
     @property
     def worst_group(self) -> str | None:
@@ -209,7 +209,7 @@ class LabelScore(NamedTuple):
     present: int  # images that have it
     absent: int  # images that do not; both leave out those of which it is unknown
     auroc: float  # 0..1; NaN where it is nowhere present, or nowhere absent
-    average_precision: float  # 0..1; NaN likewise
+    average_precision: float  # 0..1; NaN where the label is nowhere present, or nowhere absent
     accuracy: float  # at a probability of one half
     sensitivity: float  # share of the images with it that are found; NaN without one
     specificity: float  # share of the images without it that are left alone; NaN without one
@@ -250,8 +250,9 @@ class MultiLabelEvaluation(Evaluation):
     Of an `Evaluation`: `average` counts all known entries, `classes` a label's, `groups` a label within a group; the
     tensors are (N, L), `confidence` each label's probability, `correct` False where nothing is known."""
 
-    labels: dict[str, LabelScore] = field(default_factory=dict)  # by name
-    known: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.bool), repr=False)  # (N, L) bool
+    labels: dict[str, LabelScore] = field(default_factory=dict)  # each label's measures, by the label's name
+    # (N, L) bool, False where nobody knows whether the label is present
+    known: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.bool), repr=False)
 
     @property
     def auroc(self) -> float:
@@ -324,7 +325,7 @@ def predict(
 
 # %% ../nbs/api/10_evaluation.ipynb #eedd142c
 def score_predictions(
-    logits: Tensor,  # (N, C) float
+    logits: Tensor,  # (N, C) float, the model's scores in the order of the images
     dataset: ImageDataset,  # the N images they are for
 ) -> Evaluation:  # of several labels an image a `MultiLabelEvaluation`
     "Measure accuracy from scores already computed"

@@ -30,7 +30,7 @@ class Estimate(NamedTuple):
 
     mean: float  # over the images
     low: float  # lower end of the 95 % interval
-    high: float  # upper end
+    high: float  # upper end of the 95 % interval
 
     def __str__(self) -> str:
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
@@ -180,7 +180,7 @@ def _measure(probe: _Probe, maps: SaliencyMaps, rule: Threshold, fill: str, seed
 
 # %% ../nbs/api/26_faithfulness.ipynb #f78ed04c
 def some_images(
-    dataset: ImageDataset,  # N images
+    dataset: ImageDataset,  # N images to take from
     limit: int,  # at most so many are kept
     seed: int = 0,  # sets which images are drawn
 ) -> ImageDataset:  # the part, in the data set's order

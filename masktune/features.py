@@ -81,7 +81,7 @@ class ExploredFeatures:
 
 # %% ../nbs/api/34_features.ipynb #fa767f16
 def explored_features(
-    run: MaskTune,  # finetuned
+    run: MaskTune,  # a run that has been finetuned
     dataset: ImageDataset,  # images that were not trained on
     limit: int = 1000,  # how many of them are measured, at random
 ) -> ExploredFeatures:  # area, entropy, overlap and loss of accuracy, of both models

@@ -287,7 +287,7 @@ def _tiles(
 # %% ../nbs/api/24_figures.ipynb #24a00001
 def label_name(
     dataset: ImageDataset,  # names the classes
-    label: Any,  # a sample's
+    label: Any,  # a sample's label: a class index, or (L,) of several labels
 ) -> str:  # one class, several between commas, or none
     "Name a sample's class, or of several labels those that are present"
     if not dataset.multilabel:
@@ -297,7 +297,7 @@ def label_name(
 
 def strongest(
     maps: Tensor,  # (B, h, w), or of several labels (B, L, h, w)
-) -> Tensor:  # (B, h, w)
+) -> Tensor:  # (B, h, w), the highest of the labels' maps at each place
     "Take of several labels' maps the strongest at each place, to be shown as one"
     return maps.amax(1) if maps.ndim == 4 else maps
 
@@ -314,7 +314,7 @@ def _verdict(dataset: ImageDataset, label: Any, predicted: Tensor) -> tuple[str,
 
 # %% ../nbs/api/24_figures.ipynb #eb70794a
 def plot_examples(
-    dataset: ImageDataset,  # the images
+    dataset: ImageDataset,  # the images, to which the maps belong
     maps: SaliencyMaps,  # the saliency maps of these images
     rule: Threshold | str = Threshold("mean_std", 2.0),  # from map to mask
     fill: str = "zero",  # what hidden pixels become
@@ -350,7 +350,7 @@ def plot_examples(
 
 # %% ../nbs/api/24_figures.ipynb #826975b5
 def plot_maps(
-    dataset: ImageDataset,  # the images
+    dataset: ImageDataset,  # the images, to which both maps belong
     before: SaliencyMaps,  # of the plain model
     after: SaliencyMaps,  # of the finetuned model
     index: Sequence[int] | None = None,  # which images; None picks some of each class at random
@@ -369,9 +369,9 @@ def plot_maps(
 
 # %% ../nbs/api/24_figures.ipynb #b364460b
 def mean_maps(
-    maps: SaliencyMaps,  # of N images
+    maps: SaliencyMaps,  # saliency maps of N images
     labels: Tensor,  # (N,) class indices; of several labels (N, L), and each label's mean is over images that have it
-    num_classes: int,  # C
+    num_classes: int,  # C, how many classes there are
 ) -> Tensor:  # (C, h, w) float32, each class's mean map scaled to a maximum of 1
     "Average the maps of each class: a shortcut that has a fixed place stands out"
     found = torch.zeros(num_classes, *maps.maps.shape[-2:])
@@ -384,7 +384,7 @@ def mean_maps(
 
 # %% ../nbs/api/24_figures.ipynb #a677fd3f
 def plot_mean_maps(
-    dataset: ImageDataset,  # the images
+    dataset: ImageDataset,  # the images, to which both maps belong
     before: SaliencyMaps,  # of the plain model
     after: SaliencyMaps,  # of the finetuned model
 ) -> ReportFigure:  # a row for each model, a column for each class

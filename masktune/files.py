@@ -72,7 +72,7 @@ def atomic_path(
 
 # %% ../nbs/api/09_files.ipynb #69eacbd2
 def write_json(
-    path: str | os.PathLike,  # the file
+    path: str | os.PathLike,  # the file to write
     content: Any,  # what json can hold; NaN becomes null
 ) -> None:
     "Write a JSON file, atomically"
@@ -89,7 +89,7 @@ def write_json(
 
 # %% ../nbs/api/09_files.ipynb #ced29245
 def read_json(
-    path: str | os.PathLike,  # the file
+    path: str | os.PathLike,  # the file to read
 ) -> Any:  # what the file holds: dictionaries, lists, text, numbers
     "Read a JSON file; raises `ValueError` that names it when it is missing or broken"
     try:
@@ -109,9 +109,9 @@ _STYLE = (
 
 
 def write_page(
-    path: str | os.PathLike,  # an .html file
-    title: str,  # plain text
-    body: str,  # HTML
+    path: str | os.PathLike,  # the file to write, ends in .html
+    title: str,  # title of the page, plain text
+    body: str,  # what the page shows, as HTML
 ) -> None:
     "Write a self-contained page, atomically; light or dark as its reader prefers"
     with atomic_path(Path(path)) as temporary:
@@ -125,7 +125,7 @@ def write_page(
 # %% ../nbs/api/09_files.ipynb #687e1707
 def require_space(
     folder: str | os.PathLike,  # where files are to be written; it need not exist yet
-    needed: int,  # bytes
+    needed: int,  # how many bytes will be written
 ) -> None:
     "Raise `OSError` when a disk has not this much free: before hours of work, not after"
     place = Path(folder).resolve()
@@ -237,7 +237,7 @@ def load_weights(
 
 # %% ../nbs/api/09_files.ipynb #0a08bf68
 def save_state(
-    path: str | os.PathLike,  # ends in .pt
+    path: str | os.PathLike,  # the file to write, ends in .pt
     state: Mapping[str, Any],  # tensors and plain Python values
 ) -> None:
     "Write a training state, atomically"

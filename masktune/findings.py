@@ -27,7 +27,7 @@ from .similarity import features_under, look, map_agreement, same_look, same_pla
 class ClassFindings:
     "What was measured on the images of one class"
 
-    name: str  # the class
+    name: str  # name of the class
     plain: Share  # right as they are
     hidden: Share  # right with their evidence hidden
     elsewhere: Share  # right with as much hidden elsewhere
@@ -57,7 +57,7 @@ class ClassFindings:
 
 # %% ../nbs/api/37_findings.ipynb #d1a90008
 def share_of(
-    right: Tensor,  # (N,) bool
+    right: Tensor,  # (N,) bool, True where the answer is right
 ) -> Share:  # share 0..1, count, and 95 % Wilson interval
     "Count a share, with its interval; of no image at all it is NaN"
     count, hits = right.numel(), int(right.sum())
@@ -65,7 +65,7 @@ def share_of(
 
 # %% ../nbs/api/37_findings.ipynb #f1d00009
 def balanced_part(
-    dataset: ImageDataset,  # N images
+    dataset: ImageDataset,  # N images to take from
     limit: int,  # at most so many are kept
     seed: int = 0,  # sets which images are drawn
 ) -> ImageDataset:  # the part, in the data set's order
@@ -110,7 +110,7 @@ def draw_partners(
 
 def every(
     step: int,  # 2 takes half, 4 a quarter
-    labels: Tensor,  # (N,)
+    labels: Tensor,  # (N,) class indices
 ) -> Tensor:  # (about N / step,) positions
     "Take one image in so many, of every class alike: data sets are often sorted, or deal classes in turn"
     return labels.argsort(stable=True)[::step].sort().values

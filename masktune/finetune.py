@@ -159,7 +159,7 @@ LEAST_STEPS = 32  # of a finetuning epoch: fewer do not unlearn (benchmarks/fine
 class Finetuning(NamedTuple):
     "How a round trains"
 
-    lr: float  # learning rate
+    lr: float  # learning rate of the round
     batch_size: int  # images per step and process
     recalibrate: bool  # whether batch normalisation is measured anew afterwards
 
@@ -232,7 +232,8 @@ class MaskTune(Settings):
         self,
         train: ImageDataset,  # the images trained on
         val: ImageDataset | None = None,  # for choosing the round; groups are never read
-        on_epoch: Callable[[str, dict[str, float]], None] | None = None,  # see `fit`
+        # called with the phase (round-1 ...) and the epoch's row
+        on_epoch: Callable[[str, dict[str, float]], None] | None = None,
     ) -> "MaskTune":  # this run, finetuned: `model_` is the classifier of the chosen round
         """Finetune `rounds` times, from the maps of round 1 on, and choose a round where there are several; replaces
         what earlier calls made"""
@@ -254,7 +255,8 @@ class MaskTune(Settings):
         self,
         train: Any,  # training images, as `as_dataset` takes them; groups are never read
         val: Any = None,  # for selecting the epoch; groups are never read
-        on_epoch: Callable[[str, dict[str, float]], None] | None = None,  # see `fit`
+        # called with the phase (erm) and the epoch's row
+        on_epoch: Callable[[str, dict[str, float]], None] | None = None,
         **watching: Any,  # `on_step` and `resume`, as `masktune.erm.fit` takes them
     ) -> "MaskTune":  # this run, with the plain model in `erm_`
         "Step 1: train the plain model, and keep its best and last weights; with `epochs=0` take it as it is"
@@ -431,7 +433,8 @@ class MaskTune(Settings):
         self,
         train: ImageDataset,  # the images trained on
         number: int = 1,  # the round, from 1
-        on_epoch: Callable[[str, dict[str, float]], None] | None = None,  # see `fit`
+        # called with the phase (round-1 ...) and the epoch's row
+        on_epoch: Callable[[str, dict[str, float]], None] | None = None,
         **watching: Any,  # `on_step` and `resume`, as `masktune.erm.fit` takes them
     ) -> "MaskTune":  # this run, with the round's model in `rounds_`
         "Steps 3 and 4: train one epoch on the masked images"

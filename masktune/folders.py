@@ -533,8 +533,8 @@ _NO_TEST = (
 
 
 def own_test_splits(
-    name: str,  # folder or csv
-    root: str | os.PathLike | None,  # where it lies
+    name: str,  # kind of data set: folder or csv
+    root: str | os.PathLike | None,  # where the data set lies; None: nowhere
     **options: Any,  # as its function takes them
 ) -> tuple[str, ...]:  # names of splits, as `open_folder` and `open_csv` take them
     "Name what a user's own images are measured on: test, or validation where val stands alone"

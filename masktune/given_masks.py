@@ -297,7 +297,7 @@ def _check_partial(given: GivenMasks, protect: GivenMasks | None) -> None:
 
 
 def read_marks(
-    dataset: ImageDataset,  # N images
+    dataset: ImageDataset,  # N images, to which the masks belong
     given: Any = None,  # masks of what is hidden in any case, as `read_masks` takes them
     protect: Any = None,  # masks of what is never hidden
     needed: bool = True,  # refuse masks that mark nothing on any image

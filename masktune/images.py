@@ -140,7 +140,7 @@ FORMAT_ADVICE |= dict.fromkeys((".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", 
 
 # %% ../nbs/api/01_images.ipynb #da7a0019
 def decoding_problem(
-    path: str | os.PathLike,  # the file
+    path: str | os.PathLike,  # the file that could not be decoded
     error: Exception,  # what its decoder raised
 ) -> str:  # the reason, with advice for known formats: the end of a sentence about the file
     "Say why a file cannot be decoded, and what to do where its format is known"
@@ -198,7 +198,7 @@ def frame_image(
 # %% ../nbs/api/01_images.ipynb #fa4e0005
 def has_side(
     paths: Sequence[str | os.PathLike],  # image files
-    side: int | None,  # in pixels
+    side: int | None,  # side of the squares asked about, in pixels
     looked: int = 32,  # how many are looked at, spread over all
 ) -> bool:  # True: every image looked at is a square of that side
     "Say whether some images are squares of a side already, from the heads of a few files"
@@ -300,8 +300,8 @@ def _read_digest(path: str) -> int:
 
 # %% ../nbs/api/01_images.ipynb #da7a0022
 def file_digests(
-    paths: Sequence[str | os.PathLike],  # N files
-) -> Tensor:  # (N,) int64
+    paths: Sequence[str | os.PathLike],  # N files, hashed by what is in them
+) -> Tensor:  # (N,) int64, a hash for each file
     "Hash files' contents; a file is read once, and again when its size or a date has changed"
     names = [os.path.abspath(path) for path in paths]
     try:

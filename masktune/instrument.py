@@ -39,7 +39,7 @@ def picture_url(
     image: Tensor,  # (3, H, W) uint8
     side: int | None = None,  # at most so many pixels along the longer side; None: as it is
     quality: int = 88,  # of a JPEG, 1..95
-) -> str:  # a data URL
+) -> str:  # the picture as a data URL
     "Write an image as a data URL: PNG up to 64 pixels, where every pixel counts, JPEG above"
     picture, buffer = Image.fromarray(image.permute(1, 2, 0).numpy()), io.BytesIO()
     if side is not None and max(picture.size) > side:
@@ -89,7 +89,7 @@ FILL_WORDS = {"zero": "black", "mean": "mean colour", "blur": "blurred", "noise"
 
 # %% ../nbs/api/27_instrument.ipynb #27b00001
 def marks_data(
-    marks: Marks,  # of a data set
+    marks: Marks,  # what people have marked on a data set's images
     index: int,  # position of an image
 ) -> dict[str, str]:  # base64 of bits, eight pixels a byte, row by row
     "Write what people have marked on an image, where there is something"
@@ -173,7 +173,7 @@ def strengths_of(
 # %% ../nbs/api/27_instrument.ipynb #27a0c020
 def answers_on_grid(
     model: Classifier,  # who is asked; left as it is
-    samples: Sequence[Sample],  # the images
+    samples: Sequence[Sample],  # the images that are asked about
     maps: SaliencyMaps,  # of the data set they are from
     rule: Threshold,  # asked at several strengths
     fill: str,  # what hidden pixels become
@@ -292,7 +292,7 @@ def sample_of(
 
 
 def maps_words(
-    maps: SaliencyMaps,  # what is shown
+    maps: SaliencyMaps,  # the saliency maps that are shown
 ) -> str:  # a sentence: source, layer and explained class
     "Say which maps are shown"
     return f"Maps: {maps.source} at {maps.layer or 'an unnamed layer'}, for the {maps.target} class."

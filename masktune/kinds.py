@@ -42,7 +42,7 @@ class Kind:
     "Evidence of one class that looks alike"
 
     name: str  # the class and a number: "0-4/1"
-    label: str  # the class
+    label: str  # name of the class
     images: int  # how many images have this kind of evidence
     share: float  # of the class's images
     where: str  # where in the image it usually lies, in words
@@ -98,7 +98,7 @@ class Kinds:
     def judged(
         self,
         verdict: str,  # shortcut, object or unsure; what nobody judged is unsure
-    ) -> list[str]:  # names
+    ) -> list[str]:  # names of the kinds with that verdict
         "List the kinds of which that was said"
         look_up("verdict", verdict, VERDICTS)
         return [name for name in self.kinds if self.verdicts.get(name, "unsure") == verdict]
@@ -374,7 +374,7 @@ def plot_kind(
 
 # %% ../nbs/api/37b_kinds.ipynb #4171d029
 def judged_maps(
-    kinds: Kinds,  # judged
+    kinds: Kinds,  # kinds of which some were judged
     model: nn.Module,  # that maps and kinds are of
     dataset: ImageDataset,  # training images
     maps: SaliencyMaps,  # the saliency maps of these images

@@ -23,8 +23,8 @@ class EpochOrder(Sampler):
 
     def __init__(
         self,
-        count: int,  # images
-        seed: int = 0,  # of all epochs
+        count: int,  # N, how many images there are
+        seed: int = 0,  # of the order, of all epochs together
         weights: Tensor | None = None,  # (count,) how often each is drawn, relative to others; None: each once
     ):
         self.count, self.seed, self.epoch, self.weights = count, seed, 0, weights
@@ -43,7 +43,7 @@ class EpochOrder(Sampler):
 
 def class_balanced(
     labels: Tensor,  # (N,) class indices
-) -> Tensor:  # (N,) float64
+) -> Tensor:  # (N,) float64 weights, with the same sum for every class
     "Weigh images so that every class is drawn equally often"
     return 1 / labels.bincount().double()[labels]
 
@@ -79,7 +79,7 @@ class TrainingPairs(Dataset):
 
 # %% ../nbs/api/12_loading.ipynb #0e12000c
 def training_loader(
-    pairs: TrainingPairs,  # what to load
+    pairs: TrainingPairs,  # the images and labels to load
     order: EpochOrder,  # in which order
     batch_size: int,  # images per batch
     *,

@@ -95,7 +95,7 @@ def _box_problem(box: Sequence[Any], size: tuple[int, int]) -> str | None:
 def draw_boxes(
     boxes: Sequence[Sequence[float]],  # each (x0, y0, x1, y1), in pixels; a pixel that is touched is marked
     size: tuple[int, int],  # (H, W) of the image
-) -> np.ndarray:  # (H, W) bool
+) -> np.ndarray:  # (H, W) bool, True within a box
     "Draw boxes as a mask; raises `ValueError` for what is no box of the image"
     mask = np.zeros(size, dtype=bool)
     for box in boxes:
@@ -132,7 +132,7 @@ def wrapped(
 
 
 def source_files(
-    dataset: ImageDataset,  # any data set
+    dataset: ImageDataset,  # a data set, or one that wraps another
 ) -> FileDataset | None:  # the data set that knows its files; None: there is none inside
     "The data set of files that this one is, or keeps decoded or masks"
     return next((inner for inner in wrapped(dataset) if isinstance(inner, FileDataset)), None)
@@ -323,7 +323,7 @@ def _written_entries(dataset: ImageDataset, where: str) -> tuple[list[list[Item]
 
 
 def marks_by_image(
-    dataset: ImageDataset,  # N images
+    dataset: ImageDataset,  # N images, which know their files
     source: Any,  # a folder, a CSV, a mapping, or a sequence of N entries
 ) -> tuple[list[list[Item]], list[Finding]]:  # for each image what marks it, and what is wrong with names and lines
     "Sort what is given by image; raises `ValueError` for a form that is none"
@@ -340,7 +340,7 @@ def marks_by_image(
 
 # %% ../nbs/api/21a_mask_files.ipynb #91c50016
 def original_size(
-    path: Path,  # an image file
+    path: Path,  # the image file
 ) -> tuple[int, int]:  # (H, W) in pixels, turned as its EXIF orientation says
     "(H, W) of an image file, upright; its header alone is read"
     with opened_image(path) as image:

@@ -96,7 +96,7 @@ def mean_std_threshold(
 def quantile_height(
     ordered: Tensor,  # (B, n) values in ascending order, none negative
     q: float,  # 0..1, share of the positive values that lies below
-) -> Tensor:  # (B,)
+) -> Tensor:  # (B,) the quantile of each row's positive values
     "(B, n) values in ascending order, none negative -> (B,) the `q` quantile of the positive ones"
     last = ordered.shape[1] - 1
     count = (ordered > 0).sum(1)
@@ -485,7 +485,7 @@ class MaskedDataset(ImageDataset):
 
     def __init__(
         self,
-        dataset: ImageDataset,  # N images
+        dataset: ImageDataset,  # N images, to which the maps belong
         maps: SaliencyMaps | None,  # the saliency maps of these images; None hides what is given alone
         rule: Threshold | str = Threshold("mean_std", 2.0),  # from map to mask, or its text
         fill: str = "zero",  # what hidden pixels become: zero, mean, blur or noise

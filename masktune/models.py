@@ -93,7 +93,7 @@ class Normalisation(NamedTuple):
 
     mean: tuple[float, ...]  # per channel, for images in 0..1
     std: tuple[float, ...]  # per channel, for images in 0..1
-    source: str  # for people
+    source: str  # who says so, in words for people
 
 # %% ../nbs/api/05_models.ipynb #02ff2601
 def _processor_normalisation(processor: Any) -> Normalisation:
@@ -275,8 +275,8 @@ class CifarBlock(nn.Module):
 
     def __init__(
         self,
-        inside: int,  # channels in
-        outside: int,  # channels out
+        inside: int,  # channels of what comes in
+        outside: int,  # channels of what goes out
         stride: int = 1,  # 2 halves the side
     ):
         super().__init__()
@@ -297,7 +297,7 @@ class CifarResNet(nn.Module):
     def __init__(
         self,
         num_classes: int = 10,  # how many scores come out
-        blocks: int = 5,  # per stage
+        blocks: int = 5,  # blocks in each of the three stages
         width: int = 16,  # channels of the first stage
     ):
         super().__init__()

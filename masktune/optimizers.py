@@ -38,11 +38,11 @@ OPTIMIZERS = ("sgd", "adam", "adamw")
 
 
 def make_optimizer(
-    parameters: Any,  # what to train
+    parameters: Any,  # the parameters to train, or groups of them
     name: str = "sgd",  # sgd, adam or adamw
     *,
-    lr: float,  # learning rate
-    momentum: float = 0.9,  # sgd only
+    lr: float,  # learning rate, above 0
+    momentum: float = 0.9,  # share of the last step that is kept, 0..1; sgd only
     weight_decay: float = 1e-4,  # L2 penalty; adamw: decay, apart from the gradient (for ViTs 0.01 to 0.1 are usual)
 ) -> torch.optim.Optimizer:  # of one group of parameters, no step taken yet
     "Build SGD (with momentum), Adam or AdamW (Loshchilov & Hutter, 2019)"

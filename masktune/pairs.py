@@ -385,7 +385,7 @@ class JoinedDataset(ImageDataset):
 
     def __init__(
         self,
-        parts: Sequence[ImageDataset],  # at least one
+        parts: Sequence[ImageDataset],  # the data sets, at least one, in the order of their samples
     ):
         first = parts[0]
         for part in parts[1:]:

@@ -59,7 +59,7 @@ class Candidate:
     "One remedy: a model, and how it does on the images that choose"
 
     name: str  # plain; mask; transplant, refit 2; mask round 2 ...
-    model: Classifier = field(repr=False)  # in eval mode
+    model: Classifier = field(repr=False)  # the classifier, in eval mode
     scores: Scores  # on the images that choose
     answers: Answers = field(repr=False, compare=False)  # image by image
     gamma: float | None = None  # of the refitting; None: the last layer as it was
@@ -153,7 +153,7 @@ class Repair:
     def save(
         self,
         folder: str | os.PathLike,  # a run's, or any
-    ) -> Path:  # repair.json
+    ) -> Path:  # path of repair.json
         "Write `repair.json`, the same as a page (`repair.html`), and the weights of every candidate in `repair/`"
         place = Path(folder)
         for name, candidate in self.candidates.items():

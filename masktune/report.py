@@ -82,7 +82,7 @@ class GroupRow(NamedTuple):
     before: Share  # what the plain model gets right
     after: Share  # what the finetuned model gets right
     change: float  # of accuracy, -1..1
-    interval: tuple[float, float]  # 95 %
+    interval: tuple[float, float]  # both ends of the change's 95 % interval
     worst: bool = False  # the lowest accuracy after
 
 # %% ../nbs/api/52_report.ipynb #1f97afee
@@ -156,7 +156,7 @@ def format_table(
 # %% ../nbs/api/52_report.ipynb #b6a90002
 def background_gap(
     tests: Mapping[str, Evaluation],  # of one model, mixed_same and mixed_rand among them
-) -> float:  # 0..1
+) -> float:  # a difference of accuracies, -1..1; smaller is better
     "The BG-gap: accuracy on mixed_same less accuracy on mixed_rand"
     for name in ("mixed_same", "mixed_rand"):
         if name not in tests:
@@ -165,7 +165,7 @@ def background_gap(
 
 # %% ../nbs/api/52_report.ipynb #c0e70002
 def plot_risk_coverage(
-    curves: Mapping[str, RiskCoverage],  # by classifier
+    curves: Mapping[str, RiskCoverage],  # risk-coverage curves, by classifier
     title: str = "",  # the images they were measured on
 ) -> ReportFigure:  # one panel, a curve for each classifier
     "Draw risk against coverage, both in %"
@@ -641,7 +641,7 @@ def write_report(
     train: ImageDataset,  # the images trained on
     datasets: ImageDataset | Mapping[str, ImageDataset],  # the test sets `run.evaluate` measured, by name
     *,
-    title: str | None = None,  # of the page
+    title: str | None = None,  # title of the page; None: made of the run's data
 ) -> Path:  # the page that was written
     """Write one self-contained page of all that was measured (`run.metrics_`); raises `ValueError` when a data set
     has not been evaluated"""

@@ -110,7 +110,7 @@ def save_run(
     run: MaskTune,  # trained, or begun
     folder: str | os.PathLike,  # the run's folder; files of the same run are replaced one by one, atomically
     about: Mapping[str, Any] | None = None,  # what else `config.json` should say: the data set's name, its place
-) -> Path:  # the folder
+) -> Path:  # the folder that was written
     "Write what there is: settings, weights, optimiser states, maps, metrics"
     folder = Path(folder)
     save_config(run, folder, about)
@@ -233,7 +233,7 @@ def clear_run(
 
 # %% ../nbs/api/50_runs.ipynb #92738361
 def is_begun(
-    folder: str | os.PathLike,  # the run's
+    folder: str | os.PathLike,  # the run's folder
 ) -> bool:  # False: the folder is empty or does not exist
     "Whether a folder holds a run; raises `ValueError` for a file, and for a folder of other things"
     folder = Path(folder)

@@ -21,7 +21,7 @@ class Selection(NamedTuple):
     "By what the best epoch is chosen"
 
     column: str  # of a history's row; empty: the last epoch is taken
-    name: str  # for people
+    name: str  # what people call the measure
     why: str = ""  # a sentence for the log, where it was not asked for
 
 

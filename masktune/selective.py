@@ -97,7 +97,7 @@ def _checked(score: Tensor, correct: Tensor) -> tuple[Tensor, Tensor]:
 # %% ../nbs/api/35_selective.ipynb #1e764ac8
 def risk_coverage(
     score: Tensor,  # (N,) float, higher is surer
-    correct: Tensor,  # (N,) bool
+    correct: Tensor,  # (N,) bool, True where the answer is right
 ) -> RiskCoverage:  # (T,) thresholds, highest first, with coverage and risk at each, 0..1
     "Trace selective risk against coverage (El-Yaniv & Wiener, 2010)"
     score, correct = _checked(score, correct)
@@ -111,8 +111,8 @@ def risk_coverage(
 # %% ../nbs/api/35_selective.ipynb #aed2c0b1
 def aurc(
     score: Tensor,  # (N,) float, higher is surer
-    correct: Tensor,  # (N,) bool
-) -> float:  # 0 is best
+    correct: Tensor,  # (N,) bool, True where the answer is right
+) -> float:  # area under the risk-coverage curve, 0..1; 0 is best
     """The area under the risk-coverage curve: mean risk over the N coverages, equal scores in average order (Geifman
     et al., 2019)"""
     curve, count = risk_coverage(score, correct), len(torch.as_tensor(score))
@@ -125,7 +125,7 @@ def aurc(
 # %% ../nbs/api/35_selective.ipynb #d5de0854
 def excess_aurc(
     score: Tensor,  # (N,) float, higher is surer
-    correct: Tensor,  # (N,) bool
+    correct: Tensor,  # (N,) bool, True where the answer is right
 ) -> float:  # 0 when every error is less sure than every right answer
     "The area under the curve less that of the best order for as many errors (Geifman et al., 2019)"
     correct = torch.as_tensor(correct).bool()
@@ -134,7 +134,7 @@ def excess_aurc(
 # %% ../nbs/api/35_selective.ipynb #33bf1bdd
 def error_auroc(
     score: Tensor,  # (N,) float, higher is surer
-    correct: Tensor,  # (N,) bool
+    correct: Tensor,  # (N,) bool, True where the answer is right
 ) -> float:  # 0.5 is chance; NaN when all are right or all wrong
     "The chance that a right answer is surer than a wrong one, ties counting half"
     score, correct = _checked(score, correct)
@@ -147,7 +147,7 @@ def error_auroc(
 # %% ../nbs/api/35_selective.ipynb #f1ba0749
 def coverage_threshold(
     score: Tensor,  # (N,) float, of validation images
-    coverage: float,  # wanted, 0..1
+    coverage: float,  # wanted share of images to answer, 0..1
     tolerance: float = 0.05,  # how far from it is still what was asked for
 ) -> float:  # answer where the score is at least this
     """Choose a threshold for a coverage (MaskTune, section 4.3); raises `ValueError` that names the nearest
@@ -173,9 +173,9 @@ def coverage_threshold(
 
 # %% ../nbs/api/35_selective.ipynb #d5f17436
 def risk_bound(
-    wrong: int,  # errors seen
+    wrong: int,  # how many of the answers were wrong
     count: int,  # among so many answers
-    confidence: float,  # of the bound
+    confidence: float,  # how sure the bound is to hold, 0..1
 ) -> float:  # at most this, with that confidence
     "Bound a risk from above by the exact binomial bound (Clopper & Pearson, 1934)"
     with needs("experiments"):  # takes a second to import: only where a bound is asked for
@@ -188,7 +188,7 @@ def risk_bound(
 # %% ../nbs/api/35_selective.ipynb #08122208
 def risk_threshold(
     score: Tensor,  # (N,) float, of validation images
-    correct: Tensor,  # (N,) bool
+    correct: Tensor,  # (N,) bool, True where the answer is right
     max_risk: float,  # allowed among the answered, 0..1
     confidence: float = 0.95,  # probability that it is kept
 ) -> tuple[float, float]:  # answer where the score is at least the first; the risk is at most the second
@@ -223,16 +223,16 @@ class SelectiveRow(NamedTuple):
     "What a threshold comes to on a set of images, or on one group of it"
 
     name: str  # of the set, or of the group
-    count: int  # images
+    count: int  # how many images the group has
     coverage: float  # share answered
     risk: float  # share wrong among the answered; NaN where none is
     error: float  # share wrong if all were answered
 
 # %% ../nbs/api/35_selective.ipynb #abd9c5c6
 def selective_table(
-    score: Tensor,  # (N,) float
-    answer: Tensor,  # (N,) int64
-    dataset: ImageDataset,  # the N images
+    score: Tensor,  # (N,) float, how sure each answer is
+    answer: Tensor,  # (N,) int64, the class that is said
+    dataset: ImageDataset,  # the N images, with their labels and groups
     threshold: float,  # answer from this score on
 ) -> list[SelectiveRow]:  # all, then every group, or every class where groups are unknown
     "Say how often is abstained, and how often the rest is wrong, group by group"
@@ -269,7 +269,7 @@ class CoverageRow(NamedTuple):
 def coverage_table(
     val_score: Tensor,  # (N,) float, of validation images
     score: Tensor,  # (M,) float, of the images to answer
-    correct: Tensor,  # (M,) bool
+    correct: Tensor,  # (M,) bool, True where the answer is right
     coverages: Sequence[float] = (0.8, 0.85, 0.9, 0.95, 1.0),  # 0..1, shares of images to answer
 ) -> list[CoverageRow]:  # for each wanted coverage: the threshold, and coverage and error that it reaches
     "Measure error at wanted coverages, thresholds chosen on validation images (MaskTune, section 4.3)"

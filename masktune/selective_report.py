@@ -44,7 +44,7 @@ SCORES: dict[str, tuple[tuple[str, ...], str]] = {  # in the table: the models t
 # %% ../nbs/api/53_selective_report.ipynb #5e1e0008
 def score_images(
     models: Mapping[str, nn.Module],  # by the names of `SCORES`; a row whose models are not all there is left out
-    dataset: ImageDataset,  # N images
+    dataset: ImageDataset,  # N images to answer
     progress: bool | None = None,  # True, False, or None: a bar on a terminal
     **machine: Any,  # device, mixed_precision, num_workers: see `predict`
 ) -> dict[str, tuple[Tensor, Tensor]]:  # (N,) int64 answers, (N,) float: higher is surer; by row
@@ -97,8 +97,8 @@ def _or_dash(risk: float) -> str:
 class SelectiveComparison:
     "Every row on every test set: print it, or `save` it"
 
-    tests: Mapping[str, ImageDataset]  # by name
-    outcomes: Mapping[str, Mapping[str, SelectiveOutcome]]  # test set, row
+    tests: Mapping[str, ImageDataset]  # test sets, by name
+    outcomes: Mapping[str, Mapping[str, SelectiveOutcome]]  # by test set, then by way of abstaining
 
     def __str__(self) -> str:
         return "\n\n".join(f"{self._caption(name)}\n{self.table(name)}" for name in self.tests)

@@ -99,7 +99,7 @@ def _again(run: str, step: str, begun: bool, overwrite: bool, resume: bool, chan
 
 # %% ../nbs/api/54_steps.ipynb #c11b0004
 def opening(
-    run: "MaskTune",  # begun
+    run: "MaskTune",  # a run that has begun
     splits: Mapping[str, Any],  # the run's data sets by split
     model: str,  # the network's name
 ) -> str:  # a line, and a second one where images are kept decoded
@@ -197,9 +197,9 @@ def saliency(
 
 # %% ../nbs/api/54_steps.ipynb #e473b34b
 def rounds_line(
-    opened: "MaskTune",  # finetuned
-    folder: str,  # the run's
-) -> str:  # a line
+    opened: "MaskTune",  # a run that has been finetuned
+    folder: str,  # the run's folder
+) -> str:  # one line for people
     "Say how the finetuning ended"
     taken = f"round {opened.round_} chosen on swapped validation images" if opened.round_ else "the last taken"
     rounds = f"{opened.rounds} rounds, {taken}" if opened.rounds > 1 else "one round"
@@ -255,7 +255,7 @@ def measured_on(
 
 # %% ../nbs/api/54_steps.ipynb #b76149c9
 def both_tables(
-    opened: "MaskTune",  # evaluated
+    opened: "MaskTune",  # a run that has been evaluated
     tests: Mapping[str, Any],  # data sets by name
 ) -> str:  # a block of lines for each test set
     "Write both models' accuracies on every test set, group by group"
@@ -299,9 +299,9 @@ def evaluate(
 
 # %% ../nbs/api/54_steps.ipynb #f81904f5
 def measure_and_report(
-    opened: "MaskTune",  # finetuned
+    opened: "MaskTune",  # a run that has been finetuned
     splits: Mapping[str, Any],  # the run's data sets by split
-    folder: str,  # the run's
+    folder: str,  # the run's folder
 ) -> tuple[Path, dict[str, Any]]:  # the page, and what was measured on
     "Measure a run and write its report"
     from masktune.report import write_report

@@ -199,7 +199,7 @@ READING = ("path_column", "label_column", "split_column", "group_column", "encod
 
 
 def read_listing(
-    path: str | os.PathLike,  # a CSV
+    path: str | os.PathLike,  # the CSV file
     *,
     path_column: str | None = None,  # name of the column of image files; None: found by its usual names (`FIELDS`)
     label_column: str | None = None,  # name of the column of labels; None: found by its usual names

@@ -81,7 +81,7 @@ CHANNELS_FIRST_1D = (nn.Conv1d, nn.BatchNorm1d, nn.MaxPool1d, nn.AvgPool1d, nn.A
 
 # %% ../nbs/api/06_tracing.ipynb #tr000008
 def differentiable(
-    tensor: Tensor,  # any
+    tensor: Tensor,  # any tensor of floats
 ) -> Tensor:  # `tensor` itself, or a copy where it was made within `torch.inference_mode`
     "Return a tensor that gradients can be taken of"
     return tensor.clone() if tensor.is_inference() and not torch.is_inference_mode_enabled() else tensor
@@ -162,7 +162,7 @@ class Trace(NamedTuple):
 
     records: list[TracedValue]  # in the order in which values came up
     head: nn.Module | None  # the last linear layer or convolution
-    scores: Tensor  # (1, C)
+    scores: Tensor  # (1, C) the scores of the image that passed
 
 # %% ../nbs/api/06_tracing.ipynb #81ef54fa
 @torch.inference_mode(False)

@@ -60,7 +60,7 @@ def check_optimizer(
 
 
 def check_warmup(
-    warmup: Any,  # epochs
+    warmup: Any,  # length of the warm-up, in epochs
     epochs: int,  # of the training; 0: there is none
 ) -> None:
     "Refuse a warm-up that is no number, or longer than its training"
@@ -79,7 +79,7 @@ def check_grad_norm(
 
 # %% ../nbs/api/15b_training_checks.ipynb #15b0000e
 def check_fit(
-    model: Classifier,  # on its device
+    model: Classifier,  # the model to be trained, on its device
     dataset: ImageDataset,  # training images
     val: ImageDataset | None,  # validation images
     loss: TrainingLoss,  # what is minimised

@@ -53,7 +53,7 @@ def _later(options: Any) -> dict[str, Any]:
 
 # %% ../nbs/api/15_training_state.ipynb #0e150006
 def plan_of(
-    training: Any,  # of `fit`
+    training: Any,  # the training that a call of `fit` has begun
 ) -> dict[str, Any]:  # name and value of every setting that changes how a training ends
     "Return what decides how a training ends: a state goes on in the same one alone"
     options, network, still = training.options, training.model.network, set(training.still)
@@ -93,8 +93,8 @@ def network_state(
 
 # %% ../nbs/api/15_training_state.ipynb #0e15000d
 def state_of(
-    training: Any,  # of `fit`
-    epoch: int,  # from 1
+    training: Any,  # the training that a call of `fit` has begun
+    epoch: int,  # number of the epoch, from 1
     step: int,  # from 1, within the epoch
     totals: Tensor,  # (3,) sums over the epoch so far: loss, correct, images
     best: Mapping[str, Any],  # the best epoch's number, score and weights

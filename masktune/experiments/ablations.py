@@ -35,7 +35,7 @@ class Variant(NamedTuple):
     "One row of an ablation: the recipe's settings, changed"
 
     label: str  # as the table shows it
-    changes: Mapping[str, Any]  # settings
+    changes: Mapping[str, Any]  # settings that differ from the recipe's
     control: str | None = None  # one of `CONTROLS`, instead of the map's masks
 
 # %% ../../nbs/api/experiments/49_ablations.ipynb #9f198db1
@@ -121,7 +121,7 @@ class AblationRow:
 
     variant: str  # name of the variant
     seed: int  # of the weights, of all order, and of the data where they are made
-    average: Mapping[str, float]  # by test set
+    average: Mapping[str, float]  # average accuracy 0..1, by test set
     worst: Mapping[str, float]  # of the worst group, or class where groups are unknown, by test set
     swapped: float  # on validation images with swapped evidence: no group labels
     hidden: float  # share of the training images' pixels that round 1 hid
@@ -187,8 +187,8 @@ class _Seed:
 
 # %% ../../nbs/api/experiments/49_ablations.ipynb #17e3ccc3
 def ablate_seed(
-    recipe: Recipe,  # what to vary
-    axis: str,  # one of `AXES`
+    recipe: Recipe,  # the recipe to vary
+    axis: str,  # what is varied, one of `AXES`
     seed: int,  # of the data where they have one, the weights, the order
     root: str | os.PathLike | None = None,  # where the data lie
 ) -> list[AblationRow]:  # the plain model's, then one a variant; a variant that the model cannot run is left out
@@ -225,7 +225,7 @@ def _job(job: tuple) -> list[AblationRow]:
 # %% ../../nbs/api/experiments/49_ablations.ipynb #a9a2cf59
 def run_ablation(
     recipe: Recipe | str,  # what to vary, or a recipe's name
-    axis: str,  # one of `AXES`
+    axis: str,  # what is varied, one of `AXES`
     seeds: Sequence[int] = range(5),  # one plain model each
     root: str | os.PathLike | None = None,  # where the data lie
     jobs: int = 1,  # processes, each with its share of the processors

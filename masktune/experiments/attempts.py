@@ -54,7 +54,7 @@ class Judgement(NamedTuple):
 
 
 def judge(
-    attempt: Attempt,  # trained
+    attempt: Attempt,  # a trained attempt
     abstains: bool = False,  # whether it may leave images unanswered
 ) -> Judgement:  # what chooses without and with groups, and the measures
     "Measure an attempt on the images that judge it"
@@ -77,9 +77,9 @@ def judge(
 def group_errors(
     scores: Tensor,  # (N, C) of the classes
     sure: Tensor,  # (N,) higher is surer
-    images: ImageDataset,  # the N images
+    images: ImageDataset,  # the N images, with their groups
     val_sure: Tensor,  # (M,) of the images that set the threshold
-    coverage: float = 0.9,  # wanted
+    coverage: float = 0.9,  # wanted share of images to answer, 0..1
 ) -> dict[str, float]:  # by group, 0..1, of those of which anything is answered; empty where groups are unknown
     "Measure each group's error among what is answered at a wanted coverage"
     threshold = coverage_threshold(val_sure, coverage, tolerance=1.0)  # ties decide
@@ -90,8 +90,8 @@ def group_errors(
 
 # %% ../../nbs/api/experiments/49d_attempts.ipynb #49f0000e
 def choose_attempt(
-    attempts: Attempts,  # of one method
-    judged: list[Judgement],  # of each
+    attempts: Attempts,  # every attempt of one method
+    judged: list[Judgement],  # what held-out images say of each attempt
     with_groups: bool = False,  # by group labels
 ) -> int | None:  # position of the attempt; None with groups where they are unknown
     "Say which attempt counts"
@@ -105,7 +105,7 @@ def choose_attempt(
 
 # %% ../../nbs/api/experiments/49d_attempts.ipynb #49f00015
 def measure_attempt(
-    attempt: Attempt,  # trained
+    attempt: Attempt,  # a trained attempt
     tests: Mapping[str, ImageDataset],  # test sets by name
     abstains: bool = False,  # whether it may leave images unanswered
 ) -> dict[str, dict[str, Any]]:  # by test set, average, worst (group, or class), groups; also aurc, error_90 ...

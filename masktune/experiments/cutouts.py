@@ -62,7 +62,7 @@ def _sources(
 
 # %% ../../nbs/api/experiments/43_cutouts.ipynb #5ce0a044
 def upright(
-    path: Path,  # an image file
+    path: Path,  # the image file
 ) -> Image.Image:  # the image, turned as its EXIF orientation says
     "Read an image as it is meant to be seen; raises `ValueError` where it cannot be decoded"
     try:
@@ -226,7 +226,7 @@ Parts = dict[str, dict[str, list[Source]]]  # class or kind -> split -> its sour
 def divide(
     sources: Mapping[str, Sequence[Source]],  # by class or kind
     shares: Sequence[float],  # of train, val and test, sum 1
-    seed: int,  # of the set
+    seed: int,  # of the set of scenes
     salt: int,  # objects and backgrounds are divided independently
 ) -> Parts:  # by class or kind, then by split: the files of each
     "Divide sources among the splits, no file in two of them"
@@ -240,7 +240,7 @@ def divide(
 
 # %% ../../nbs/api/experiments/43_cutouts.ipynb #5ce0a071
 def deal(
-    pool: Sequence[Source],  # what there is
+    pool: Sequence[Source],  # the sources to deal from
     count: int,  # how many sources are wanted
     generator: np.random.Generator,  # draws the order
 ) -> list[Source]:  # `count` of them, in random order
@@ -288,7 +288,7 @@ def draw_background(
     source: Source | None,  # a photograph; None: plain grey
     size: int,  # side of a scene, pixels
     generator: np.random.Generator,  # draws place, scale and mirroring
-) -> Image.Image:  # RGB, a square
+) -> Image.Image:  # a square, RGB
     "Crop a background at a random place and scale, mirrored half of the time"
     where = generator.random(3)  # drawn in any case: what follows does not depend on the file
     mirrored = generator.random() < 0.5
@@ -302,7 +302,7 @@ def draw_background(
 
 # %% ../../nbs/api/experiments/43_cutouts.ipynb #5ce0a060
 def draw_object(
-    source: Source,  # a cut-out
+    source: Source,  # a cut-out object
     size: int,  # side of a scene, pixels
     sizes: Sequence[float],  # least and greatest longer side, shares of the scene's
     generator: np.random.Generator,  # draws size, place and mirroring

@@ -35,7 +35,7 @@ class DatasetInfo:
     source: str  # where to download it
     size: str  # to download, and how many images
     licence: str  # as its authors state it
-    tree: str  # below `root`
+    tree: str  # files and folders below `root`, as text
     tests: tuple[str, ...] = ("test",)  # splits it is evaluated on
 
 # %% ../../nbs/api/experiments/47_datasets.ipynb #09d02d24

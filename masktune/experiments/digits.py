@@ -49,7 +49,7 @@ def assign_shortcut(
     labels: Tensor,  # (N,) in {0, 1}
     shares: tuple[float, float],  # share of class 0 and of class 1 that carries the cue
     seed: int = 0,  # which images are chosen
-) -> Tensor:  # (N,) bool
+) -> Tensor:  # (N,) bool, True where an image carries the cue
     "Choose which images carry a cue: exactly the wanted share of each class, at random"
     generator = torch.Generator().manual_seed(seed)
     present = torch.zeros(len(labels), dtype=torch.bool)

@@ -288,7 +288,7 @@ def _everywhere(image: Image.Image, kind: str, strength: float) -> Image.Image:
 
 # %% ../../nbs/api/experiments/42_marks.ipynb #5ce0a028
 def draw_mark(
-    image: Image.Image,  # RGB, any size
+    image: Image.Image,  # the image to mark, RGB, any size
     kind: str,  # one of `MARKS`
     strength: float | None = None,  # above 0 and at most 1; None: the kind's own
     # one of `PLACES`, or shares (left, above) in 0..1; None: the kind's own

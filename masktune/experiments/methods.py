@@ -101,7 +101,7 @@ class Bench:
 
     def answers(
         self,
-        model: nn.Module,  # a classifier
+        model: nn.Module,  # a classifier, trained
         reading: str = "softmax-response",  # how its scores are read, see `read_scores`
     ) -> Answer:  # a function from images to (N, C) scores and (N,) how sure it is of each
         "Let a model answer"
@@ -109,7 +109,7 @@ class Bench:
 
     def attempt(
         self,
-        model: nn.Module,  # a classifier
+        model: nn.Module,  # a classifier, trained
         epochs: float,  # what the training took, in epochs of ERM
         reading: str = "softmax-response",  # how scores are read, see `read_scores`
         **setting: Any,
@@ -123,7 +123,7 @@ def start_network(
     train: ImageDataset,  # for how many classes, of which size
     seed: int,  # of its first weights
     scores: int | None = None,  # how many scores it is to give; None: one a class
-) -> nn.Module:  # on the CPU
+) -> nn.Module:  # the network on the CPU, untrained or pretrained
     "Make a recipe's network with the first weights of a seed; the random state stays as it is"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -352,7 +352,7 @@ def _one_sided(bench: Bench) -> Attempts:
 class Method(NamedTuple):
     "A rival: how it is made, where it is from, what it uses"
 
-    title: str  # in tables
+    title: str  # what tables call the method
     make: Callable[[Bench], Attempts]  # makes and trains the method's attempts
     source: str  # where it is published
     groups: str = ""  # where it uses group labels; empty: nowhere

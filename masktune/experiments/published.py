@@ -14,7 +14,7 @@ class PublishedFigure(NamedTuple):
 
     method: str  # the method's name, as `METHODS` has it
     measure: str  # worst group, average, biased test, BG-gap (smaller is better)
-    value: float  # in %
+    value: float  # the figure itself, in %
     spread: float | None  # standard deviation in %, as far as it is given
     source: str  # the publication that has the table
     about: str  # what a reader must know: release, labels that chose, which task

@@ -36,7 +36,7 @@ TREES: dict[str, str] = {  # below the root
 def wrong_tree(
     name: str,  # a data set of `TREES`
     root: Path | str | os.PathLike | None,  # where it was looked for
-    problem: str,  # what is wrong
+    problem: str,  # what is wrong, in a sentence
 ) -> DatasetError:  # the error, to be raised
     "Give an error that shows the tree a data set wants beside the one that is there"
     expected = TREES[name].splitlines()
@@ -71,8 +71,8 @@ def find_root(
 
 # %% ../../nbs/api/experiments/40_published_datasets.ipynb #c4050e00
 def missing_files(
-    paths: Sequence[Path],  # of images
-) -> list[str]:  # what is wrong
+    paths: Sequence[Path],  # the image files that should be there
+) -> list[str]:  # a line for each file that is missing or empty
     "Write a line for each image that is not there or empty, every folder listed once"
     held: dict[Path, dict[str, int]] = {}
     for folder in {path.parent for path in paths}:
@@ -89,10 +89,10 @@ def missing_files(
 # %% ../../nbs/api/experiments/40_published_datasets.ipynb #8e881496
 def open_split(
     name: str,  # a data set of `TREES`
-    root: Path,  # where it lies
+    root: Path,  # folder of the data set
     split: str,  # a key of `table`
     table: Mapping[str, Sequence[tuple[Path, int, int]]],  # (path, label, group) by split
-    classes: Sequence[str],  # by label
+    classes: Sequence[str],  # name of each class, in the order of the labels
     group_names: Sequence[str],  # by group; none where groups are unknown
     findings: Iterable[str],  # what is known already
     check: bool,  # decode every image

@@ -28,7 +28,7 @@ class Choice(NamedTuple):
     paper: str  # what the paper says
     code: str  # what the official code does
     taken: str  # paper, code or neither
-    why: str  # the reason
+    why: str  # the reason, in a sentence
 
 # %% ../../nbs/api/experiments/48_recipes.ipynb #dc33f54c
 @dataclass(frozen=True)
@@ -256,7 +256,7 @@ def _body(recipe: Recipe) -> dict[str, Any]:
 
 # %% ../../nbs/api/experiments/48_recipes.ipynb #2f654f64
 def recipe_to_yaml(
-    recipe: Recipe,  # any
+    recipe: Recipe,  # the recipe to write
 ) -> str:  # text that `recipe_from_yaml` reads back to the same recipe
     "Write a recipe as YAML, its reasons as comments"
     import textwrap
@@ -397,7 +397,7 @@ def _value(pair: str, text: str) -> Any:
 
 # %% ../../nbs/api/experiments/48_recipes.ipynb #1a9caacf
 def override(
-    recipe: Recipe,  # any
+    recipe: Recipe,  # the recipe to change
     pairs: Sequence[str],  # such as "settings.epochs=20", "options.size=128", "model=resnet18"
 ) -> Recipe:  # a changed copy; `recipe` stays as it is
     "Change a recipe by `key=value` pairs, values read as YAML; raises `ValueError` for unknown keys and wrong types"

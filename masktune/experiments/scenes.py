@@ -212,7 +212,7 @@ _COLUMNS = ("path", "label", "split", "group", "mask", "object", "background")
 
 # %% ../../nbs/api/experiments/44_scenes.ipynb #5ce0a0e6
 def write_about(
-    folder: Path,  # of the set
+    folder: Path,  # folder of the scenes
     about: Mapping[str, Any],  # every setting, and what came of it
 ) -> None:
     "Write scenes.json"
@@ -314,7 +314,7 @@ def compose_scenes(
     format: str = "png",  # png, or jpeg (quality 95)
     overwrite: bool = False,  # replace composed scenes that are there
     progress: bool | None = None,  # True, False, or None: a bar on a terminal
-) -> Path:  # scenes.csv
+) -> Path:  # path of scenes.csv
     "Compose labelled scenes whose shortcut is known; all is checked before anything is written"
     out, backgrounds, masks = Path(out), dict(backgrounds or {}), dict(masks or {})
     _check_words("objects", objects, 2)

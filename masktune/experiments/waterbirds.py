@@ -251,7 +251,7 @@ def compose_waterbirds(
     seed: int = 0,  # which birds are put on which places
     overwrite: bool = False,  # replace a composed set that is there
     progress: bool | None = None,  # True, False, or None: a bar on a terminal
-) -> Path:  # metadata.csv
+) -> Path:  # path of metadata.csv
     "Compose Waterbirds by its published rules (Sagawa et al., 2020); all is checked before anything is written"
     out = Path(out)
     if not 0.5 <= correlation <= 1:

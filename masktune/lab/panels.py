@@ -169,7 +169,7 @@ def check_maps(
     name: str,  # of the argument, for the message
     maps: Any,  # what was given
     dataset: ImageDataset,  # what they must have been made from
-    model: nn.Module | None = None,  # and with
+    model: nn.Module | None = None,  # the model they must be of; None: not checked
 ) -> SaliencyMaps:  # the maps, as they were given
     "Return `maps` if they belong to `dataset` and `model`; raises `ValueError`"
     if not isinstance(maps, SaliencyMaps):
@@ -214,7 +214,7 @@ def step_through(
 
 # %% ../../nbs/api/lab/61_panels.ipynb #e5111b13
 def decimals_of(
-    step: float,  # of a slider
+    step: float,  # step of a slider
 ) -> int:  # how many decimals tell its places apart, at least two
     "Count the decimals that a slider's readout needs"
     return max(2, next(places for places in range(7) if abs(step * 10**places - round(step * 10**places)) < 1e-6))
@@ -235,7 +235,7 @@ def choice(
 
 
 def picture_box(
-    kind: str = "jpeg",  # or png
+    kind: str = "jpeg",  # format of the picture: jpeg or png
 ) -> W.Image:  # the widget, still empty
     "Make room for a picture that shrinks with the page"
     return W.Image(format=kind, layout=W.Layout(max_width="100%", object_fit="contain"))

@@ -36,7 +36,7 @@ def encode(
 def encode_small(
     canvas: np.ndarray,  # (H, W, 3) uint8
     limit: int = 110_000,  # bytes; in base64, as a notebook stores it, a third more
-) -> bytes:  # a JPEG file
+) -> bytes:  # the picture as a JPEG file
     "Encode a canvas as a JPEG of at most `limit` bytes: first less quality, then fewer pixels"
     while True:
         for quality in (90, 75, 60):
@@ -72,7 +72,7 @@ def heat_tiles(
 # %% ../../nbs/api/lab/60_sketch.ipynb #fdb0c6c6
 def rgb(
     color: str,  # such as "#0072B2"
-) -> tuple[int, int, int]:  # 0..255 each
+) -> tuple[int, int, int]:  # (red, green, blue), 0..255 each
     "Read a colour of six hexadecimal digits"
     return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
 
@@ -84,8 +84,8 @@ class Sheet:
 
     def __init__(
         self,
-        cards: int,  # how many cards
-        tiles: int,  # on a card
+        cards: int,  # how many cards the sheet has
+        tiles: int,  # how many pictures stand on a card
         side: int,  # of a tile, in pixels
         width: int = 1120,  # of the sheet at most, in pixels; one card is always there
         lines: int = 2,  # of text under the tiles
@@ -189,7 +189,7 @@ class Chart:
         self,
         points: Sequence[tuple[float, float]],  # (x, y) each, in 0..1
         color: tuple[int, int, int],  # (r, g, b) in 0..255
-        width: int = 2,  # in pixels
+        width: int = 2,  # thickness of the line, in pixels
     ) -> None:
         "Draw a line through points"
         self.draw.line([self.at(*point) for point in points], fill=color, width=width)
@@ -198,7 +198,7 @@ class Chart:
         self,
         start: float,  # x of the left side, 0..1
         stop: float,  # x of the right side, 0..1
-        y: float,  # height, 0..1
+        y: float,  # height of the bar, 0..1
         color: tuple[int, int, int],  # (r, g, b) in 0..255
     ) -> None:
         "Draw a bar from the bottom, a pixel narrower than it is"
@@ -209,7 +209,7 @@ class Chart:
         self,
         point: tuple[float, float],  # (x, y) of the centre, in 0..1
         color: tuple[int, int, int],  # (r, g, b) in 0..255
-        radius: int = 3,  # in pixels
+        radius: int = 3,  # radius of the mark, in pixels
     ) -> None:
         "Draw a round mark"
         x, y = self.at(*point)
@@ -219,7 +219,7 @@ class Chart:
         self,
         x: float,  # left end of the text, in pixels
         y: float,  # upper end of the text, in pixels
-        text: str,  # one line
+        text: str,  # one line of text
         color: tuple[int, int, int] = SOFT,  # (r, g, b) in 0..255
     ) -> float:  # x of the text's right end, in pixels
         "Write at a place in pixels; returns where the text ends"
