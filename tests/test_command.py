@@ -5,10 +5,11 @@ import subprocess
 import sys
 
 import pytest
+from ready import run_command, run_ready
 
 
 def masktune(*words, cwd=None):
-    return subprocess.run([sys.executable, "-m", "masktune", *map(str, words)], capture_output=True, text=True, cwd=cwd)
+    return run_ready(run_command, [str(word) for word in words], cwd=cwd)
 
 
 def test_help_and_import_do_not_load_pytorch():
