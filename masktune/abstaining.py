@@ -183,7 +183,7 @@ class SelectiveClassifier(nn.Module):
         cls,
         folder: str | os.PathLike,  # written by `save`
         network: Callable[[], nn.Module],  # builds one network of the same architecture
-    ) -> "SelectiveClassifier":  # the classifier with its threshold, in eval mode on the CPU
+    ) -> "SelectiveClassifier":  # the classifier with its models, score and threshold
         "Read a classifier back; raises `ValueError` for what is missing, broken or does not fit"
         folder = Path(folder)
         about = read_json(folder / "selective.json")

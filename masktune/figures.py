@@ -123,7 +123,7 @@ def shorten(
 def plot_groups(
     metrics: Mapping[str, Mapping[str, Evaluation]],  # by model, then by test set, as `MaskTune.evaluate` gives them
     test: str,  # the test set's name
-) -> ReportFigure:  # a panel of bars, a group of bars for each group
+) -> ReportFigure:  # one panel: for every group and model a point with its interval
     "Draw every group's accuracy for every model measured, with 95 % Wilson intervals"
     models = measured_models(metrics, test)
     if not models:

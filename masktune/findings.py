@@ -240,7 +240,7 @@ def find_in_classes(
     train: ImageDataset | None = None,  # training images: one pass over as many of them more
     seed: int = 0,  # who lends to whom, where masks are moved, bootstrap
     batch_size: int = 64,  # images per forward pass
-) -> Findings:  # a class's findings each, the agreement with a shuffled network, passes made, and pictures
+) -> Findings:  # findings by class, agreement with a shuffled network, passes made, and pictures
     "Measure each class's evidence, in 4.75 passes over the images"
     labels, bench = part.labels, _Bench(model, _pixels(part), batch_size)
     maps, values, scores = look(model, bench.images, layer, batch_size)

@@ -376,7 +376,7 @@ class MaskTune(Settings):
         self,
         train: ImageDataset,  # the images trained on
         number: int,  # the round, from 1; 0 masks nothing
-    ) -> ImageDataset:  # the images in the same order, masked when they are read; `train` itself for round 0
+    ) -> ImageDataset:  # the images in the same order, masked when they are read; for round 0 as they are
         """The training images as round `number` sees them: masked by its maps, and with `accumulate` by those of
         earlier rounds"""
         train = self.keep_decoded(train)

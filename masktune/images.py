@@ -200,7 +200,7 @@ def has_side(
     paths: Sequence[str | os.PathLike],  # image files
     side: int | None,  # side of the squares asked about, in pixels
     looked: int = 32,  # how many are looked at, spread over all
-) -> bool:  # True: every image looked at is a square of that side
+) -> bool:  # True: at least one of the images looked at is a square of that side
     "Say whether some images are squares of a side already, from the heads of a few files"
     places = sorted({round(i * (len(paths) - 1) / max(looked - 1, 1)) for i in range(looked)}) if len(paths) else []
     for place in places:

@@ -179,7 +179,7 @@ def answers_on_grid(
     fill: str,  # what hidden pixels become
     strengths: Sequence[float | None],  # the strengths of the rule to ask at
     marks: Marks = NO_MARKS,  # what people have marked on the data set's images
-) -> dict[str, Any]:  # at each strength: classes said, and shares of the probability left
+) -> dict[str, Any]:  # at each strength: classes said, and what is left of the first ones
     "Ask beforehand what a page will want to know: at each strength the class said, and what is left of the first's"
     images = torch.stack([sample.image for sample in samples])
     index = torch.tensor([sample.index for sample in samples])

@@ -107,7 +107,7 @@ class Kinds:
         self,
         kind: str,  # the kind's name
         dataset: ImageDataset,  # the images the kinds were found in
-    ) -> ImageDataset:  # the images of that kind, in the data set's order
+    ) -> ImageDataset:  # the images of that kind alone
         "Take the images of a kind; raises `ValueError` for other images"
         _check_origin(self, dataset)
         return dataset.subset(self.kinds[look_up("kind", kind, self.kinds)].members)
@@ -351,7 +351,7 @@ def plot_kind(
     dataset: ImageDataset,  # the images the kinds were found in
     model: nn.Module,  # that the kinds are of
     count: int = 8,  # examples, at most
-) -> ReportFigure:  # two rows of pictures: whole images, and their evidence alone
+) -> ReportFigure:  # two rows: whole images with an outline, and the same with all but the evidence pale
     "Draw examples of a kind: whole images with the evidence outlined, and the evidence alone"
     part = kinds.select(name, dataset)
     chosen = part.subset(torch.linspace(0, len(part) - 1, min(count, len(part))).round().long())

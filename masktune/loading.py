@@ -24,7 +24,7 @@ class EpochOrder(Sampler):
     def __init__(
         self,
         count: int,  # N, how many images there are
-        seed: int = 0,  # of the order, of all epochs together
+        seed: int = 0,  # of the order: together with the epoch it decides
         weights: Tensor | None = None,  # (count,) how often each is drawn, relative to others; None: each once
     ):
         self.count, self.seed, self.epoch, self.weights = count, seed, 0, weights

@@ -209,7 +209,7 @@ def start_optimizer(
     name: str | OptimizerFactory = "sgd",  # sgd, adam, adamw, or a function of the parameters: `optimizer_from`
     state: Mapping[str, Any] | None = None,  # from `state_to_keep`: go on with its momentum
     **settings: float | None,  # lr, momentum, weight_decay; None: the state's, else that of `make_optimizer`
-) -> torch.optim.Optimizer:  # an optimiser of these parameters, with the state's momentum where it fits
+) -> torch.optim.Optimizer:  # an optimiser of these parameters, with the state's momentum where one is given
     "Build the optimiser that a training begins with; raises `ValueError` where nothing is to be trained"
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not parameters:

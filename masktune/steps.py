@@ -114,7 +114,7 @@ def opening(
 
 def best_accuracy(
     run: "MaskTune",  # a run whose plain model is trained, or was taken as it is
-) -> str:  # a line without its full stop
+) -> str:  # a few words for people, without a full stop
     "Say how the plain model's training ended"
     rows = run.history_["erm"]
     if not rows:

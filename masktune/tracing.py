@@ -295,7 +295,7 @@ def graph_from(
     layer: nn.Module,  # a module of a model that is called within
     at_input: bool = False,  # cut what enters it instead of what it gives
     activated: bool = False,  # watch for the activation that takes what it gives
-) -> Iterator[CutGraph]:  # what holds the layer's value and, after a backward pass, its gradient
+) -> Iterator[CutGraph]:  # the cut: `leaf` is the layer's value, from which gradients are recorded
     "Within: forward passes record gradients from `layer` on, and nothing before it"
     cut = CutGraph()
     if at_input:

@@ -400,6 +400,6 @@ def remember_spec(
 # %% ../nbs/api/09a_weights.ipynb #09a00021
 def brings_weights(
     spec: str,  # as `load_model` takes it
-) -> bool:  # True: such a model is not downloaded or trained anew
+) -> bool:  # True: the word may stand for a network with trained weights
     "Whether a word may stand for a network that is trained already: a folder's, or what the user's own code makes"
     return ":" in spec and not spec.startswith("timm:")

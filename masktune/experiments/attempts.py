@@ -48,6 +48,7 @@ class Judgement(NamedTuple):
     "What held-out images say of an attempt; higher is better in each"
 
     # compared in order: average accuracy, or the area under the risk-coverage curve, negative
+    # worst class and average, 0..1; of those who abstain the area, negative, and average
     without_groups: tuple[float, float]
     with_groups: tuple[float, float] | None  # None where groups are unknown
     measures: dict[str, float]  # for the record: average, worst_class, worst_group, aurc

@@ -169,7 +169,7 @@ def split_sources(
 # %% ../../nbs/api/experiments/43_cutouts.ipynb #5ce0a068
 def read_background(
     size: int,  # side of a scene, pixels
-) -> Callable[[Source], Image.Image]:  # a function that opens a background, or raises `ValueError`
+) -> Callable[[Source], Image.Image]:  # called with a source, gives its image or raises `ValueError`
     "Give what reads a background and refuses one that is smaller than a scene"
 
     def reading(source):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 class PublishedFigure(NamedTuple):
     "One figure from somebody's table"
 
-    method: str  # the method's name, as `METHODS` has it
+    method: str  # name of the method, as tables have it
     measure: str  # worst group, average, biased test, BG-gap (smaller is better)
     value: float  # the figure itself, in %
     spread: float | None  # standard deviation in %, as far as it is given

@@ -46,7 +46,7 @@ class LossDataset(ImageDataset):
     def subset(
         self,
         index: Sequence[int] | Tensor,  # positions of the samples to keep
-    ) -> "LossDataset":  # the part, with the same additions to the labels
+    ) -> "LossDataset":  # the part, with the same further scores
         "Only the samples at `index`, renumbered from 0"
         return LossDataset(self.dataset.subset(index), self.more, self.tells_positions, (self.mean, self.std))
 
