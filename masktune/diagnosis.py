@@ -85,7 +85,6 @@ class Diagnosis:
     rule: str  # from map to mask
     fill: str  # what hidden pixels became
     passes: float  # images through the network, in plain passes over `images`
-    # by class: images, outlines of their evidence, mean map, for `plot_evidence`
     # by class: some images, their maps and their masks, for `plot_evidence`
     pictures: Mapping[str, tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict, repr=False, compare=False)
 

@@ -47,7 +47,6 @@ class Attempts(NamedTuple):
 class Judgement(NamedTuple):
     "What held-out images say of an attempt; higher is better in each"
 
-    # compared in order: average accuracy, or the area under the risk-coverage curve, negative
     # worst class and average, 0..1; of those who abstain the area, negative, and average
     without_groups: tuple[float, float]
     with_groups: tuple[float, float] | None  # None where groups are unknown
