@@ -24,15 +24,15 @@ class Answers:
     "What a model says to held-out images, as they are and with another class's evidence"
 
     probability: Tensor  # (N,) of the label, 0..1, on the images as they are
-    right: Tensor  # (N,) bool
+    right: Tensor  # (N,) bool, right on the images as they are
     swapped: Tensor  # (N,) bool, right with the evidence of another class in place of its own
 
 # %% ../nbs/api/38_choice.ipynb #c3810007
 def read_answers(
     scores: Tensor,  # (N, C) the model's scores on the images as they are
     swapped: Tensor,  # (N, C) on the swapped ones
-    labels: Tensor,  # (N,) int64
-) -> Answers:
+    labels: Tensor,  # (N,) int64 class indices
+) -> Answers:  # (N,) probability of the label, (N,) right as it is, (N,) right swapped
     "Read from scores what the choice needs; raises `ValueError` where shapes do not fit"
     if scores.shape != swapped.shape or len(scores) != len(labels):
         raise ValueError(
@@ -45,7 +45,7 @@ def read_answers(
 # %% ../nbs/api/38_choice.ipynb #c3810009
 def infer_environments(
     scores: Tensor,  # (N, C) the plain model's
-    labels: Tensor,  # (N,) int64
+    labels: Tensor,  # (N,) int64 class indices
 ) -> Tensor:  # (N,) bool: True where larger scores would raise the loss
     "Split images into the two environments that differ most to a plain model (EIIL; Creager et al., 2021)"
     p = scores.double().softmax(1)
@@ -55,9 +55,9 @@ def infer_environments(
 # %% ../nbs/api/38_choice.ipynb #c381000a
 def least_sure(
     probability: Tensor,  # (N,) of the label, by the plain model
-    labels: Tensor,  # (N,) int64
+    labels: Tensor,  # (N,) int64 class indices
     share: float = 0.1,  # of each class, at least one image
-) -> Tensor:  # (N,) bool
+) -> Tensor:  # (N,) bool, True for the images the model was least sure of
     "Mark the images of each class whose label the plain model was least sure of"
     if not 0 < share <= 1:
         raise ValueError(f"share must be above 0 and at most 1, got {share}")
@@ -72,7 +72,7 @@ def least_sure(
 class Scores(NamedTuple):
     "How a candidate does on held-out images, by questions that need no group labels"
 
-    average: float  # accuracy
+    average: float  # accuracy on the images as they are, 0..1
     worst_class: float  # accuracy of the worst class
     swapped: float  # accuracy of the worst class where another class's evidence is pasted in
     environments: float  # accuracy of the worse of the two inferred environments
@@ -96,10 +96,10 @@ def _worst_class(right: Tensor, labels: Tensor) -> float:
 # %% ../nbs/api/38_choice.ipynb #c381000f
 def score_answers(
     answers: Answers,  # of a candidate, N images
-    labels: Tensor,  # (N,) int64
+    labels: Tensor,  # (N,) int64 class indices
     environment: Tensor,  # (N,) bool, see `infer_environments`
     unsure: Tensor,  # (N,) bool, see `least_sure`
-) -> Scores:
+) -> Scores:  # accuracies and a probability, 0..1, higher is better in each
     "Score a candidate; where one environment is empty, the other counts"
     sides = [answers.right[side] for side in (environment, ~environment) if side.any()]
     return Scores(
@@ -128,10 +128,10 @@ class Choice:
     "Which candidate was taken, by what, and why"
 
     name: str  # the candidate's
-    criterion: str  # what chose it
-    why: str  # in a sentence
+    criterion: str  # name of the criterion that chose
+    why: str  # the reason, in a sentence
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:  # name, criterion and reason
         "Return the three as JSON takes them"
         return dict(self.__dict__)
 
@@ -189,7 +189,7 @@ def choose_candidate(
     refits: Refits,  # which of them are another candidate with another last layer: whose, and by what `gamma`
     conflict: ErrorConflict,  # how far the plain model's errors contradict the rest: `error_conflict`
     criterion: str = TWO_STEP,  # two-step, or one of `CRITERIA`
-) -> Choice:
+) -> Choice:  # the candidate's name, the criterion, and a sentence that says why
     "Choose a candidate without group labels; of equally good ones the first is taken"
     look_up("criterion", criterion, (TWO_STEP, *CRITERIA))
     if plain not in scores:

@@ -214,7 +214,9 @@ def test_the_plain_model_is_kept_where_nothing_gains():
     same = {"plain": Scores(0.97, 0.96, 0.9, 0.5, 0.8), "mask": Scores(0.96, 0.95, 0.95, 0.6, 0.8)}
     assert choose_candidate(same, "plain", {}, COMMON).name == "plain"
     refits = same | {"plain, refit 4": Scores(0.90, 0.9, 0.9, 0.7, 0.9)}
-    assert choose_candidate(refits, "plain", {"plain, refit 4": ("plain", 4.0)}, COMMON).name == "plain"  # the price is too high
+    assert (
+        choose_candidate(refits, "plain", {"plain, refit 4": ("plain", 4.0)}, COMMON).name == "plain"
+    )  # the price is too high
     fair = same | {
         "plain, refit 2": Scores(0.95, 0.9, 0.9, 0.6, 0.8),
         "plain, refit 4": Scores(0.93, 0.9, 0.9, 0.7, 0.9),

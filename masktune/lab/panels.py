@@ -51,16 +51,16 @@ _STILL = """<div class="masktune-still masktune-still-MARK">STYLE
 # %% ../../nbs/api/lab/61_panels.ipynb #e5111a05
 def still_style(
     mark: str,  # names the panel on the page: its live box has the class `masktune-live-{mark}`
-) -> str:
+) -> str:  # a style element
     "Write the style by which a saved picture of class `masktune-still-{mark}` hides where its panel is alive"
     return _STYLE.replace("MARK", mark)
 
 
 def still_html(
     canvas: np.ndarray,  # (H, W, 3) uint8, what the panel looks like now
-    words: str,  # the same in words, for who does not see it
+    words: str,  # what the picture shows, for people who do not see it
     mark: str,  # names the panel on the page: its live box has the class `masktune-live-{mark}`
-) -> str:
+) -> str:  # a picture with its style, the pixels inside
     "Write a still picture that shows itself where its panel is not alive"
     picture = base64.b64encode(encode_small(canvas)).decode()
     page = _STILL.replace("STYLE", _STYLE).replace("MARK", mark)
@@ -102,14 +102,14 @@ _ONE_AT_A_TIME = threading.RLock()
 @contextmanager
 def asking(
     *models: nn.Module,  # who is asked
-) -> Iterator[None]:
+) -> Iterator[None]:  # for a `with` statement; it gives nothing
     "Within: models are in eval mode and nobody else asks; afterwards they are as they were"
     with _ONE_AT_A_TIME, evaluating(*models):
         yield
 
 # %% ../../nbs/api/lab/61_panels.ipynb #e5111b01
 def place_of(
-    model: Classifier,  # its input step is moved to where its network is
+    model: Classifier,  # a classifier; its mean and std are moved to where its network is
 ) -> torch.device:  # where images must be
     "Find the device a classifier computes on"
     device = next(model.network.parameters(), model.mean).device
@@ -169,7 +169,7 @@ def check_maps(
     name: str,  # of the argument, for the message
     maps: Any,  # what was given
     dataset: ImageDataset,  # what they must have been made from
-    model: nn.Module | None = None,  # and with
+    model: nn.Module | None = None,  # the model they must be of; None: not checked
 ) -> SaliencyMaps:  # the maps, as they were given
     "Return `maps` if they belong to `dataset` and `model`; raises `ValueError`"
     if not isinstance(maps, SaliencyMaps):
@@ -180,7 +180,7 @@ def check_maps(
 def check_kinds(
     kinds: Any,  # what was given
     dataset: ImageDataset,  # what they must have been found in
-) -> Kinds | None:  # the same
+) -> Kinds | None:  # `kinds` itself
     "Return kinds of evidence if they belong to `dataset`, and None for none; raises `ValueError`"
     if kinds is None:
         return None
@@ -193,7 +193,7 @@ def check_kinds(
 # %% ../../nbs/api/lab/61_panels.ipynb #e5112b06
 def made_how(
     all_maps: Sequence[SaliencyMaps],  # what a panel shows
-) -> str:
+) -> str:  # a line in small letters
     "Say as HTML which maps are shown: source, layer and explained class, once where all are alike"
     said = dict.fromkeys(
         f"{maps.source} at {maps.layer or 'an unnamed layer'}, for the {maps.target} class" for maps in all_maps
@@ -214,7 +214,7 @@ def step_through(
 
 # %% ../../nbs/api/lab/61_panels.ipynb #e5111b13
 def decimals_of(
-    step: float,  # of a slider
+    step: float,  # step of a slider
 ) -> int:  # how many decimals tell its places apart, at least two
     "Count the decimals that a slider's readout needs"
     return max(2, next(places for places in range(7) if abs(step * 10**places - round(step * 10**places)) < 1e-6))
@@ -227,7 +227,7 @@ def choice(
     description: str,  # the words before it
     options: Sequence[Any],  # values, or (words, value)
     value: Any = None,  # where it begins; None takes the first
-) -> W.Dropdown:
+) -> W.Dropdown:  # the widget, not shown yet
     "Make a drop-down list as wide as its words"
     value = value if value is not None else options[0][1] if isinstance(options[0], tuple) else options[0]
     layout = W.Layout(width="auto", max_width="250px")
@@ -235,15 +235,15 @@ def choice(
 
 
 def picture_box(
-    kind: str = "jpeg",  # or png
-) -> W.Image:
+    kind: str = "jpeg",  # format of the picture: jpeg or png
+) -> W.Image:  # the widget, still empty
     "Make room for a picture that shrinks with the page"
     return W.Image(format=kind, layout=W.Layout(max_width="100%", object_fit="contain"))
 
 
 def row(
     *children: W.Widget,  # from left to right
-) -> W.HBox:
+) -> W.HBox:  # the widget that holds them
     "Put widgets side by side, and wrap them on a narrow screen"
     return W.HBox(children, layout=W.Layout(flex_flow="row wrap", align_items="center"))
 
@@ -293,17 +293,21 @@ class Panel:
         self._stills: list[Any] = []  # where the notebook shows the still picture
         close_earlier(self)
 
-    def follow(self, call: Callable[[], Any], *controls: W.Widget) -> None:
+    def follow(
+        self,
+        call: Callable[[], Any],  # called without arguments
+        *controls: W.Widget,
+    ) -> None:
         "Make `call()` whenever one of the controls gets another value"
         for control in controls:
             self._observed.append((control, lambda _: call()))
             control.observe(self._observed[-1][1], "value")
 
-    def still(self) -> np.ndarray:
+    def still(self) -> np.ndarray:  # (H, W, 3) uint8
         "Draw the panel as it is now: (H, W, 3) uint8"
         raise NotImplementedError(f"{type(self).__name__} must say what it looks like")
 
-    def describe(self) -> str:
+    def describe(self) -> str:  # a sentence for people who do not see the picture
         "Say in words what the panel shows"
         return type(self).__name__
 
@@ -356,7 +360,7 @@ def close_widgets(
 def html_table(
     head: Sequence[str],  # over the columns
     rows: Sequence[Sequence[Any]],  # cells, shown as `str` gives them
-) -> str:
+) -> str:  # a table element
     "Write an HTML table, everything in it escaped"
     return Table(head, rows, left=len(head))._repr_html_()
 
@@ -365,7 +369,7 @@ def html_group_table(
     rows: Sequence[GroupRow],  # from `group_table`
     before: str,  # what the first model is called
     after: str,  # what the second is called
-) -> str:
+) -> str:  # a table element, a row for each group
     "Write two models' accuracy group by group as an HTML table, with the change and its interval"
     cells = [
         (

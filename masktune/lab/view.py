@@ -45,7 +45,7 @@ def saved_html(
     canvas: np.ndarray,  # (H, W, 3) uint8, a still picture for where no script runs
     words: str,  # what the picture shows, in words
     mark: str,  # names the panel on the page
-) -> str:
+) -> str:  # a part of a page
     "Write what a notebook keeps of a panel: live where scripts run, else a still picture, hidden by the live panel"
     inside = instrument_html(data, mark, still_html(canvas, words, mark))
     return f'<div class="masktune-still-{mark}">{still_style(mark)}{inside}</div>'
