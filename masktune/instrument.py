@@ -338,7 +338,7 @@ def light_page(
     return page
 
 # %% ../nbs/api/27_instrument.ipynb #27a0c030
-PANEL_SCRIPTS = ("scrubber", "review", "gallery", "evidence", "compare", "coverage")  # a file a panel
+PANEL_SCRIPTS = ("scrubber", "review", "gallery", "evidence", "compare", "coverage", "launcher")  # a file a panel
 
 
 def static_text(

@@ -499,9 +499,11 @@ def test_every_finetuning_is_a_row_whose_model_can_be_taken_back(run, digits):
     assert [trial.settings["rule"] for trial in launcher.trials.trials] == ["mean_std(k=1)", "mean_std(k=4)"]
     first, last = launcher.trials.trials
     assert launcher.trials.best is max((last, first), key=lambda trial: trial.swapped) and launcher.trials.kept == 2
-    buttons = launcher.table.children[1].children
-    assert [button.disabled for button in buttons] == [False, True]
-    buttons[0].click()
+    rows = launcher.view.page["trials"]
+    assert [row["kept"] for row in rows] == [False, True] and all(row["points"] for row in rows)
+    assert [row["best"] for row in rows] == [trial is launcher.trials.best for trial in launcher.trials.trials]
+    launcher.view.wishes = {"keep": 1, "asked": 1}  # what the button of the first row does
+    assert [row["kept"] for row in launcher.view.page["trials"]] == [True, False]
     assert (launcher.trials.kept, run.rule) == (1, "mean_std(k=1)")
     assert evaluate(run.model_, digits["test"], device="cpu").average == first.metrics["test"].average
     assert "who paid" in launcher.trials._repr_html_()
@@ -518,7 +520,8 @@ def test_every_remedy_is_tried_in_one_press_and_a_repairs_candidates_are_rows(ru
     assert [trial.remedy for trial in launcher.trials.trials] == ["transplant", "refit"]
     refitted = launcher.trials.trials[1]
     assert evaluate(run.model_, digits["test"], device="cpu").average == refitted.metrics["test"].average
-    assert "before" in launcher.headline.value and "[" in launcher.headline.value
+    headline = launcher.view.summary["headline"]
+    assert "before" in headline and "[" in headline and headline in launcher._repr_html_()
     table = str(launcher.trials)
     assert "remedy" in table and "transplant" in table and "who paid" in table
     launcher.keep(1)

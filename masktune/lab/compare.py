@@ -19,11 +19,11 @@ from ..evaluation import Evaluation, Table
 from ..figures import ERM_COLOR, MASKTUNE_COLOR, mean_maps, overlay
 from ..finetune import MaskTune
 from ..instrument import maps_text, maps_words
-from .pages import LiveGallery
+from .pages import LiveGallery, group_data
 from .panels import asking, check_classifier, check_images, check_run, choice
 from .sketch import Sheet, heat_tiles, rgb, square_tiles, stacked
 from ..masking import normalize
-from ..report import GroupRow, group_table
+from ..report import group_table
 from ..saliency import SaliencyMaps
 
 # %% ../../nbs/api/lab/65_compare.ipynb #65a0c004
@@ -55,12 +55,6 @@ def comparison_headline(
 
 def _interval(share: Any) -> str:
     return ", ".join(f"{end:.1%}" for end in share.interval)
-
-
-def _row(row: GroupRow) -> dict[str, Any]:
-    "A line of the table of groups, as the page takes it"
-    shares = {"before": row.before.accuracy, "after": row.after.accuracy, "change": row.change}
-    return {"name": row.name, "count": row.count, **shares, "interval": list(row.interval), "worst": row.worst}
 
 
 def _sureness(before: Evaluation, after: Evaluation) -> str:
@@ -133,7 +127,7 @@ class CompareExplorer(LiveGallery):
             "headline": comparison_headline(found),
             "names": list(found.names),
             "columns": ["image", *(f"map, {name}" for name in found.names[: len(self.maps)])],
-            "rows": [_row(row) for row in self.rows],
+            "rows": group_data(self.rows),
             "sure": _sureness(*self.evaluations),
             "cases": {name: int(which.sum()) for name, which in self.cases.items()},
             "means": self._means(),

@@ -20,7 +20,8 @@ from ..data import ImageDataset
 from ..erm import Step, TrainingStopped
 from ..files import load_state, save_state
 from ..finetune import MODES, MaskTune
-from .panels import check_images, check_run
+from .background import in_background, leaving
+from .panels import asking, check_images, check_run
 from .trials import fill_for
 from ..repair import Repair, repair
 from ..resume import finetune_round_in_processes
@@ -68,7 +69,7 @@ class FinetuningJob:
         self.left: float | None = None  # seconds, once there is a rate
         self.started = 0.0  # when this one began
         self.processes = 1  # how many train together
-        self.running, self.measured, self.failed = False, False, False
+        self.running, self.finished, self.measured, self.failed = False, False, False, False
         self.state: Any = None  # where it was stopped
         self.round, self.share = 1, 0.0  # which one, and how much of all rounds is done, 0..1
         self.points: list[tuple[float, float, float]] = []  # rounds done, loss, accuracy
@@ -89,7 +90,7 @@ class FinetuningJob:
                 self.run.fill = fill_for(self.run, self.remedy)
                 self.run.mode = self.remedy
             self.run.history_ = {"erm": self.run.history_["erm"]}
-            self.state, self.points, self.measured, self.repaired = None, [], False, None
+            self.state, self.points, self.repaired = None, [], None
             self._begin(1)
         return self
 
@@ -134,10 +135,12 @@ class FinetuningJob:
         self.changed()
 
     def _begin(self, number: int) -> None:
+        if leaving():
+            return
         self._halt.clear()
-        self.running, self.failed, self.left, self.started = True, False, None, time.perf_counter()
-        self._thread = threading.Thread(target=self._work, args=(number,), daemon=True)
-        self._thread.start()
+        self.finished = self.measured = self.failed = False
+        self.running, self.left, self.started = True, None, time.perf_counter()
+        self._thread = in_background(lambda: self._work(number), self.halt)
 
     def _work(self, first: int) -> None:
         "Everything from the first round that is left to the figures at the end"
@@ -163,7 +166,8 @@ class FinetuningJob:
         self.round, self._first = number, None
         if self.state is None and not (number == 1 and self._can_reuse_maps()):
             self._say(f"round {number}: computing saliency maps of {len(self.train):,} images")
-            self.run.compute_maps(self.train, number)
+            with asking():  # a map is made by hooks in the plain model: who asks it meanwhile would run into them
+                self.run.compute_maps(self.train, number)
             self.made_with = (self.run.layer, self.run.source)
         step = lambda step: self.step(step)  # noqa: E731 (looked up anew: a step that was replaced is used at once)
         if self.processes == 1:
@@ -183,10 +187,13 @@ class FinetuningJob:
         maps = run.rounds_[0].maps if run.rounds_ else None
         if self.remedy == "refit":
             self._say("refit: the last layer is trained again")
-            run.rounds_, run.round_ = [Round(maps, run.refit(val, "erm").model)], None
+            with asking():
+                model = run.refit(val, "erm").model
+            run.rounds_, run.round_ = [Round(maps, model)], None
             return
         self._say("repair: making every candidate; it cannot be stopped before they are there")
-        self.repaired = repair(run, self.train, val, thorough=True)
+        with asking():
+            self.repaired = repair(run, self.train, val, thorough=True)
         run.rounds_, run.round_ = [Round(maps, self.repaired.model)], None
 
     def _can_reuse_maps(self) -> bool:
@@ -215,7 +222,7 @@ class FinetuningJob:
             save_run(self.run, self.folder)
             for old in Path(self.folder).glob("round-*/stopped.pt"):
                 old.unlink()
-        self.share = 1.0
+        self.share, self.finished = 1.0, True
         self._say("done")
 
     def _keep_stopped(self, state: dict[str, Any]) -> None:
