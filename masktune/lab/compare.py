@@ -15,12 +15,21 @@ from torch import nn
 
 from .. import comparing
 from ..data import ImageDataset
-from ..evaluation import Evaluation, Table
+from ..evaluation import Evaluation, Table, predict
 from ..figures import ERM_COLOR, MASKTUNE_COLOR, mean_maps, overlay
 from ..finetune import MaskTune
 from ..instrument import maps_text, maps_words
 from .pages import LiveGallery, group_data
-from .panels import asking, check_classifier, check_images, check_run, choice
+from masktune.lab.panels import (
+    asking,
+    check_classifier,
+    check_images,
+    check_names,
+    check_options,
+    check_run,
+    choice,
+    options_of,
+)
 from .sketch import Sheet, heat_tiles, rgb, square_tiles, stacked
 from ..masking import normalize
 from ..report import group_table
@@ -104,6 +113,11 @@ class CompareExplorer(LiveGallery):
         **options: Any,
     ):
         check_run(run)
+        known = [*options_of(CompareExplorer)[0], *options_of(predict)[0][2:]]  # predict's but for model and data set
+        check_options("CompareExplorer", options, [*known, *comparing.MAP_OPTIONS])
+        if isinstance(names, str):
+            raise ValueError(f"names must be two, of before and of after, got {names!r}")
+        check_names("models", names)
         dataset = check_images("dataset", dataset, before)
         super().__init__(dataset, page_size, tile)
         models = (check_classifier("before", before, dataset), check_classifier("after", after, dataset))

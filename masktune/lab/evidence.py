@@ -28,6 +28,7 @@ from masktune.lab.panels import (
     check_images,
     check_kinds,
     check_maps,
+    check_share,
     check_whole,
     close_widgets,
     place_of,
@@ -147,10 +148,9 @@ class ClassEvidence(SetByPage, Panel):
     ):
         dataset = check_images("dataset", dataset)
         self.dataset, self.maps, self.kinds = dataset, check_maps("maps", maps, dataset), check_kinds(kinds, dataset)
-        self.tile, self.model = check_whole("tile", tile, 8), model
-        check_whole("count", count)
-        if not 0 < share <= 1:
-            raise ValueError(f"share must be above 0 and at most 1, got {share!r}")
+        self.tile, self.model = check_whole("tile", tile, 8, 1024), model
+        check_whole("count", count, most=1000)
+        check_share("share", share)
         super().__init__()
         least, self.most = min(0.1, share), max(48, count)
         step = step_through(share, least, 0.05)

@@ -20,9 +20,9 @@ from ..data import ImageDataset
 from ..errors import look_up
 from ..figures import ERM_COLOR, MASKTUNE_COLOR
 from ..finetune import MaskTune
-from .jobs import REMEDIES, FinetuningJob, available_devices, check_launch
+from .jobs import REMEDIES, FinetuningJob, available_devices, check_classes, check_launch
 from .looking import AS_GIVEN
-from .panels import NARROW, Panel, W, check_images, choice, html_group_table, row
+from .panels import NARROW, Panel, W, check_images, check_path, choice, html_group_table, row
 from .scrubber import ThresholdScrubber
 from .sketch import Chart, Sheet, rgb
 from .trials import Trials, few_points
@@ -82,7 +82,8 @@ class Launcher(Panel):
         val: ImageDataset | None = None,  # images that were not trained on: for the remedies refit and repair
     ):
         train, tests = check_launch(run, train, tests)
-        val = None if val is None else check_images("val", val)
+        val = None if val is None else check_classes("val", check_images("val", val), run)
+        check_path("folder", folder, folder=True)
         if scrubber is not None and not isinstance(scrubber, ThresholdScrubber):
             raise ValueError(f"scrubber must be a ThresholdScrubber, got {type(scrubber).__name__}")
         super().__init__()
@@ -132,9 +133,11 @@ class Launcher(Panel):
         rule: str | None = None,  # None: the rule as it is now
         remedy: str | None = None,  # one of `remedies`; None: as it is chosen in the panel
     ) -> "Launcher":
-        "Start from the plain model: finetune with masks of the rule, or what the remedy says"
+        "Start from the plain model: finetune with masks of the rule, or what the remedy says; raises `ValueError`"
+        remedy = self._known(remedy or self.remedy.value)
+        rule = None if rule is None else repr(Threshold.parse(rule))
         if not self.job.running:
-            self.job.remedy = look_up("remedy", remedy or self.remedy.value, self.remedies)
+            self.job.remedy = remedy
             self.run.rule, self.run.fill = self._rule()
             self.run.layer, self.run.source = self._place()
             self.run.rule = rule or self.run.rule
@@ -160,8 +163,12 @@ class Launcher(Panel):
         rule = Threshold.parse(self._rule()[0])
         if strengths is None:
             strengths = read_strengths(self.sweep_over.value)
+        if isinstance(strengths, (int, float)):
+            strengths = [strengths]
         rules = [repr(Threshold(rule.name, strength)) for strength in strengths]
-        if rules and not self.job.running:
+        if not rules:
+            raise ValueError("a sweep needs at least one strength, such as 1, 1.5, 2")
+        if not self.job.running:
             self._begin([(each, self.remedy.value) for each in rules])
         return self
 
@@ -170,10 +177,17 @@ class Launcher(Panel):
         remedies: Sequence[str] | None = None,  # of `remedies`; None: all of them
     ) -> "Launcher":
         "Try several remedies, one after the other, each from the plain model; raises `ValueError` for an unknown one"
-        chosen = [look_up("remedy", remedy, self.remedies) for remedy in remedies or self.remedies]
+        remedies = [remedies] if isinstance(remedies, str) else remedies
+        chosen = [self._known(remedy) for remedy in remedies or self.remedies]
         if not self.job.running:
             self._begin([(self._rule()[0], remedy) for remedy in chosen])
         return self
+
+    def _known(self, remedy: str) -> str:
+        "The same, if it can be tried here"
+        if look_up("remedy", remedy, REMEDIES) not in self.remedies:
+            raise ValueError(f"{remedy} needs images that were not trained on: give the panel val=")
+        return remedy
 
     def _begin(self, todo: Sequence[tuple[str, str]]) -> None:
         "Launch the first, and keep the others for later"

@@ -90,8 +90,8 @@ class ThresholdScrubber(SetByPage, MaskGallery):
         rule = rule if rule is not None else "mean_std(k=2)" if run is None else run.rule
         rule = rule if isinstance(rule, Threshold) else Threshold.parse(str(rule))
         fill = look_up("fill", fill if fill is not None else "zero" if run is None else run.fill, FILLS)
-        check_whole("page_size", page_size)
-        check_whole("tile", tile, 8)
+        check_whole("page_size", page_size, most=1000)
+        check_whole("tile", tile, 8, 1024)
         self.marks = marks_of(dataset, run, given, protect)
         self.kinds = kind_by_image(check_kinds(kinds, dataset))
         self.model, maps = explained(model, dataset, maps, run)
@@ -413,6 +413,9 @@ class ThresholdScrubber(SetByPage, MaskGallery):
         page = self._with_kinds(light_page(self.dataset, self.maps, self.samples, 220_000, self.marks))
         pairs = [*self._measuring.best_pairs(), *self.looking.known(self.shown)]
         page |= {"made": made, "elsewhere": self.looking.saved(self.shown, pairs)}
+        if self.looking.elsewhere:  # the histogram is of maps that are looked at: of many images, else of the page's
+            few = {"maps": [image["map"] for image in page["images"]], "grid": page["grid"]}
+            options["sample"] = few | self.looking.sample()
         return {"options": options, "controls": controls, "page": page, "selected": list(self.view.selected)}
 
     def _asked_where(self) -> dict[str, str]:

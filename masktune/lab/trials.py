@@ -177,7 +177,8 @@ class Trials:
     ) -> MaskTune:  # the run, with that model
         "Take a trial's model and settings back into the run; raises `ValueError` for a number there is not"
         if isinstance(number, bool) or number not in range(1, len(self) + 1):
-            raise ValueError(f"there are trials 1 to {len(self)}, got {number!r}")
+            there = f"there are trials 1 to {len(self)}" if len(self) else "nothing has been tried yet"
+            raise ValueError(f"{there}, got {number!r}")
         trial = self.trials[number - 1]
         self.run.rounds_, self.run.round_ = [replace(each) for each in trial.rounds], trial.chosen
         for name, value in trial.settings.items():

@@ -116,7 +116,8 @@ class Launched {
     const rows = this.sorted(columns).map((trial) => this.row(trial, columns));
     const head = columns.map((column) => this.heading(column));
     const last = make("th", { scope: "col" }, "model");
-    const caption = make("caption", {}, this.options.caption);
+    const named = this.trials.some(({ best }) => best);
+    const caption = named ? make("caption", {}, this.options.caption) : "";
     const table = make("table", { class: "mt-table" }, caption, make("thead", {}, make("tr", {}, ...head, last)));
     table.append(make("tbody", {}, ...rows));
     this.table.replaceChildren(...(rows.length ? [table] : []));
@@ -171,8 +172,9 @@ class Launched {
     this.groups.hidden = !chosen;
     if (!chosen) return;
     const { how } = chosen;
-    const trained = `${how.rounds} ${how.rounds === 1 ? "round" : "rounds"}, rate ${how.rate}`;
-    const made = how.rule === "-" ? "" : `: ${how.rule}, ${how.fill}, ${how.layer}, ${trained}`;
+    const trained = `${how.rounds} ${how.rounds === "1" ? "round" : "rounds"}, rate ${how.rate}`;
+    const layer = how.layer === "found" ? "" : `, layer ${how.layer}`;
+    const made = how.rule === "-" ? "" : `: ${how.rule}, fill ${how.fill}${layer}, ${trained}`;
     const names = ["ERM", `trial ${chosen.number}`];
     const tables = Object.entries(chosen.groups).map(([test, rows]) =>
       make("div", { class: "mt-scroll" }, groupsTable(names, rows, test)),
