@@ -31,6 +31,7 @@ from masktune.lab.panels import (
     check_share,
     check_whole,
     close_widgets,
+    named_options,
     place_of,
     step_through,
 )
@@ -136,6 +137,7 @@ class ClassEvidence(SetByPage, Panel):
 
     after_page = ("draw",)
 
+    @named_options
     def __init__(
         self,
         dataset: ImageDataset,  # the images

@@ -22,7 +22,7 @@ from ..figures import ERM_COLOR, MASKTUNE_COLOR
 from ..finetune import MaskTune
 from .jobs import REMEDIES, FinetuningJob, available_devices, check_classes, check_launch
 from .looking import AS_GIVEN
-from .panels import NARROW, Panel, W, check_images, check_path, choice, html_group_table, row
+from .panels import NARROW, Panel, W, check_images, check_path, choice, html_group_table, named_options, row
 from .scrubber import ThresholdScrubber
 from .sketch import Chart, Sheet, rgb
 from .trials import Trials, few_points
@@ -72,6 +72,7 @@ class Launcher(Panel):
     `run` holds a trained plain model (`fit_erm`). The rule comes from `scrubber`, where there is one, at the moment
     of starting. Afterwards `run.model_` is the finetuned classifier, and `run.metrics_` what was measured."""
 
+    @named_options
     def __init__(
         self,
         run: MaskTune,  # its plain model is trained

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['NARROW', 'still_style', 'still_html', 'check_images', 'check_whole', 'check_share', 'check_names', 'check_path',
-           'check_options', 'options_of', 'asking', 'place_of', 'check_classifier', 'check_run', 'check_maps',
-           'check_kinds', 'made_how', 'step_through', 'decimals_of', 'choice', 'picture_box', 'row', 'running_cell',
-           'close_earlier', 'Panel', 'close_widgets', 'html_table', 'html_group_table']
+           'check_options', 'options_of', 'named_options', 'asking', 'place_of', 'check_classifier', 'check_run',
+           'check_maps', 'check_kinds', 'made_how', 'step_through', 'decimals_of', 'choice', 'picture_box', 'row',
+           'running_cell', 'close_earlier', 'Panel', 'close_widgets', 'html_table', 'html_group_table']
 
 # %% ../../nbs/api/lab/61_panels.ipynb #cf891e8c
 import base64
@@ -18,8 +18,9 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 from uuid import uuid4
 
 import numpy as np
@@ -140,7 +141,7 @@ def check_path(
         raise ValueError(f"{name} must be {wanted}, {path} is {there}")
     return path
 
-
+# %% ../../nbs/api/lab/61_panels.ipynb #61e0c003
 def check_options(
     what: str,  # who takes them, for the message
     given: Iterable[str],  # names of options
@@ -158,6 +159,24 @@ def options_of(
     parameters = list(inspect.signature(call).parameters.values())
     named = [each.name for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
     return named, any(each.kind is each.VAR_KEYWORD for each in parameters)
+
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def named_options(
+    call: Callable[_P, _T],  # a panel's `__init__`
+) -> Callable[_P, _T]:  # the same, which says of an option that there is not which is nearest
+    "Let a call refuse unknown options with our sentence"
+    known = options_of(call)[0]
+
+    @wraps(call)
+    def checked(*args: _P.args, **options: _P.kwargs) -> _T:
+        check_options(call.__qualname__.split(".")[0], options, known)
+        return call(*args, **options)
+
+    return checked
 
 # %% ../../nbs/api/lab/61_panels.ipynb #e5112b02
 _ONE_AT_A_TIME = threading.RLock()
@@ -347,13 +366,6 @@ def close_earlier(
 class Panel:
     """A box of widgets that shows itself, leaves a still picture where nothing is live, and lets go of everything on
     `close()`"""
-
-    def __new__(cls, *_: Any, **options: Any) -> "Panel":
-        "Refuse an option that there is not, with the nearest one, before anything is computed"
-        known, others = options_of(cls.__init__)
-        if not others:
-            check_options(cls.__name__, options, known[1:])
-        return super().__new__(cls)
 
     def __init__(self):
         self.box, self.closed = W.VBox(), False

@@ -18,7 +18,16 @@ from ..data import ImageDataset
 from ..errors import look_up
 from ..instrument import maps_text, path_of, picture_url
 from ..kinds import VERDICTS, Kind, Kinds, save_kinds
-from .panels import Panel, asking, check_classifier, check_images, check_path, check_whole, place_of
+from masktune.lab.panels import (
+    Panel,
+    asking,
+    check_classifier,
+    check_images,
+    check_path,
+    check_whole,
+    named_options,
+    place_of,
+)
 from .sketch import Sheet, square_tiles
 from .view import InstrumentView, saved_html
 from ..layers import named_layer
@@ -64,6 +73,7 @@ class EvidenceReview(Panel):
     What is said goes into `kinds` (`kinds.judged("shortcut")`), and with `path` to disk at every word: of a run,
     `RUN/kinds.json`, where `masktune judge` and the finetuning look for it."""
 
+    @named_options
     def __init__(
         self,
         kinds: Kinds,  # from `find_kinds`

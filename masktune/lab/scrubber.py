@@ -45,6 +45,7 @@ from masktune.lab.panels import (
     check_whole,
     choice,
     close_widgets,
+    named_options,
     place_of,
 )
 from .view import InstrumentView, saved_html
@@ -71,6 +72,7 @@ class ThresholdScrubber(SetByPage, MaskGallery):
     FALL = "fall of confidence when masked"
     SORTS = ("at random", "data set order", "masked area, largest first", "confidence, lowest first")
 
+    @named_options
     def __init__(
         self,
         model: nn.Module | None,  # the classifier that was explained
