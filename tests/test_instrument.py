@@ -585,11 +585,11 @@ def test_a_row_of_the_table_keeps_its_model_and_is_looked_at_and_sorted(browser,
     live.until(lambda: tried.view.controls.get("chosen") == 2)
     numbers = lambda: page.locator("button[data-key^='look']").all_inner_texts()  # noqa: E731
     for down in (True, False):
-        page.locator("th button[data-key='sort test']").press("Enter")
+        page.locator("th button[data-key='sort on test']").press("Enter")
         wanted = sorted(tried.trials.trials, key=lambda trial: (trial.scores[0][0], -trial.number), reverse=down)
         if len({trial.scores[0][0] for trial in wanted}) == 2:
             assert numbers() == [str(trial.number) for trial in wanted]
-        order = page.locator("th", has=page.locator("[data-key='sort test']")).get_attribute("aria-sort")
+        order = page.locator("th", has=page.locator("[data-key='sort on test']")).get_attribute("aria-sort")
         assert order == ("descending" if down else "ascending")
     tried.view.summary = tried.view.summary | {"running": True, "points": [[0.1, 0.7, 0.5], [0.4, 0.6, 0.6]]}
     live.until(lambda: page.get_by_role("button", name="keep this model: trial 2, mask").is_disabled())

@@ -82,8 +82,9 @@ class Launched {
       cell: (trial) => String(trial.how[name]),
     }));
     const scores = tests.flatMap((test, i) =>
-      [test, `${test}, worst`].map((name, j) => ({
-        name,
+      [test, `${test}, worst`].map((words, j) => ({
+        name: `on ${words}`, // a test set may be called as another column is
+        words,
         value: (trial) => trial.scores[i][j],
         cell: (trial) => (trial.scores[i][j] === null ? "\u2013" : percent(trial.scores[i][j])),
         number: true,
@@ -91,6 +92,7 @@ class Launched {
     );
     return [
       { name: "number", words: "trial", value: ({ number }) => number, cell: (trial) => this.look(trial) },
+      { name: "kept", words: "model", value: ({ kept }) => (kept ? 0 : 1), cell: (trial) => this.keeper(trial) },
       ...named,
       ...scores,
       { name: "paid", words: "who paid", value: ({ paid }) => paid, cell: ({ paid }) => paid },
@@ -115,10 +117,9 @@ class Launched {
     const held = this.table.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
     const rows = this.sorted(columns).map((trial) => this.row(trial, columns));
     const head = columns.map((column) => this.heading(column));
-    const last = make("th", { scope: "col" }, "model");
     const named = this.trials.some(({ best }) => best);
     const caption = named ? make("caption", {}, this.options.caption) : "";
-    const table = make("table", { class: "mt-table" }, caption, make("thead", {}, make("tr", {}, ...head, last)));
+    const table = make("table", { class: "mt-table" }, caption, make("thead", {}, make("tr", {}, ...head)));
     table.append(make("tbody", {}, ...rows));
     this.table.replaceChildren(...(rows.length ? [table] : []));
     if (held) this.table.querySelector(`[data-key="${CSS.escape(held)}"]`)?.focus(); // the table is a new one
@@ -140,7 +141,7 @@ class Launched {
       make(i ? "td" : "th", i ? { class: number ? "mt-number" : null } : { scope: "row" }, cell(trial)),
     );
     const classes = [trial === this.chosen ? "mt-looked" : "", trial.best ? "mt-best" : ""].join(" ").trim();
-    return make("tr", { class: classes || null }, ...cells, make("td", {}, this.keeper(trial)));
+    return make("tr", { class: classes || null }, ...cells);
   }
 
   look(trial) {
