@@ -310,7 +310,7 @@ def _positions(index: Any, dataset: ImageDataset) -> list[int]:
         raise ValueError(f"index {wrong[0]} is out of range: {dataset} has images 0 to {len(dataset) - 1}")
     return found
 
-
+# %% ../nbs/api/27_instrument.ipynb #27a0c040
 def instrument_data(
     dataset: ImageDataset,  # the images to show
     maps: SaliencyMaps,  # the saliency maps of these images
