@@ -332,7 +332,7 @@ def instrument_data(
     classifier = None if model is None else as_classifier(model, dataset)
     maps.check(dataset, classifier)
     if isinstance(tile, bool) or not isinstance(tile, int) or not 8 <= tile <= 1024:
-        raise ValueError(f"tile must be a whole number of at least 8 and at most 1,024, got {tile!r}")
+        raise ValueError(f"tile must be a whole number of at least 8, and at most 1,024, got {tile!r}")
     samples = [dataset[i] for i in _positions(index, dataset)]
     options = instrument_options(dataset, rule, maps_words(maps), model is not None)
     options["sample"] = sample_of(maps)

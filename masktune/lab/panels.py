@@ -98,10 +98,10 @@ def check_whole(
     most: int | None = None,  # the largest allowed; None: any
 ) -> int:  # the number, as it was given
     "Return `value` if it is a whole number between `least` and `most`; raises `ValueError`"
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if not whole or value < least or (most is not None and value > most):
-        end = "" if most is None else f" and at most {most:,}"
-        raise ValueError(f"{name} must be a whole number of at least {least}{end}, got {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    if most is not None and value > most:
+        raise ValueError(f"{name} must be at most {most:,}, got {value:,}")
     return value
 
 
