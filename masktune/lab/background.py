@@ -74,9 +74,7 @@ def end(
     return alive
 
 
+@atexit.register
 def _leave() -> None:
     _LEAVING.set()
     end(list(_AT_WORK))
-
-
-atexit.register(_leave)
