@@ -15,15 +15,24 @@ from torch import nn
 
 from .. import comparing
 from ..data import ImageDataset
-from ..evaluation import Evaluation, Table
+from ..evaluation import Evaluation, Table, predict
 from ..figures import ERM_COLOR, MASKTUNE_COLOR, mean_maps, overlay
 from ..finetune import MaskTune
 from ..instrument import maps_text, maps_words
-from .pages import LiveGallery
-from .panels import asking, check_classifier, check_images, check_run, choice
+from .pages import LiveGallery, group_data
+from masktune.lab.panels import (
+    asking,
+    check_classifier,
+    check_images,
+    check_names,
+    check_options,
+    check_run,
+    choice,
+    options_of,
+)
 from .sketch import Sheet, heat_tiles, rgb, square_tiles, stacked
 from ..masking import normalize
-from ..report import GroupRow, group_table
+from ..report import group_table
 from ..saliency import SaliencyMaps
 
 # %% ../../nbs/api/lab/65_compare.ipynb #65a0c004
@@ -55,12 +64,6 @@ def comparison_headline(
 
 def _interval(share: Any) -> str:
     return ", ".join(f"{end:.1%}" for end in share.interval)
-
-
-def _row(row: GroupRow) -> dict[str, Any]:
-    "A line of the table of groups, as the page takes it"
-    shares = {"before": row.before.accuracy, "after": row.after.accuracy, "change": row.change}
-    return {"name": row.name, "count": row.count, **shares, "interval": list(row.interval), "worst": row.worst}
 
 
 def _sureness(before: Evaluation, after: Evaluation) -> str:
@@ -110,6 +113,11 @@ class CompareExplorer(LiveGallery):
         **options: Any,
     ):
         check_run(run)
+        known = [*options_of(CompareExplorer)[0], *options_of(predict)[0][2:]]  # predict's but for model and data set
+        check_options("CompareExplorer", options, [*known, *comparing.MAP_OPTIONS])
+        if isinstance(names, str):
+            raise ValueError(f"names must be two, of before and of after, got {names!r}")
+        check_names("models", names)
         dataset = check_images("dataset", dataset, before)
         super().__init__(dataset, page_size, tile)
         models = (check_classifier("before", before, dataset), check_classifier("after", after, dataset))
@@ -133,7 +141,7 @@ class CompareExplorer(LiveGallery):
             "headline": comparison_headline(found),
             "names": list(found.names),
             "columns": ["image", *(f"map, {name}" for name in found.names[: len(self.maps)])],
-            "rows": [_row(row) for row in self.rows],
+            "rows": group_data(self.rows),
             "sure": _sureness(*self.evaluations),
             "cases": {name: int(which.sum()) for name, which in self.cases.items()},
             "means": self._means(),

@@ -18,10 +18,23 @@ from torch import Tensor
 
 from ..abstaining import SelectiveClassifier
 from ..data import ImageDataset, Sample
-from ..evaluation import Table
+from ..evaluation import Table, predict
 from ..figures import CURVE_COLORS, ERM_COLOR, MASKTUNE_COLOR
 from .pages import LiveGallery
-from .panels import NARROW, W, asking, check_images, choice, decimals_of, step_through
+from masktune.lab.panels import (
+    NARROW,
+    W,
+    asking,
+    check_classifier,
+    check_images,
+    check_names,
+    check_options,
+    check_share,
+    choice,
+    decimals_of,
+    options_of,
+    step_through,
+)
 from .sketch import Chart, Sheet, rgb, square_tiles, stacked
 from ..selective import RiskCoverage, SelectiveRow, coverage_threshold, risk_coverage, selective_table
 
@@ -71,6 +84,7 @@ def _by_name(selective: Any) -> dict[str, SelectiveClassifier]:
         raise ValueError(f"selective must be a SelectiveClassifier, or several by name, got {type(found).__name__}")
     if not found:
         raise ValueError("selective must name at least one classifier")
+    check_names("selective", found)
     for name, one in found.items():
         if not isinstance(one, SelectiveClassifier):
             raise ValueError(
@@ -182,11 +196,15 @@ class CoverageExplorer(LiveGallery):
         **options: Any,  # where scores are computed: see `masktune.evaluation.predict`
     ):
         self.selective = _by_name(selective)
-        if isinstance(coverage, bool) or not isinstance(coverage, (int, float)) or not 0 < coverage <= 1:
-            raise ValueError(f"coverage must be above 0 and at most 1, got {coverage!r}")
+        check_share("coverage", coverage)
+        known = [*options_of(CoverageExplorer)[0], *options_of(predict)[0][2:]]  # predict's but for model and data set
+        check_options("CoverageExplorer", options, known)
         if val is not None:
             val = check_images("val", val)
         dataset = check_images("dataset", dataset)
+        for name, one in self.selective.items():
+            for model in one.models:
+                check_classifier(f"selective[{name!r}]", model, dataset)
         super().__init__(dataset, page_size, tile)
         self.scored, self._on_val = ScoredImages(self.selective, dataset, val, **options), val is not None
         self.ranks = {name: ranks_of(score) for name, (_, score) in self.scored.given.items()}

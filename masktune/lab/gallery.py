@@ -82,8 +82,8 @@ class Gallery(Panel):
         tile: int,  # side of a picture, in pixels
     ):
         dataset = check_images("dataset", dataset)
-        check_whole("page_size", page_size)
-        check_whole("tile", tile, 8)
+        check_whole("page_size", page_size, most=1000)
+        check_whole("tile", tile, 8, 1024)
         super().__init__()
         self.dataset, self.order = dataset, np.arange(len(dataset))
         self._shuffled = np.random.default_rng(0).permutation(len(dataset))

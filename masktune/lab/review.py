@@ -8,7 +8,6 @@ __all__ = ['kind_sentences', 'EvidenceReview']
 # %% ../../nbs/api/lab/64a_review.ipynb #64b0c006
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,12 +18,21 @@ from ..data import ImageDataset
 from ..errors import look_up
 from ..instrument import maps_text, path_of, picture_url
 from ..kinds import VERDICTS, Kind, Kinds, save_kinds
-from .panels import Panel, asking, check_classifier, check_images, check_whole, place_of
+from masktune.lab.panels import (
+    Panel,
+    asking,
+    check_classifier,
+    check_images,
+    check_path,
+    check_whole,
+    named_options,
+    place_of,
+)
 from .sketch import Sheet, square_tiles
 from .view import InstrumentView, saved_html
 from ..layers import named_layer
 from ..masking import Threshold
-from ..models import Classifier
+from ..models import Classifier, model_fingerprint
 from ..similarity import look
 
 # %% ../../nbs/api/lab/64a_review.ipynb #64b0c008
@@ -65,6 +73,7 @@ class EvidenceReview(Panel):
     What is said goes into `kinds` (`kinds.judged("shortcut")`), and with `path` to disk at every word: of a run,
     `RUN/kinds.json`, where `masktune judge` and the finetuning look for it."""
 
+    @named_options
     def __init__(
         self,
         kinds: Kinds,  # from `find_kinds`
@@ -76,11 +85,14 @@ class EvidenceReview(Panel):
         if not isinstance(kinds, Kinds):
             raise ValueError(f"kinds must be kinds of evidence (`find_kinds` gives them), got {type(kinds).__name__}")
         check_images("dataset", dataset)
-        check_whole("count", count)
+        check_whole("count", count, most=100)
+        path = check_path("path", path, folder=False)
         kinds.select(next(iter(kinds.kinds)), dataset)  # raises for other images
+        classifier = check_classifier("model", model, dataset)
+        if model_fingerprint(classifier) != kinds.model:
+            raise ValueError(f"model must be {kinds.model}, with which these kinds were found, got another")
         super().__init__()
-        self.kinds, self.dataset, self.path = kinds, dataset, None if path is None else Path(path)
-        self.model = check_classifier("model", model, dataset)
+        self.kinds, self.dataset, self.path, self.model = kinds, dataset, path, classifier
         self._first: list[Tensor] = []  # an example of each kind, for the still picture
         self.view = InstrumentView(options=self._options(count), judgements=dict(kinds.verdicts))
         self.view.observe(self._judged, "judgements")
