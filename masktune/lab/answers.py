@@ -48,7 +48,10 @@ class Asker:
                 self._busy = True
                 self._thread = in_background(self._work, self.stop)
 
-    def wait(self, seconds: float | None = None) -> None:
+    def wait(
+        self,
+        seconds: float | None = None,  # how long to wait at most; None: until all is answered
+    ) -> None:
         "Return when all is answered, or after some seconds"
         if self._thread.ident is not None:
             self._thread.join(seconds)
@@ -99,14 +102,14 @@ def ask_masked(
 # %% ../../nbs/api/lab/62c_answers.ipynb #62e0c013
 def pack_masks(
     masks: Tensor,  # (B, H, W) bool
-) -> list[str]:
+) -> list[str]:  # one text for each mask
     "Write masks as base64, eight pixels a byte"
     return [base64.b64encode(np.packbits(mask.numpy().reshape(-1)).tobytes()).decode() for mask in masks]
 
 
 def top_answers(
     scores: Tensor,  # (B, C) probabilities
-    classes: list[str],  # their names
+    classes: list[str],  # names of the classes, in the order of the scores
     count: int = 3,  # at most so many
 ) -> list[list[tuple[str, float]]]:  # image by image, the surest first
     "Name the classes a model is surest of"
@@ -123,7 +126,7 @@ class PageAnswers(NamedTuple):
     kept: Tensor  # (B,) the probability it then gives to those it said before
     top: list[dict[str, Any]]  # image by image: the surest classes, before and after
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:  # what was asked, classes said, shares left, and the likeliest classes
         "Return what the page is told"
         return {"key": self.key, "said": self.said.tolist(), "kept": self.kept.tolist(), "top": self.top}
 
@@ -134,9 +137,11 @@ def ask_page(
     mask: Tensor,  # (B, H, W) bool, True where hidden
     fill: str,  # what hidden pixels become
     said: Tensor,  # (B,) int64, the classes it said before
-    classes: list[str],  # their names
+    classes: list[str],  # names of the classes, in the order of the scores
     key: str,  # what is asked, for the page
-) -> PageAnswers:
+) -> (
+    PageAnswers
+):  # for each image the class said then, what is left of the first one's probability, and the likeliest classes
     "Ask a model what it says of a page's images, whole and with a part hidden"
     place_of(model)
     with asking(model):

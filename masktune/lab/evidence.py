@@ -213,7 +213,7 @@ class ClassEvidence(SetByPage, Panel):
     def page_data(
         self,
         limit: int,  # characters of all pictures together
-    ) -> dict[str, Any]:
+    ) -> dict[str, Any]:  # images by class or kind, as the page's script reads them
         "A section a class or kind, each with its images"
         sections = evidence_sections(self.found, self.maps, self.count.value, self.kinds)
         index = list(dict.fromkeys(i for each in sections for i in each["index"]))
@@ -227,14 +227,14 @@ class ClassEvidence(SetByPage, Panel):
             each["images"] = [about[i] | kind for i in each.pop("index")]
         return page | {"classes": sections}
 
-    def table(self) -> Table:
+    def table(self) -> Table:  # a row for each class
         "List the classes: hottest cell of the mean map, how hot, images of the patches"
         head = ["seen as", "hottest cell of the mean map", "hotter than its average", "images of the patches"]
         return Table(
             head, [[e.name, e.place, f"{e.ratio:.1f} x", ", ".join(map(str, e.images))] for e in self.found], left=4
         )
 
-    def still(self) -> np.ndarray:
+    def still(self) -> np.ndarray:  # (H, W, 3) uint8
         "Draw the panel as it is now, a card a class: its mean map, then its patches: (H, W, 3) uint8"
         sheet, lines = Sheet(len(self.found), 1 + self.count.value, self.tile, width=1, lines=1), []
         for card, each in enumerate(self.found):
@@ -246,7 +246,7 @@ class ClassEvidence(SetByPage, Panel):
         sheet.write(lines)
         return sheet.canvas
 
-    def describe(self) -> str:
+    def describe(self) -> str:  # a sentence with a clause for each class
         "Say in words what the panel shows"
         said = (f"{e.name}: hottest at {e.place}, {e.ratio:.1f} x its average" for e in self.found)
         return f"ClassEvidence: {'; '.join(said)}"

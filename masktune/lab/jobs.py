@@ -31,7 +31,7 @@ from ..runs import save_run
 REMEDIES = (*MODES, "refit", "repair")  # mask, transplant; and what needs images that were not trained on
 
 # %% ../../nbs/api/lab/65b_jobs.ipynb #65c0c008
-def available_devices() -> list[str]:
+def available_devices() -> list[str]:  # names that `device=` takes, the fastest first
     "Name the devices PyTorch finds here"
     count = torch.cuda.device_count()
     gpus = ["cuda", *(f"cuda:{i}" for i in range(1, count))][:count]
@@ -39,10 +39,10 @@ def available_devices() -> list[str]:
 
 # %% ../../nbs/api/lab/65b_jobs.ipynb #65c0c009
 def check_launch(
-    run: Any,  # a run whose plain model is trained
-    train: Any,  # the images to finetune on
-    tests: Any,  # what to measure afterwards, by name, or None
-) -> tuple[ImageDataset, dict[str, ImageDataset]]:
+    run: Any,  # a `MaskTune` whose plain model is trained
+    train: Any,  # training images
+    tests: Any,  # data sets by name; None: none
+) -> tuple[ImageDataset, dict[str, ImageDataset]]:  # training images, and test sets by name
     "Open the images; raises `ValueError` for what no training can be started with"
     if run is None:
         raise ValueError("run must be a MaskTune, got None")
@@ -71,7 +71,7 @@ class FinetuningJob:
 
     def __init__(
         self,
-        run: MaskTune,  # its plain model is trained
+        run: MaskTune,  # a run whose plain model is trained
         train: ImageDataset,  # the images to finetune on
         tests: Mapping[str, ImageDataset] | None = None,  # what to measure afterwards, by name
         folder: str | os.PathLike | None = None,  # a run folder, to keep what is made and what was stopped
@@ -99,7 +99,7 @@ class FinetuningJob:
         self._say("ready")
         self._find_stopped()
 
-    def launch(self) -> "FinetuningJob":
+    def launch(self) -> "FinetuningJob":  # this job, at once
         "Start from the plain model, with the run's settings as they are now"
         if not self.running:
             if self.remedy in ("refit", "repair") and self.val is None:
@@ -112,7 +112,7 @@ class FinetuningJob:
             self._begin(1)
         return self
 
-    def go_on(self) -> "FinetuningJob":
+    def go_on(self) -> "FinetuningJob":  # this job, at once
         "Resume what was stopped"
         if self.state is not None and not self.running:
             self._begin(self.round)
@@ -122,13 +122,16 @@ class FinetuningJob:
         "Stop after the current step"
         self._halt.set()
 
-    def wait(self) -> "FinetuningJob":
+    def wait(self) -> "FinetuningJob":  # this job, ended
         "Return when the thread has ended"
         if self._thread.ident is not None:
             self._thread.join()
         return self
 
-    def step(self, step: Step) -> bool:
+    def step(
+        self,
+        step: Step,  # where the training stands, as `fit` tells it
+    ) -> bool:  # True: the training is to stop
         "Take note of a step of the training, four times a second at most; returns whether to stop"
         now, steps = time.perf_counter(), step.epochs * step.steps
         done = (step.epoch - 1) * step.steps + step.step

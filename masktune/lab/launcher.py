@@ -32,7 +32,7 @@ from ..masking import Threshold
 # %% ../../nbs/api/lab/66_launcher.ipynb #66a0c009
 def draw_progress(
     points: Sequence[tuple[float, float, float]],  # rounds done, loss, accuracy (0..1)
-    rounds: int,  # how many there are
+    rounds: int,  # how many rounds the run has
 ) -> np.ndarray:  # (180, 840, 3) uint8
     "Draw loss and accuracy so far, for where only a picture can be shown"
     places = [point[0] / rounds for point in points]
@@ -75,7 +75,7 @@ class Launcher(Panel):
     @named_options
     def __init__(
         self,
-        run: MaskTune,  # its plain model is trained
+        run: MaskTune,  # a run whose plain model is trained
         train: ImageDataset,  # the images to finetune on
         tests: Mapping[str, ImageDataset] | None = None,  # what to measure afterwards, by name
         scrubber: ThresholdScrubber | None = None,  # whose rule and fill to take
@@ -133,7 +133,7 @@ class Launcher(Panel):
         self,
         rule: str | None = None,  # None: the rule as it is now
         remedy: str | None = None,  # one of `remedies`; None: as it is chosen in the panel
-    ) -> "Launcher":
+    ) -> "Launcher":  # this panel, at once
         "Start from the plain model: finetune with masks of the rule, or what the remedy says; raises `ValueError`"
         remedy = self._known(remedy or self.remedy.value)
         rule = None if rule is None else repr(Threshold.parse(rule))
@@ -149,7 +149,7 @@ class Launcher(Panel):
             self.job.launch()
         return self
 
-    def go_on(self) -> "Launcher":
+    def go_on(self) -> "Launcher":  # this panel, at once
         "Resume what was stopped"
         if not self.job.running:
             self._noted = False
@@ -159,7 +159,7 @@ class Launcher(Panel):
     def sweep(
         self,
         strengths: Sequence[float] | None = None,  # of the rule as it is now; None: those written in the panel
-    ) -> "Launcher":
+    ) -> "Launcher":  # this panel, at once
         "Finetune once for each strength, one after the other; raises `ValueError` for what the rule does not take"
         rule = Threshold.parse(self._rule()[0])
         if strengths is None:
@@ -176,7 +176,7 @@ class Launcher(Panel):
     def sweep_remedies(
         self,
         remedies: Sequence[str] | None = None,  # of `remedies`; None: all of them
-    ) -> "Launcher":
+    ) -> "Launcher":  # this panel, at once
         "Try several remedies, one after the other, each from the plain model; raises `ValueError` for an unknown one"
         remedies = [remedies] if isinstance(remedies, str) else remedies
         chosen = [self._known(remedy) for remedy in remedies or self.remedies]
@@ -205,7 +205,7 @@ class Launcher(Panel):
     def keep(
         self,
         number: int,  # of a row of the table, from 1
-    ) -> "Launcher":
+    ) -> "Launcher":  # this panel; the run has that model
         "Take the model of an earlier finetuning back into the run; raises `ValueError` while one is running"
         if self.job.running:
             raise ValueError("a finetuning is running: keep a model when it is done")
@@ -228,7 +228,7 @@ class Launcher(Panel):
         self._waiting.clear()
         self.job.halt()
 
-    def wait(self) -> "Launcher":
+    def wait(self) -> "Launcher":  # this panel, nothing running
         "Return when the thread has ended, and those of a sweep"
         self.job.wait()
         while self._waiting or self.job.running:
@@ -307,7 +307,7 @@ class Launcher(Panel):
         curve = {"points": few_points(self.job.points), "rounds": self.run.rounds}
         return {"running": self.job.running, "headline": self._headline(), **curve}
 
-    def still(self) -> np.ndarray:
+    def still(self) -> np.ndarray:  # (180, 840, 3) uint8
         "Draw loss and accuracy so far: (180, 840, 3) uint8"
         return draw_progress(self.job.points, self.run.rounds)
 
@@ -330,7 +330,7 @@ class Launcher(Panel):
         parts = [f"<b>{html.escape(name)}</b>{html_group_table(rows, 'ERM', 'MaskTune')}" for name, rows in tables]
         return "<br>".join(parts)
 
-    def describe(self) -> str:
+    def describe(self) -> str:  # the last line of the panel's log, in a sentence
         "Say in words what the panel shows"
         return f"Launcher: {self.job.lines[-1][10:]}"
 
@@ -362,7 +362,7 @@ def _most_processes(device: str) -> int:
 
 def read_strengths(
     text: str,  # numbers with commas between
-) -> list[float]:
+) -> list[float]:  # in the order they were written
     "Read the strengths of a sweep; raises `ValueError` for what is no number"
     try:
         return [float(part) for part in text.replace(";", ",").split(",") if part.strip()]

@@ -73,14 +73,14 @@ class MadeMaps:
 class Worth(NamedTuple):
     "How far answers fall when what a map points at is hidden, beyond as much hidden elsewhere"
 
-    layer: str
-    source: str
-    fill: str
+    layer: str  # name of the layer the maps are taken at
+    source: str  # what made the maps, one of `masktune.sources.SOURCES`
+    fill: str  # what hidden pixels became
     effect: Estimate  # of the probability of the predicted class
     area: float  # mean share of an image that is hidden
     score: float  # effect per fourth root of the area, what `choose_evidence` goes by
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:  # layer, source, fill, effect with both ends of its interval, and area
         "Return what the page is told"
         effect = {"effect": self.effect.mean, "low": self.effect.low, "high": self.effect.high}
         return {"layer": self.layer, "source": self.source, "fill": self.fill, **effect, "area": self.area}
@@ -94,7 +94,7 @@ def measure_worth(
     fill: str,  # with which layers and sources are compared
     limit: int = 64,  # images that are asked about, at random
     holding: Callable = asking,  # entered around each part
-) -> Iterator[Worth]:
+) -> Iterator[Worth]:  # what each combination is worth, as soon as it is measured
     "Measure what each layer and source is worth with one fill, then the other fills where that was most"
 
     def measured(layer: str, source: str, fill: str) -> Worth:
@@ -134,7 +134,7 @@ def offered_sources(
     model: Classifier,  # who is explained
     dataset: ImageDataset,  # an image of it is passed through
     layer: str,  # at which
-) -> list[str]:
+) -> list[str]:  # names for `compute_saliency(source=...)`
     "Name the sources of maps that fit the model: by layer, and by attention where it has some"
     example = dataset[0].image[None].to(place_of(model))
     found = []
@@ -171,7 +171,7 @@ class Looking:
         layers = offered_layers(self.model, self.dataset)
         return layers, offered_sources(self.model, self.dataset, layers[0]) if layers else []
 
-    def options(self) -> dict[str, Any]:
+    def options(self) -> dict[str, Any]:  # names of layers and sources; empty where there is one of each
         "Return what the page offers; nothing where there is no choice"
         several = len(self.layers) > 1 or len(self.sources) > 1
         return {"layers": self.layers, "sources": self.sources} if several else {}
@@ -195,7 +195,7 @@ class Looking:
     def maps_for(
         self,
         index: Iterable[int],  # positions in the data set: of these there are maps
-    ) -> SaliencyMaps:
+    ) -> SaliencyMaps:  # maps of the whole data set, of which those at `index` are made
         "Return the maps that are looked at"
         return self._maps_of((self.layer, self.source), index)
 
@@ -249,7 +249,7 @@ class Looking:
                 found.append(about | {"maps": texts, "made": maps_words(maps)})
         return found
 
-    def pairs(self) -> list[tuple[str, str]]:
+    def pairs(self) -> list[tuple[str, str]]:  # (layer, source) each
         "List layers and sources to measure; what does not depend on a layer once"
         named = [layer for layer in self.layers if layer != AS_GIVEN]
         known = [source for source in self.sources if source.startswith(("xgradcam", "grad-cam", "attention"))]

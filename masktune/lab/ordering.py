@@ -37,7 +37,7 @@ class AnswerFilters:
 
     def counts(
         self,
-        dataset: ImageDataset,  # the same images, with their groups
+        dataset: ImageDataset,  # the images that are filtered, with their groups
     ) -> dict[str, dict[str, int]]:  # by filter, by choice
         "Count the images behind each choice of a filter"
         right = int((self.said == self.label).sum())
@@ -54,7 +54,7 @@ class AnswerFilters:
             "verdict": {"all": len(self.label), "right": right, "wrong": len(self.label) - right},
         }
 
-    def keep(self) -> np.ndarray:
+    def keep(self) -> np.ndarray:  # (N,) bool, True where an image is shown
         "Say which images they let through: (N,) bool"
         low, high = self.confidence.value
         keep = (self.sure >= low - 1e-6) & (self.sure <= high + 1e-6)

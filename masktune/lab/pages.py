@@ -24,7 +24,7 @@ def page_images(
     images: Tensor,  # (B, 3, H, W) uint8
     index: Sequence[int],  # (B,) their positions in it
     limit: int | None = None,  # characters of all pictures together; None: as they are
-) -> list[dict[str, Any]]:
+) -> list[dict[str, Any]]:  # what the page's script reads of each image, in the order of `index`
     "Say of each image what every page shows: number, file, class, group, picture"
     sizes: list[tuple[int | None, int]] = [(None, 85), (224, 80), (160, 75), (112, 70), (80, 60), (56, 60)]
     for side, quality in sizes:
@@ -58,7 +58,10 @@ class SetByPage:
     lock: Any  # of the panel
     _later: set[str] | None = None  # while the page sets controls: what is to be done after
 
-    def set_controls(self, wanted: Mapping[str, Any]) -> None:
+    def set_controls(
+        self,
+        wanted: Mapping[str, Any],  # value by control, as the page writes it
+    ) -> None:
         "Set the controls as the page has set them"
         raise NotImplementedError
 
@@ -66,7 +69,10 @@ class SetByPage:
         "Tell the page how the controls are set"
         raise NotImplementedError
 
-    def pull(self, change: Mapping[str, Any]) -> None:
+    def pull(
+        self,
+        change: Mapping[str, Any],  # as traitlets tells it: under `new`, value by control
+    ) -> None:
         "Set the controls as the page has set them, and do once what follows"
         if self.closed or self._later is not None:
             return
@@ -82,7 +88,10 @@ class SetByPage:
                 break
         self.push()
 
-    def postponed(self, name: str) -> bool:
+    def postponed(
+        self,
+        name: str,  # name of what is to be done
+    ) -> bool:  # True: it is done later; False: do it now
         "Whether something is to be done later, once, because the page is setting several controls"
         if self._later is not None:
             self._later.add(name)
@@ -112,24 +121,27 @@ class LiveGallery(SetByPage, Gallery):
         self.box.children = [self.view]
         self.select()
 
-    def more_options(self) -> dict[str, Any]:
+    def more_options(self) -> dict[str, Any]:  # as the page's script reads them
         "Say what the page holds that does not change"
         return {}
 
     def page_data(
         self,
         limit: int | None = None,  # characters of all pictures together; None: as they are
-    ) -> dict[str, Any]:
+    ) -> dict[str, Any]:  # the images and their size (H, W), as the page's script reads them
         "Say what the page holds of its images"
         size = list(self.images.shape[-2:]) if self.samples else [1, 1]
         return {"images": page_images(self.dataset, self.images, self.shown, limit), "size": size}
 
-    def controls_now(self) -> dict[str, Any]:
+    def controls_now(self) -> dict[str, Any]:  # value by control
         "Say how the controls are set, as the page writes it"
         sizes = {"page": self.page.value, "page_size": self.page_size.value, "tile": self.tile.value}
         return {name: control.value for name, control in self.fields.items()} | sizes
 
-    def set_controls(self, wanted: Mapping[str, Any]) -> None:
+    def set_controls(
+        self,
+        wanted: Mapping[str, Any],  # value by control, as the page writes it
+    ) -> None:
         "Set the controls; they refuse what they do not know"
         sizes = {"page_size": self.page_size, "tile": self.tile, "page": self.page}
         for name, control in {**self.fields, **sizes}.items():
@@ -158,7 +170,7 @@ class LiveGallery(SetByPage, Gallery):
             self.push()
             self.view.page = self.page_data() | {"id": self.view.page.get("id", 0) + 1}
 
-    def saved(self) -> dict[str, Any]:
+    def saved(self) -> dict[str, Any]:  # what `instrument_html` takes
         "Gather what a page without a kernel can show: this page"
         options = dict(self.view.options)
         options["made"] = f"{options['made']} The page as it was saved: run the cell to see all images."

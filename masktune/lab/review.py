@@ -148,7 +148,7 @@ class EvidenceReview(Panel):
         self,
         kind: str,  # the kind's name
         verdict: str,  # shortcut, object or unsure
-    ) -> "EvidenceReview":
+    ) -> "EvidenceReview":  # this panel
         "Say it from code; raises `ValueError` for an unknown kind or word"
         look_up("kind", kind, self.kinds.kinds)
         self.view.judgements = {**self.view.judgements, kind: look_up("verdict", verdict, VERDICTS)}
@@ -159,7 +159,7 @@ class EvidenceReview(Panel):
         self.view.unobserve(self._judged, "judgements")
         super().close()
 
-    def still(self) -> np.ndarray:
+    def still(self) -> np.ndarray:  # (H, W, 3) uint8
         "Paint a card a kind: an example, its name and what was said of it"
         sheet = Sheet(len(self._first), 1, 144, lines=2)
         for card, image in enumerate(self._first):
@@ -168,7 +168,7 @@ class EvidenceReview(Panel):
         sheet.write([[(n, Sheet.INK), (verdicts.get(n, "not judged"), Sheet.SOFT)] for n in self.kinds.kinds])
         return sheet.canvas
 
-    def describe(self) -> str:
+    def describe(self) -> str:  # a sentence with the judged kinds by name
         "Say in words what was judged"
         said = {verdict: self.kinds.verdicts and self._named(verdict) for verdict in VERDICTS}
         parts = [f"{verdict}: {', '.join(names)}" for verdict, names in said.items() if names]

@@ -57,7 +57,7 @@ class Picked(NamedTuple):
     "An image that was selected"
 
     index: int  # type: ignore[assignment]  # position in the data set
-    path: str | None  # its file, where it has one
+    path: str | None  # the image's file; None: the data set does not lie in files
 
 # %% ../../nbs/api/lab/63_scrubber.ipynb #6af1e4f3
 class ThresholdScrubber(SetByPage, MaskGallery):
@@ -132,7 +132,10 @@ class ThresholdScrubber(SetByPage, MaskGallery):
         looking = {"layer": self.looking.layer, "source": self.looking.source}
         return now | {"sort": self.sort.value, "page": self.page.value} | sizes | looking
 
-    def set_controls(self, wanted: Mapping[str, Any]) -> None:
+    def set_controls(
+        self,
+        wanted: Mapping[str, Any],  # value by control, as the page writes it
+    ) -> None:
         "Set the controls; they refuse what they do not know"
         filters = wanted["filters"]
         pairs = [(self.class_filter, filters["class"]), (self.predicted_filter, filters["predicted"])]
@@ -160,11 +163,14 @@ class ThresholdScrubber(SetByPage, MaskGallery):
 
     # ---- images
 
-    def keep(self) -> np.ndarray:
+    def keep(self) -> np.ndarray:  # (N,) bool, True where an image is shown
         "Say which images the filters let through: (N,) bool"
         return super().keep() & self.filters.keep()
 
-    def arrange(self, index: np.ndarray) -> np.ndarray:
+    def arrange(
+        self,
+        index: np.ndarray,  # positions in the data set that the filters let through
+    ) -> np.ndarray:  # these positions in the order in which they are shown
         "Sort the images that are left; by the fall of confidence in the background, and in data set order until then"
         if self.sort.value.startswith("masked area"):
             if self.looking.elsewhere:
@@ -314,7 +320,7 @@ class ThresholdScrubber(SetByPage, MaskGallery):
         self,
         layer: str | None = None,  # one of `looking.layers`; None leaves it
         source: str | None = None,  # one of `looking.sources`; None leaves it
-    ) -> "ThresholdScrubber":
+    ) -> "ThresholdScrubber":  # this panel
         "Show the maps of another layer or source: those of the page are made, the others when they are needed"
         if self.looking.look(layer or self.looking.layer, source or self.looking.source):
             self._held = None
@@ -328,7 +334,7 @@ class ThresholdScrubber(SetByPage, MaskGallery):
         "What each layer, source and fill is worth, as far as that was measured"
         return self._measuring.rows
 
-    def measure(self) -> "ThresholdScrubber":
+    def measure(self) -> "ThresholdScrubber":  # this panel, at once; `wait` returns when it is measured
         "Measure in the background what every layer, source and fill is worth with the rule as it is; see `worth`"
         self._measuring.begin(self.rule, self.fill, lambda: not self.closed, self.renew_still)
         return self
@@ -347,7 +353,7 @@ class ThresholdScrubber(SetByPage, MaskGallery):
         "The images that were ticked on the page, in the data set's order"
         return [Picked(index, path_of(self.dataset, index)) for index in sorted(self.view.selected)]
 
-    def table(self) -> Table:
+    def table(self) -> Table:  # a row for each image of the page
         "List the page's images: class, answer, hidden share, answer then"
         return answers_table(*self._page())
 
@@ -356,7 +362,7 @@ class ThresholdScrubber(SetByPage, MaskGallery):
         said = (self.filters.said, self.filters.sure, self.dataset.classes)
         return self.samples, *said, self.areas, self.answers
 
-    def wait(self) -> "ThresholdScrubber":
+    def wait(self) -> "ThresholdScrubber":  # this panel
         "Return when everything asked in the background has been answered"
         self._ranking.wait()
         self._measuring.wait()
@@ -383,7 +389,7 @@ class ThresholdScrubber(SetByPage, MaskGallery):
         for control in (*own, *self.filters):  # they are not on the page, but in step with it
             close_widgets(control)
 
-    def still(self) -> np.ndarray:
+    def still(self) -> np.ndarray:  # (H, W, 3) uint8
         "Paint the panel as it is now: (H, W, 3) uint8; the model is given a moment to answer"
         self._asker.wait(1.5)
         with self.lock:
@@ -394,11 +400,11 @@ class ThresholdScrubber(SetByPage, MaskGallery):
             self.sheet.write(self.captions())
             return self.sheet.canvas
 
-    def captions(self) -> list[list[tuple[str, tuple[int, int, int]]]]:
+    def captions(self) -> list[list[tuple[str, tuple[int, int, int]]]]:  # lines of each card: text and colour
         "Say for each card the lines under it: class and answer, masked area and answer then"
         return answers_lines(*self._page())
 
-    def saved(self) -> dict[str, Any]:
+    def saved(self) -> dict[str, Any]:  # what `instrument_html` takes
         "Gather what a page without a kernel can show: this page, with what the model said of it"
         options = dict(self.view.options)
         options["worth"] = {"rows": self._measuring.page_rows()}
@@ -430,7 +436,7 @@ class ThresholdScrubber(SetByPage, MaskGallery):
     def _repr_html_(self) -> str:
         return saved_html(self.saved(), self.still(), self.describe(), self.mark)
 
-    def describe(self) -> str:
+    def describe(self) -> str:  # rule, page, images and masked share, in a sentence
         "Say in words what the panel shows"
         masked = 100 * float(self.areas.mean() if len(self.areas) else 0)
         page = f"page {self.page.value} of {self.page.max}"

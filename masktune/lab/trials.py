@@ -124,7 +124,7 @@ class Trials:
         self,
         remedy: str | None = None,  # what was done; None: what the run's mode says
         points: Sequence[tuple[float, float, float]] = (),  # its curve: rounds done, loss, accuracy
-    ) -> Trial:
+    ) -> Trial:  # the trial that was noted
         "Note what the run has just done, with what was measured of it"
         measured = {name: self.run.metrics_["masktune"][name] for name in self.tests}
         plain = {name: self.run.metrics_["erm"][name] for name in self.tests}
@@ -204,7 +204,7 @@ class Trials:
             found.append(about | marks | curve | {"groups": groups})
         return found
 
-    def table(self) -> Table:
+    def table(self) -> Table:  # a row for each trial, accuracies as shares 0..1
         "A row a trial: its settings, its accuracy on each test set, the worst group's, who paid"
         head = ["", "remedy", "rule", "fill", "layer", "rate", "rounds"]
         for name in self.tests:
