@@ -332,7 +332,9 @@ class Launcher(Panel):
 
     def describe(self) -> str:  # the last line of the panel's log, in a sentence
         "Say in words what the panel shows"
-        return f"Launcher: {self.job.lines[-1][10:]}"
+        count, kept = len(self.trials), self.trials.kept
+        tried = f"; {count} {'trial' if count == 1 else 'trials'}, trial {kept} is kept" if count else ""
+        return f"Launcher: {self.job.lines[-1][10:]}{tried}"
 
     def close(self) -> None:
         "Stop the job after its current step, stop following the controls and free the widgets"
