@@ -371,7 +371,7 @@ def _look_where_faithful(run: MaskTune, images: ImageDataset) -> tuple[MaskTune,
     "A branch that masks what held-out images say the answers depend on"
     found = choose_evidence(run.plain_model, images, sources=("xgradcam",), limit=64, seed=run.seed)
     # not its fill: what hides best in a question can be a mark of its own to a training
-    return run.branch(layer=found.layer.name, rule=repr(found.rule)), str(found)
+    return run.branch(layer=found.layer.spelled, rule=repr(found.rule)), str(found)
 
 # %% ../nbs/api/39_repair.ipynb #c3910017
 @torch.random.fork_rng(devices=[])

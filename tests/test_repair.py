@@ -13,6 +13,7 @@ from masktune.cli import main
 from masktune.counterfactuals import TransplantBatch, TransplantedDataset
 from masktune.data import ArrayDataset
 from masktune.evaluation import predict
+from masktune.faithfulness import choose_evidence
 from masktune.finetune import LEAST_STEPS, MaskTune
 from masktune.kinds import find_kinds
 from masktune.masking import MaskBatch
@@ -20,6 +21,7 @@ from masktune.models import model_fingerprint
 from masktune.refit import ErrorConflict, cache_features, choose_refit, error_conflict, refit, split_validation
 from masktune.repair import Repair, file_name, load_repaired, repair
 from masktune.runs import load_run, save_run
+from masktune.saliency import compute_saliency
 from masktune.settings import Settings
 
 SIDE = 16
@@ -244,6 +246,38 @@ def test_errors_count_after_a_finetuning_too():
     assert choose_candidate(found, "plain", refits, COMMON._replace(price=0.02)).name == "transplant"
     worse = found | {"transplant, refit 2": Scores(0.91, 0.9, 0.95, 0.2, 0.7)}
     assert choose_candidate(worse, "plain", refits, COMMON).name == "transplant"  # each costs too much
+
+
+class Functional(nn.Module):
+    "Its activation is a function: the most faithful place is no module's output but what comes of it"
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.norm, self.pool = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.MaxPool2d(2)
+        self.head = nn.Linear(8 * 7 * 7, 2)
+
+    def forward(self, images):
+        return self.head(self.pool(self.norm(self.conv(images)).relu()).flatten(1))
+
+
+def test_repair_looks_where_the_evidence_was_found(images, monkeypatch):
+    "Also where that is what enters a module, or what an activation makes of its output"
+    chosen, looked = [], []
+
+    def choose(*args, **options):
+        chosen.append(choose_evidence(*args, **options).layer)
+        return choose_evidence(*args, **options)
+
+    def compute(model, dataset, layer=None, *args, **options):
+        looked.append(layer)
+        return compute_saliency(model, dataset, layer, *args, **options)
+
+    monkeypatch.setattr("masktune.repair.choose_evidence", choose)
+    monkeypatch.setattr("masktune.finetune.compute_saliency", compute)
+    trained = MaskTune(Functional(), epochs=2, lr=0.02, batch_size=16, **MACHINE).fit_erm(images["train"])
+    repair(trained, images["train"], images["val"], faithful=True, remedies=["transplant"], finetune_lr=0.01)
+    assert chosen[0].spelled != chosen[0].name and set(looked) == {chosen[0].spelled}, (chosen, looked)
 
 
 def test_inferred_environments_are_those_that_differ_most():
