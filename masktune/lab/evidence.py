@@ -96,7 +96,7 @@ def gather_evidence(
         found.append(Evidence(dataset.classes[c], mean, hottest, float(mean.max() / mean.mean()), patches, index))
     return found
 
-# %% ../../nbs/api/lab/64_evidence.ipynb #64b1c002
+# %% ../../nbs/api/lab/64_evidence.ipynb #64b1c004
 def strongest(
     maps: SaliencyMaps,  # of N images
     index: Tensor,  # (n,) some of them
@@ -105,7 +105,7 @@ def strongest(
     "Take the images whose maps are strongest"
     return index[maps.scale[index].argsort(descending=True, stable=True)[:count]].tolist()
 
-
+# %% ../../nbs/api/lab/64_evidence.ipynb #64b1c002
 def evidence_sections(
     found: list[Evidence],  # of every class
     maps: SaliencyMaps,  # the maps of all images
@@ -190,7 +190,10 @@ class ClassEvidence(SetByPage, Panel):
         more = f", and {len(self.found) - 4} more classes" if len(self.found) > 4 else ""
         return f"{'; '.join(told)}{more}." if told else "No class was recognised in any image."
 
-    def set_controls(self, wanted: Mapping[str, Any]) -> None:
+    def set_controls(
+        self,
+        wanted: Mapping[str, Any],  # under `count` patches a class, under `share` a patch's side, as a share 0..1
+    ) -> None:
         "Set the controls; they refuse what they do not know"
         self.count.value, self.share.value = wanted["count"], wanted["share"]
 

@@ -72,7 +72,7 @@ def _loser(groups: Mapping[str, Sequence[GroupRow]]) -> str:
     change, group, name = min(lost)
     return f"{group} {100 * change:+.1f} ({name})"
 
-# %% ../../nbs/api/lab/65a_trials.ipynb #65b0c011
+# %% ../../nbs/api/lab/65a_trials.ipynb #65b0c014
 def fill_for(
     run: MaskTune,  # as it is set
     mode: str,  # mask or transplant
@@ -80,9 +80,9 @@ def fill_for(
     "Find a run's fill in another mode: that mode's own, where the run has its present mode's own"
     return OWN_FILL[mode] if run.fill == OWN_FILL[run.mode] else run.fill
 
-
+# %% ../../nbs/api/lab/65a_trials.ipynb #65b0c011
 def how_made(
-    trial: Trial,
+    trial: Trial,  # one of a run's finetunings
 ) -> dict[str, str]:  # remedy, rule, fill, layer, rate, rounds
     "Say how a trial was made, as far as its remedy has it: a refitted last layer masks nothing"
     if trial.remedy.split(",")[0] in ("refit", PLAIN):
@@ -96,7 +96,7 @@ def how_made(
 def few_points(
     points: Sequence[tuple[float, float, float]],  # of a curve
     most: int = 80,  # at most so many, the first and the last among them
-) -> list[list[float]]:
+) -> list[list[float]]:  # rounds done, loss and accuracy of each point that is left, to four digits
     "Thin a curve for a page"
     step = max((len(points) - 1) / (most - 1), 1)
     places = dict.fromkeys(min(round(i * step), len(points) - 1) for i in range(most)) if points else {}
@@ -123,7 +123,7 @@ class Trials:
     def add(
         self,
         remedy: str | None = None,  # what was done; None: what the run's mode says
-        points: Sequence[tuple[float, float, float]] = (),  # its curve: rounds done, loss, accuracy
+        points: Sequence[tuple[float, float, float]] = (),  # of the training's curve: rounds done, loss, accuracy
     ) -> Trial:  # the trial that was noted
         "Note what the run has just done, with what was measured of it"
         measured = {name: self.run.metrics_["masktune"][name] for name in self.tests}
@@ -193,7 +193,7 @@ class Trials:
         scored = [trial for trial in self.trials if trial.swapped is not None]
         return max(scored, key=lambda trial: trial.swapped or 0.0, default=None)
 
-    def page_data(self) -> list[dict[str, Any]]:
+    def page_data(self) -> list[dict[str, Any]]:  # trial by trial, in the order they were made
         "Return every trial as a page takes it: how it was made, what came of it, its groups, its curve"
         best, found = self.best if len(self) > 1 else None, []
         for trial in self.trials:
