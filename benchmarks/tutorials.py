@@ -62,7 +62,7 @@ def evidence(seed: int) -> dict:
         found["worth"][name] = faithfulness(run.erm_, part, rule=mean_std(2.0), limit=64, alone=False).effect.mean
     best = choose_evidence(run.erm_, val, limit=64)
     found["lead"] = best.lead
-    sides = {
+    sides: dict = {
         "usual": (best.reference, {}),
         "chosen": (best.chosen, {"layer": best.layer.name, "rule": repr(best.rule)}),
     }

@@ -542,7 +542,7 @@ ENTRIES = [
     Result(
         "tutorials",
         "What the tutorials compare",
-        "The comparisons of four tutorials hold under settings that round as other processors do, over few seeds so far.",
+        "What four tutorials compare, under settings that round as other processors do, over few seeds so far.",
         "python benchmarks/tutorials.py --rounding all --out benchmarks/tutorials.json",
         CORE,
         "2026-11-26",
