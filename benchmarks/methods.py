@@ -12,7 +12,6 @@ Hyper-parameters are chosen from the few values in masktune.experiments.methods,
 (the columns marked with a dagger) by validation groups. Seeds 0 to 4 were used for nothing else."""
 
 import argparse
-import json
 import os
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -118,13 +117,13 @@ def main() -> None:
     with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
         for (name, *_), rows in zip(jobs, pool.map(job, jobs), strict=True):
             found[name] += rows
-    written = {}
+    written = read_json(given.out) if given.out and given.out.is_file() else {}  # of sets that were not asked for
     for name, rows in found.items():
         comparison = MethodComparison(recipe_of(name), rows)
         written[name] = without_tries(comparison)
         print(f"{name}\n{comparison}\n", flush=True)
     if given.out:
-        given.out.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+        write_json(given.out, written)
 
 
 if __name__ == "__main__":

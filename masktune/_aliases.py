@@ -306,7 +306,7 @@ def answer(module: str) -> None:
 def _former_method(owner: str, name: str, room: str, function: str) -> Any:
     "A method that warns, and calls the function that does its work now"
 
-    def method(*args: Any, **options: Any) -> Any:
+    def method(*args: Any, **options: Any) -> Any:  # what the function gives that does the work now
         words = f"{owner}.{name} goes with 1.0: call masktune.{room}.{function}"
         warnings.warn(words, DeprecationWarning, stacklevel=2)
         return getattr(import_module(f"masktune.{room}"), function)(*args, **options)

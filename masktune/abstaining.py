@@ -27,8 +27,8 @@ from .selective import SCORES, coverage_threshold, risk_threshold, selective_sco
 class Decision(NamedTuple):
     "What a selective classifier says of a batch"
 
-    label: Tensor  # (B,) int64
-    score: Tensor  # (B,) float
+    label: Tensor  # (B,) int64, the class that is said
+    score: Tensor  # (B,) float, how sure each answer is
     accepted: Tensor  # (B,) bool: whether the label is to be trusted
 
 # %% ../nbs/api/36_abstaining.ipynb #39b74202
@@ -127,7 +127,7 @@ class SelectiveClassifier(nn.Module):
         max_risk: float | None = None,  # or: be wrong on at most this share of the answers ...
         confidence: float = 0.95,  # ... with this probability
         **options: Any,  # see `masktune.evaluation.predict`
-    ) -> "SelectiveClassifier":
+    ) -> "SelectiveClassifier":  # this classifier, with its threshold set
         """Choose the threshold on validation images, for a coverage or a guaranteed risk; raises `ValueError` when
         it cannot be had"""
         if (coverage is None) == (max_risk is None):
@@ -149,7 +149,7 @@ class SelectiveClassifier(nn.Module):
     def predict(
         self,
         images: Tensor,  # (B, 3, H, W) uint8, or float in 0..1
-    ) -> Decision:
+    ) -> Decision:  # (B,) answers, scores, and which images are answered
         "Answer a batch, in eval mode, on whatever device it is"
         with evaluating(self):
             return self(images)
@@ -157,7 +157,7 @@ class SelectiveClassifier(nn.Module):
     def save(
         self,
         folder: str | os.PathLike,  # weights of every model, score and threshold
-    ) -> Path:
+    ) -> Path:  # the folder that was written
         "Write the classifier, atomically"
         folder = Path(folder)
         members: list[Any] = list(self.models)
@@ -183,7 +183,7 @@ class SelectiveClassifier(nn.Module):
         cls,
         folder: str | os.PathLike,  # written by `save`
         network: Callable[[], nn.Module],  # builds one network of the same architecture
-    ) -> "SelectiveClassifier":
+    ) -> "SelectiveClassifier":  # the classifier with its models, score and threshold
         "Read a classifier back; raises `ValueError` for what is missing, broken or does not fit"
         folder = Path(folder)
         about = read_json(folder / "selective.json")
@@ -201,9 +201,9 @@ class SelectiveClassifier(nn.Module):
 
     def export(
         self,
-        path: str | os.PathLike,  # ends in .pt2
+        path: str | os.PathLike,  # the file to write, ends in .pt2
         example: Tensor,  # (B, 3, H, W) uint8, B at least 2: the batch size stays free
-    ) -> Path:
+    ) -> Path:  # the file that was written
         "Write models, score and threshold as one program of `torch.export`, which runs without this package"
         free = ({0: torch.export.Dim("batch", min=1)},)
         with evaluating(self):

@@ -262,10 +262,10 @@ def as_dataset(
     *,
     labels: Any = None,  # (N,) class indices or names; default: the data set's
     classes: Sequence[str] | None = None,  # a name for each class, in the order of the model's scores
-    default_classes: Sequence[str] | None = None,  # the same, where the data set names none itself
+    default_classes: Sequence[str] | None = None,  # a name for each class, used where the data set has none of its own
     model: Any = None,  # asked what normalised float images where nothing else says it
     mean: Any = None,  # what normalised float images, and will again, per channel, for images in 0..1; default: found
-    std: Any = None,  # likewise
+    std: Any = None,  # the standard deviation that goes with `mean`; give both or neither
     size: int | None = None,  # side of the square images that come out, in pixels; None leaves them as they are
     fit: str = "crop",  # how they are brought to it: crop, pad or stretch (`frame_image`)
     transform: Callable[[Any], Any] | None = None,  # a deterministic step of yours before all this
@@ -277,7 +277,7 @@ def as_dataset(
     group_names: Sequence[str] = (),  # a name for each group
     name: str | None = None,  # what messages and reports call it; default: its class
     split: str = "",  # train, val, test ...
-) -> ImageDataset:
+) -> ImageDataset:  # N samples (image, label, group, index), images (3, H, W) uint8
     """Return any kind of labelled images as a data set of this package; one that is one already comes back as it is.
 
     Raises `ValueError`, before anything runs, for a stream, for labels that are none, for images that differ in size
@@ -364,9 +364,10 @@ def fill_numbered(
 # %% ../nbs/api/08c_adapters.ipynb #ad37fb7c
 def as_datasets(
     train: Any,  # training images, as `as_dataset` takes them
-    val: Any = None,  # validation images, likewise; their classes are the training images', where they name none
+    # validation images, as `as_dataset` takes them; where they name no classes, they have those of `train`
+    val: Any = None,
     model: Any = None,  # see `as_dataset`
-) -> tuple[ImageDataset, ImageDataset | None]:
+) -> tuple[ImageDataset, ImageDataset | None]:  # training images, and validation images of the same classes or None
     "Open training and validation images of the same classes"
     train = as_dataset(train, model=model)
     return train, None if val is None else as_dataset(val, model=model, default_classes=train.classes)

@@ -23,7 +23,7 @@ from .models import as_classifier, evaluating
 def still_modules(
     network: nn.Module,  # about to be trained
     freeze_batchnorm: bool = False,  # whether every batch normalisation keeps its running statistics
-) -> list[nn.Module]:
+) -> list[nn.Module]:  # the modules to keep in eval mode, in the network's order
     """List the modules that stay in eval mode while a network is trained.
 
     A network that is in eval mode as a whole is trained as a whole, as `.train()` would have it: results come so. In a
@@ -93,12 +93,13 @@ def recalibrate_batchnorm(
     *,
     batch_size: int = 128,  # images per forward pass
     seed: int = 0,  # order of images
-    batch_transform: Callable[[Tensor], Tensor] | None = None,  # see `fit`
+    # changes a batch of images on the device, as in the training; None: nothing does
+    batch_transform: Callable[[Tensor], Tensor] | None = None,
     device: str | torch.device | None = None,  # default: the GPU when there is one
     mixed_precision: str = "no",  # no, bf16 or fp16
     num_workers: int = 0,  # processes that decode images
     accelerator: Any = None,  # an Accelerator of your own, see `find_process`
-) -> nn.Module:  # the same `model`
+) -> nn.Module:  # `model` itself, its running statistics measured anew
     """Measure batch normalisation's running statistics over a whole data set (Wu & Johnson, 2021, section 3).
 
     Frozen layers (`still_modules`) keep theirs, and every layer does when the measuring fails."""

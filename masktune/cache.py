@@ -129,7 +129,12 @@ class CachedDataset(ImageDataset):
 
     Otherwise it is the same, fingerprint included. `cached` makes one."""
 
-    def __init__(self, dataset: ImageDataset, images: _ImageFile, rows: Tensor):
+    def __init__(
+        self,
+        dataset: ImageDataset,  # the data set whose images are kept
+        images: _ImageFile,  # the file of decoded images, of which parts of a data set share one
+        rows: Tensor,  # (N,) int64, where each image lies in that file
+    ):
         super().__init__(dataset.labels, **dataset.meta(torch.arange(len(dataset))))
         self.dataset, self.images, self.rows = dataset, images, rows
 
@@ -150,12 +155,15 @@ class CachedDataset(ImageDataset):
     def _pixel_digest(self, sha):
         self.dataset._pixel_digest(sha)
 
-    def subset(self, index: Sequence[int] | Tensor) -> "CachedDataset":
+    def subset(
+        self,
+        index: Sequence[int] | Tensor,  # positions of the samples to keep, or (N,) bool
+    ) -> "CachedDataset":  # the part, its images in the same file
         "Only the samples at `index`, renumbered from 0; they share the file"
         index = self.positions(index)
         return self.note_origin(CachedDataset(self.dataset.subset(index), self.images, self.rows[index]), index)
 
-    def describe(self) -> str:
+    def describe(self) -> str:  # a sentence: size, file, and how many images are in it
         "What is kept where"
         size, there = (
             f"{self.images.whole / 1e6:,.1f} MB",
@@ -176,7 +184,7 @@ _kept: "weakref.WeakSet[_ImageFile]" = weakref.WeakSet()  # files this process u
 
 
 def cached(
-    dataset: ImageDataset,
+    dataset: ImageDataset,  # any data set; one of files is kept, others are given back
     limit: float = 4.0,  # gigabytes that this process may keep in all; 0 keeps nothing
 ) -> ImageDataset:  # a `CachedDataset`, or `dataset` itself where nothing is to be gained or it does not fit
     "Keep decoded images on disk, where they lie in files, are of one size and fit"

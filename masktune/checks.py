@@ -91,17 +91,17 @@ def _image_facts(path: Path) -> _Facts:
 
 # %% ../nbs/api/03_checks.ipynb #da7a002d
 def counted(
-    count: int,
-    what: str,  # one of them
-) -> str:
+    count: int,  # how many there are, 0 or more
+    what: str,  # the noun in the singular: image, class ...
+) -> str:  # number and noun, with an s unless there is one: 1,200 images
     "Say how many there are: 1 image, 1,200 images"
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def some_of(
     names: Sequence[Any],  # paths, classes ...
-    limit: int = 3,  # how many are named
-) -> str:
+    limit: int = 3,  # how many names are written out
+) -> str:  # the first names between commas, and how many more there are: a, b, c and 4 more
     "Name the first of many, and say how many more there are"
     shown = ", ".join(str(name) for name in names[:limit])
     return shown if len(names) <= limit else f"{shown} and {len(names) - limit:,} more"
@@ -130,10 +130,10 @@ def _depth_notes(paths: Sequence[Path], facts: Sequence[_Facts], window: tuple[f
 
 # %% ../nbs/api/03_checks.ipynb #8dbce04f
 def check_images(
-    paths: Sequence[str | os.PathLike],  # image files
+    paths: Sequence[str | os.PathLike],  # the image files to decode
     workers: int | None = None,  # threads; default: one per processor
     window: Sequence[float] | None = None,  # what they will be read with, see `read_image`
-    background: str = "white",  # likewise
+    background: str = "white",  # the colour put behind transparent parts, see `read_image`
     lines: Sequence[int | None] | None = None,  # where a list names each, by its line in it
 ) -> list[Finding]:  # those that refuse, in the order of `paths`, then notes; empty when all is well
     "List every image that is missing or cannot be decoded, and what of the others may surprise"
@@ -161,7 +161,7 @@ def check_images(
 class ListedImage(NamedTuple):
     "One image of a user's own, as a folder or a CSV names it"
 
-    path: Path
+    path: Path  # the image file
     label: str  # a class by name
     group: str | None = None  # by name, for evaluation alone
     line: int | None = None  # where a list names it
@@ -173,12 +173,11 @@ class ListedImage(NamedTuple):
 
 # %% ../nbs/api/03_checks.ipynb #da7a0032
 def class_order(
-    labels: Iterable[str],  # as found
-    classes: Sequence[str]
-    | str
-    | None = None,  # the order stated, names in a list or between commas; it may name more than were found
+    labels: Iterable[str],  # the labels as they were found, in any order
+    # the order stated, names in a list or between commas; it may name more than were found
+    classes: Sequence[str] | str | None = None,
     numeric: bool = True,  # whole numbers by their value; else everything as text, as torchvision's ImageFolder does
-) -> list[str]:
+) -> list[str]:  # names of the classes, each once; a class's index is its position
     "Put classes in order: as stated, else whole numbers by value, else as text"
     if classes is not None:
         if not isinstance(classes, (str, list, tuple)):
@@ -198,7 +197,7 @@ def label_findings(
     table: Mapping[str, Sequence[ListedImage]],  # images by split
     classes: Sequence[str],  # in their order
     stated: bool,  # by the user; else they are the training split's
-) -> list[Finding]:
+) -> list[Finding]:  # a sentence each; those with `refuses` refuse the data
     "Find labels without a class, classes a split lacks, names that differ in nothing one sees"
     findings: list[Finding] = []
     unknown: dict[tuple[str, str], list[str]] = {}
@@ -245,7 +244,7 @@ def _in_lines(rows: Sequence[ListedImage]) -> str:
 
 def duplicate_findings(
     table: Mapping[str, Sequence[ListedImage]],  # images by split
-) -> list[Finding]:
+) -> list[Finding]:  # a sentence each; those with `refuses` refuse the data
     "Find files named twice, and copies: between splits they refuse, before a random split they are told"
     rows = [row for part in table.values() for row in part]
     by_file: dict[str, list[ListedImage]] = {}
@@ -309,7 +308,7 @@ _HIDDEN = {
 
 # %% ../nbs/api/03_checks.ipynb #da7a003e
 def folder_entries(
-    folder: Path,
+    folder: Path,  # an existing folder
 ) -> list[Path]:  # sorted, without what is hidden or what systems leave behind
     "List what lies in a folder; raises `DatasetError` where it cannot be listed"
     try:
@@ -320,9 +319,9 @@ def folder_entries(
 
 # %% ../nbs/api/03_checks.ipynb #da7a003f
 def files_below(
-    folder: Path,
+    folder: Path,  # an existing folder, where the search begins
     above: Sequence[str] = (),  # real paths of the folders it lies in: a link to one of them would never end
-) -> list[Path]:
+) -> list[Path]:  # the files, in the order of the folders, hidden ones left out
     "List every file below a folder at any depth, links to folders followed"
     here = os.path.realpath(folder)
     if here in above:
@@ -335,7 +334,7 @@ def files_below(
 # %% ../nbs/api/03_checks.ipynb #da7a0040
 def left_out_findings(
     files: Sequence[Path],  # what lies among class folders and has no suffix that is read
-) -> list[Finding]:
+) -> list[Finding]:  # a sentence for each kind of file; those with `refuses` refuse the data
     "Say which files are not read: formats that would hold images refuse, others are told"
     by_kind: dict[str, list[Path]] = {}
     for file in files:
@@ -354,8 +353,8 @@ def left_out_findings(
 
 # %% ../nbs/api/03_checks.ipynb #da7a0041
 def show_tree(
-    root: str | os.PathLike,  # a folder
-    depth: int = 3,  # levels shown
+    root: str | os.PathLike,  # the folder to show
+    depth: int = 3,  # how many levels of folders are shown
     width: int = 6,  # entries shown per folder
 ) -> list[str]:  # one line per entry, indented
     "List a folder as a tree, long listings cut short"

@@ -398,7 +398,7 @@ class Parser(argparse.ArgumentParser):
 def make_parser(
     command: str | None = None,  # whose options are wanted; None: of none
     everything: bool = False,  # of every command
-) -> argparse.ArgumentParser:
+) -> argparse.ArgumentParser:  # to be asked with `parse_args`
     "The parser of the command line, with the options of one command or of all"
     parser = Parser(
         prog="masktune",

@@ -47,7 +47,7 @@ class Comparison:
     "What two classifiers say of the same images; `str`, a notebook and `to_dict` give it as text, table and JSON"
 
     names: tuple[str, str]  # what they are called
-    dataset: ImageDataset = field(repr=False)  # the N images
+    dataset: ImageDataset = field(repr=False)  # the N images that both models answered
     evaluations: tuple[Evaluation, Evaluation] = field(repr=False)  # of the first and of the second model
     maps: tuple[SaliencyMaps, ...] = field(repr=False)  # two, each at its model's layer; none where one has no map
     no_maps: str = ""  # why there are none
@@ -78,11 +78,11 @@ class Comparison:
         seen = None if moved is None else moved[~moved.isnan()]
         return None if seen is None or not len(seen) else float(seen.mean())
 
-    def table(self) -> Table:
+    def table(self) -> Table:  # a row each for the average, every class and every group
         "Return average, classes and groups of both as a table, with what changed under it"
         return _table(self)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:  # both models' accuracies, images that changed, and how far maps moved
         "Return every figure, as JSON takes it"
         return {
             "dataset": str(self.dataset),
@@ -157,8 +157,8 @@ def _given_maps(models: Sequence[Classifier], dataset: ImageDataset, given: Any)
 
 # %% ../nbs/api/38a_comparing.ipynb #38000010
 def maps_of_both(
-    models: Sequence[Classifier],  # the two
-    dataset: ImageDataset,  # the images
+    models: Sequence[Classifier],  # the first and the second model
+    dataset: ImageDataset,  # the images to explain
     given: Sequence[SaliencyMaps] | None,  # of the first and of the second, or None
     run: MaskTune | None,  # whose source, layer and target to use
     options: Mapping[str, Any],  # layer, source, target and the machine's: see `compute_saliency`
@@ -187,7 +187,7 @@ def compare(
     run: MaskTune | None = None,  # whose source, layer, target and machine to use
     # device, batch_size ...: see `predict`; layer, source, target: see `compute_saliency`
     **options: Any,
-) -> Comparison:
+) -> Comparison:  # both evaluations and maps, and what changed between them
     """Measure two classifiers on the same images, and compare what they look at; both are left as they were.
 
     Raises `ValueError` where a model does not give a score for each class, and for maps that belong to others."""

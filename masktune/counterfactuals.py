@@ -50,7 +50,7 @@ class SwappedDataset(_Exchanged):
 
     def __init__(
         self,
-        dataset: ImageDataset,  # N images
+        dataset: ImageDataset,  # N images, to which the maps belong
         maps: SaliencyMaps,  # the saliency maps of these images
         rule: Threshold | str = Threshold("mean_std", 2.0),  # from map to mask
         fill: str = "zero",  # what hidden pixels become: zero, mean, blur or noise
@@ -90,7 +90,7 @@ def random_square_mask(
     count: int,  # B, how many masks
     size: Sequence[int],  # (H, W) of the images
     sides: tuple[float, float] = (1 / 14, 1 / 2),  # least and largest side, as shares of the image's shorter side
-    device: str | torch.device | None = None,
+    device: str | torch.device | None = None,  # where the masks are made; None: the CPU
 ) -> Tensor:  # (B, H, W) bool, True where the image is hidden
     "Draw one square per image, cut off where it leaves the image (MaskTune, section 4, random masking)"
     if not 0 < sides[0] <= sides[1] <= 1:
@@ -129,7 +129,7 @@ class MovedMasks(MaskedDataset):
 
     def __init__(
         self,
-        dataset: ImageDataset,  # N images
+        dataset: ImageDataset,  # N images, to which the maps belong
         maps: SaliencyMaps,  # the saliency maps of these images
         rule: Threshold | str = Threshold("mean_std", 2.0),  # from map to mask
         fill: str = "zero",  # what hidden pixels become: zero, mean, blur or noise
@@ -205,7 +205,7 @@ class EvidenceAlone(MaskedDataset):
 
 # %% ../nbs/api/25_counterfactuals.ipynb #d64f6178
 def balanced_share(
-    num_classes: int,  # C, at least 2
+    num_classes: int,  # C, how many classes there are, at least 2
     paste: float = 0.5,  # share of images that get another class's evidence
 ) -> float:  # share of images whose own evidence must be hidden
     "Compute the share hidden at which no class owns its evidence any more"
@@ -218,7 +218,7 @@ def draw_donor(
     label: int,  # the image's own class
     members: dict[int, Tensor],  # class -> positions of its images
     generator: torch.Generator | None = None,  # None draws from PyTorch's own
-) -> int:  # a position
+) -> int:  # position of an image of another class
     "Draw an image of another class: first the class, evenly, then the image"
     others = [name for name in members if name != label]
     chosen = members[others[int(torch.randint(len(others), (1,), generator=generator))]]
@@ -294,7 +294,7 @@ class TransplantedDataset(_Exchanged):
 
     def __init__(
         self,
-        dataset: ImageDataset,  # N images
+        dataset: ImageDataset,  # N images, to which the maps belong
         maps: SaliencyMaps,  # the saliency maps of these images
         rule: Threshold | str = Threshold("mean_std", 2.0),  # from map to mask
         fill: str = "blur",  # what hidden pixels become: zero, mean, blur or noise

@@ -157,7 +157,10 @@ class ImageDataset(Dataset):
         "Whether an image has several labels, each present, absent or unknown: `labels` then is (N, L)"
         return self.labels.ndim == 2
 
-    def need_one_label(self, what: str) -> None:
+    def need_one_label(
+        self,
+        what: str,  # the call or setting that needs one label, the first word of the message
+    ) -> None:
         "Raise `ValueError` where images have several labels, for what makes no sense then"
         if self.multilabel:
             raise ValueError(
@@ -178,7 +181,7 @@ class ImageDataset(Dataset):
     def positions(
         self,
         index: Sequence[int] | Tensor,  # positions, or a bool a sample
-    ) -> Tensor:  # (n,) int64
+    ) -> Tensor:  # (n,) int64, positions counted from 0
         "Positions as (n,) int64, negative ones counted from the end; raises `IndexError` for those there are none of"
         found = torch.as_tensor(index)
         if found.dtype == torch.bool:
@@ -304,8 +307,8 @@ class FileDataset(ImageDataset):
         # (low, high) of images of more than 8 bits; None for their format's range
         window: Sequence[float] | None = None,
         background: str = "white",  # the colour that is put behind transparent parts
-        mean: Sequence[float] = IMAGENET_MEAN,
-        std: Sequence[float] = IMAGENET_STD,
+        mean: Sequence[float] = IMAGENET_MEAN,  # per channel, of pixels in 0..1: what the network was trained with
+        std: Sequence[float] = IMAGENET_STD,  # per channel, of pixels in 0..1
         **meta: Any,  # see `ImageDataset`
     ):
         super().__init__(labels, classes, mean=mean, std=std, **meta)

@@ -26,7 +26,7 @@ from .errors import look_up
 from .models import Classifier, evaluating
 
 # %% ../nbs/api/08_devices.ipynb #720108ba
-def default_device() -> torch.device:
+def default_device() -> torch.device:  # cuda, mps or cpu
     "Pick the GPU when there is one, else the CPU"
     if torch.cuda.is_available():
         return torch.device("cuda")
@@ -160,7 +160,10 @@ class OneProcess:
         self.scaler = torch.amp.GradScaler(device.type) if mixed_precision == "fp16" else None
         self.scaled: list[_ScaledOptimizer] = []
 
-    def prepare(self, *things: Any) -> Any:
+    def prepare(
+        self,
+        *things: Any,
+    ) -> Any:  # what was given, ready for use: one thing alone, or several as a tuple
         "Let loaders bring their batches to the device, and optimisers scale where half precision needs it"
         ready = [self._prepared(thing) for thing in things]
         return ready[0] if len(ready) == 1 else tuple(ready)
@@ -174,7 +177,7 @@ class OneProcess:
         self.scaled.append(scaled)
         return scaled
 
-    def autocast(self) -> Any:
+    def autocast(self) -> Any:  # a context for the forward pass; it does nothing where precision is "no"
         "The precision, as a context"
         if self.mixed_precision == "no":
             return nullcontext()
@@ -183,7 +186,11 @@ class OneProcess:
     def backward(self, loss: Tensor) -> None:
         (loss if self.scaler is None else self.scaler.scale(loss)).backward()
 
-    def clip_grad_norm_(self, parameters: Iterable[torch.nn.Parameter], max_norm: float) -> Tensor:
+    def clip_grad_norm_(
+        self,
+        parameters: Iterable[torch.nn.Parameter],  # whose gradients are shortened, in place
+        max_norm: float,  # the greatest length of all gradients together
+    ) -> Tensor:  # () float, the length before
         "Shorten the gradient of all parameters together to a length, the scale of half precision taken off first"
         for optimizer in self.scaled:
             optimizer.unscale()
@@ -198,7 +205,11 @@ class OneProcess:
     def wait_for_everyone(self) -> None:
         pass
 
-    def skip_first_batches(self, loader: _OnDevice, count: int) -> _OnDevice:
+    def skip_first_batches(
+        self,
+        loader: _OnDevice,  # a loader from `prepare`
+        count: int,  # how many batches are left out
+    ) -> _OnDevice:  # a loader of the batches that are left, brought to the device
         "The rest of an epoch, without reading what comes before it"
         return _OnDevice(_rest(loader.loader, count), self.device)
 
@@ -214,7 +225,7 @@ def _rest(whole: DataLoader, count: int) -> DataLoader:
     )
 
 # %% ../nbs/api/08_devices.ipynb #2a000007
-def is_launched() -> bool:
+def is_launched() -> bool:  # True: several processes work together
     "Whether this process is one of several, as `accelerate launch` and `torchrun` start them"
     if int(os.environ.get("WORLD_SIZE") or 1) > 1:
         return True
@@ -268,7 +279,10 @@ def _launched(device, mixed_precision):
     return accelerator
 
 # %% ../nbs/api/08_devices.ipynb #a1f11e52
-def place_model(model: Classifier, device: torch.device) -> Classifier:
+def place_model(
+    model: Classifier,  # moved in place
+    device: torch.device,  # where it computes from now on
+) -> Classifier:  # `model`, the same object
     "Move a model; on a GPU also its convolutions' weights to channels-last order, which tensor cores read fastest"
     model.to(device)
     if device.type == "cuda":
@@ -286,7 +300,7 @@ def _own_tensors(module: torch.nn.Module) -> list[tuple[str, Tensor]]:
 def borrowed(
     model: Classifier,  # as its owner left it
     device: torch.device,  # the device on which the model is needed
-) -> Iterator[Classifier]:  # the same model
+) -> Iterator[Classifier]:  # `model` itself, for a `with` statement
     "Within: `model` is on `device`, in eval mode; afterwards it is as it was found: place, memory order and modes"
     places = [(module, name, tensor) for module in model.modules() for name, tensor in _own_tensors(module)]
     held = [(p, p.data, p.grad) for p in model.parameters()]
@@ -309,7 +323,7 @@ def _in_notebook() -> bool:
     return type(sys.stderr).__module__.startswith("ipykernel")
 
 
-def is_watched() -> bool:
+def is_watched() -> bool:  # True: a progress bar would be seen
     "Whether what is written to stderr appears on a terminal or under a notebook's cell"
     return sys.stderr.isatty() or _in_notebook()
 
@@ -343,7 +357,7 @@ def progress_bar(
     # True, False, or None: a bar on a terminal and in a notebook, unless TQDM_DISABLE is set
     progress: bool | None = None,
     **options: Any,  # passed to tqdm
-) -> Any:  # the same, item by item
+) -> Any:  # yields the items of `iterable`
     "Wrap an iterable in a tqdm bar with rate and time left, where somebody is there to see it"
     if progress is None:
         progress = is_watched() and not os.environ.get("TQDM_DISABLE")
@@ -355,7 +369,7 @@ def batches(
     dataset: Dataset,  # gives `Sample`s
     batch_size: int = 256,  # images per batch
     num_workers: int = 0,  # processes that decode images
-) -> DataLoader:
+) -> DataLoader:  # yields a `Sample` of stacked tensors a batch
     "Go through a data set in order, in batches of stacked `Sample`s"
     return DataLoader(
         dataset,
@@ -366,7 +380,7 @@ def batches(
     )  # its own: to look at images is no reason to draw from everybody's
 
 # %% ../nbs/api/08_devices.ipynb #a1f11e50
-def is_main_process() -> bool:
+def is_main_process() -> bool:  # True: this process writes files
     """Whether this process is the one that writes: the first of those that torchrun or accelerate launch started, or
     the only one"""
     return int(os.environ.get("RANK", "0")) == 0

@@ -76,7 +76,7 @@ class Diagnosis:
     certainty: float  # share of draws of the images in which the same remedy comes out
     findings: list[str]  # what the model goes by, sentence by sentence
     unknown: list[str]  # what these images cannot tell
-    advice: str  # what to try
+    advice: str  # what to try, in a sentence or two
     classes: dict[str, ClassFindings]  # by name, those that have images
     agreement: Estimate  # of maps with those of the same network with shuffled weights, see `map_agreement`
     images: int  # how many were looked at
@@ -85,6 +85,7 @@ class Diagnosis:
     rule: str  # from map to mask
     fill: str  # what hidden pixels became
     passes: float  # images through the network, in plain passes over `images`
+    # by class: some images, their maps and their masks, for `plot_evidence`
     pictures: Mapping[str, tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -92,7 +93,7 @@ class Diagnosis:
         "Whether a shortcut was found"
         return self.remedy in ("mask", "refit", "both")
 
-    def table(self) -> Table:
+    def table(self) -> Table:  # accuracies as shares 0..1, in the columns that the caption explains
         "A row a class"
         head = ["class", "images", "plain", "hidden", "elsewhere", "swapped", "alone", "unsure", "place", "look", "any"]
         rows = [_row(found) for found in self.classes.values()]
@@ -102,7 +103,7 @@ class Diagnosis:
         )
         return Table(head, rows, caption, dict.fromkeys(head[2:8], ".0%") | dict.fromkeys(head[8:], ".2f"))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:  # remedy, sentences and figures; pictures are left out
         "Every figure and sentence, as JSON takes it"
         plain = {name: value for name, value in self.__dict__.items() if name not in ("classes", "pictures")}
         plain["agreement"] = self.agreement._asdict()
@@ -251,7 +252,7 @@ def diagnose(
     batch_size: int = 64,  # images per forward pass
     device: str | torch.device | None = None,  # default: the GPU when there is one
     limits: Limits = LIMITS,  # from where on a figure counts
-) -> Diagnosis:
+) -> Diagnosis:  # remedy, findings and figures; print it, or read its fields
     """Measure what a model goes by, and say what to try; at most five plain passes over the images.
 
     Raises `ValueError` for an empty data set, one of a single class, and a model with other classes."""
@@ -305,7 +306,7 @@ def _conclude(
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90045
 def plot_evidence(
     found: Diagnosis,  # from `diagnose`
-) -> ReportFigure:
+) -> ReportFigure:  # a row for each class: five images and the mean map
     "Draw images of each class with their evidence outlined, and the mean of their maps, a row a class"
     rows = list(found.pictures.items())
     with figure_style():
@@ -329,7 +330,7 @@ def plot_evidence(
 def save_diagnosis(
     found: Diagnosis,  # from `diagnose`
     path: str | os.PathLike,  # ends in .json for the figures, in .html for a page
-) -> Path:
+) -> Path:  # the file that was written
     "Write a diagnosis, atomically: its figures as JSON, or a self-contained page"
     path = Path(path)
     if path.suffix not in (".json", ".html"):

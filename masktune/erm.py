@@ -61,10 +61,10 @@ class FitResult:
 class Step(NamedTuple):
     "Where a training stands after a step"
 
-    epoch: int  # from 1
-    epochs: int  # of how many
+    epoch: int  # number of the epoch, from 1
+    epochs: int  # how many epochs there are in all
     step: int  # from 1, within the epoch
-    steps: int  # of how many
+    steps: int  # how many steps an epoch has
     totals: Tensor  # (3,) sums over the epoch so far, in this process: loss, correct, images
     state: Callable[[], dict[str, Any]]  # makes what `fit(resume=...)` takes: plain values and tensors on the CPU
 
@@ -82,7 +82,10 @@ class Step(NamedTuple):
 class TrainingStopped(Exception):
     "Raised by `fit` when `on_step` asked it to stop; `state` is what `fit(resume=...)` takes to go on"
 
-    def __init__(self, state: dict[str, Any]):
+    def __init__(
+        self,
+        state: dict[str, Any],  # what is needed to go on: `fit(resume=state)`
+    ):
         self.state = state
         super().__init__(f"training was stopped in epoch {state['epoch']} after step {state['step']}")
 
@@ -391,7 +394,7 @@ def fit(
     on_step: Callable[[Step], bool | None] | None = None,
     resume: Mapping[str, Any] | None = None,  # go on from here: a `TrainingStopped`'s or `Step`'s state
     progress: bool | None = None,  # see `progress_bar`
-) -> FitResult:
+) -> FitResult:  # history, best epoch and its weights, the last weights, the optimiser's state
     """Train `model` with cross-entropy (`make_loss`); with a seed, two runs on the CPU end bit for bit alike.
 
     The model is left in eval mode, ready to be used. Parameters with `requires_grad` alone are trained; modules that

@@ -18,7 +18,7 @@ class DatasetError(ValueError):
     def __init__(
         self,
         where: str,  # the data set and its place
-        problems: Sequence[str],  # one line each
+        problems: Sequence[str],  # what is wrong, one line each
         picture: str = "",  # lines that show it: the expected tree beside the one found
     ):
         self.where, self.problems, self.picture = where, list(problems), picture

@@ -25,7 +25,7 @@ from .models import as_classifier
 
 # %% ../nbs/api/10_evaluation.ipynb #dcba7f0b
 def wilson_interval(
-    correct: int,  # how many are right
+    correct: int,  # how many answers are right
     count: int,  # out of how many
     confidence: float = 0.95,  # how often such an interval holds the true share
 ) -> tuple[float, float]:  # lower and upper bound, within 0 and 1
@@ -42,7 +42,7 @@ def wilson_interval(
 class Share(NamedTuple):
     "How many of a set of images are right"
 
-    accuracy: float  # 0..1
+    accuracy: float  # share that is right, 0..1; NaN where nothing was counted
     count: int  # images counted
     interval: tuple[float, float]  # 95 % Wilson interval
 
@@ -55,7 +55,7 @@ def _share(correct: Tensor) -> Share:
 def align_columns(
     cells: Sequence[Sequence[str]],  # rows of equal length
     left: int = 1,  # how many columns are padded at their right: names; the others, numbers, at their left
-) -> list[str]:
+) -> list[str]:  # a line of text for each row, columns two blanks apart
     "Pad a table's cells to equal widths"
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
 
@@ -107,7 +107,7 @@ class Table:
             if len(row) != len(self.head):
                 raise ValueError(f"a table with columns {list(self.head)} needs as many cells in each row, got {row}")
 
-    def cells(self) -> list[list[str]]:
+    def cells(self) -> list[list[str]]:  # a list of texts for each row, numbers rounded as `formats` says
         "Write every cell as it is shown, row by row, without the head"
         specs = [self.formats.get(name, "") for name in self.head]
         return [[_written(cell, spec) for cell, spec in zip(row, specs, strict=True)] for row in self.rows]
@@ -122,7 +122,7 @@ class Table:
         body = "".join(_html_row("td", row, self.left) for row in self.cells())
         return f'<table class="masktune-table">{caption}<thead>{head}</thead><tbody>{body}</tbody></table>'
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:  # keys head, rows and caption
         "Return head, rows and caption, with values as they are: for JSON"
         return {"head": list(self.head), "rows": [list(row) for row in self.rows], "caption": self.caption}
 
@@ -147,7 +147,7 @@ class Evaluation:
     loss: float  # mean cross-entropy, nats
     predicted: Tensor = field(repr=False)  # (N,) int64 class indices
     confidence: Tensor = field(repr=False)  # (N,) float32 probability of the predicted class
-    correct: Tensor = field(repr=False)  # (N,) bool
+    correct: Tensor = field(repr=False)  # (N,) bool, True where the answer is right
 
     @property
     def worst_group(self) -> str | None:
@@ -174,14 +174,14 @@ class Evaluation:
         "Mean of the accuracies of all classes that are present"
         return sum(share.accuracy for share in self.classes.values()) / max(len(self.classes), 1)
 
-    def table(self) -> Table:
+    def table(self) -> Table:  # a row each for the average, every class and every group
         "Return average, classes and groups as a table"
         shares = [("average", self.average), *self.classes.items(), *self.groups.items()]
         rows = [(name, s.accuracy, "[{:.1%}, {:.1%}]".format(*s.interval), s.count) for name, s in shares]
         worst = f"worst group: {self.worst_group}, {self.worst_group_accuracy:.1%}" if self.groups else ""
         return Table(["", "accuracy", "95 % interval", "images"], rows, worst, {"accuracy": ".1%", "images": ","})
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:  # accuracies 0..1, counts and intervals, by class and by group
         "Return everything but the per-image tensors, as `metrics.json` stores it"
         return {
             "average": self.average.accuracy,
@@ -209,7 +209,7 @@ class LabelScore(NamedTuple):
     present: int  # images that have it
     absent: int  # images that do not; both leave out those of which it is unknown
     auroc: float  # 0..1; NaN where it is nowhere present, or nowhere absent
-    average_precision: float  # 0..1; NaN likewise
+    average_precision: float  # 0..1; NaN where the label is nowhere present, or nowhere absent
     accuracy: float  # at a probability of one half
     sensitivity: float  # share of the images with it that are found; NaN without one
     specificity: float  # share of the images without it that are left alone; NaN without one
@@ -250,8 +250,9 @@ class MultiLabelEvaluation(Evaluation):
     Of an `Evaluation`: `average` counts all known entries, `classes` a label's, `groups` a label within a group; the
     tensors are (N, L), `confidence` each label's probability, `correct` False where nothing is known."""
 
-    labels: dict[str, LabelScore] = field(default_factory=dict)  # by name
-    known: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.bool), repr=False)  # (N, L) bool
+    labels: dict[str, LabelScore] = field(default_factory=dict)  # each label's measures, by the label's name
+    # (N, L) bool, False where nobody knows whether the label is present
+    known: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.bool), repr=False)
 
     @property
     def auroc(self) -> float:
@@ -268,7 +269,7 @@ class MultiLabelEvaluation(Evaluation):
         "Mean over labels of half of sensitivity and specificity"
         return _mean(_mean((score.sensitivity, score.specificity)) for score in self.labels.values())
 
-    def table(self) -> Table:
+    def table(self) -> Table:  # a row for each label, the last for their mean
         "Return every label's measures, and their means"
         names = ("auroc", "average_precision", "accuracy", "sensitivity", "specificity")
         rows = [(label, *(getattr(s, n) for n in names), s.present, s.absent) for label, s in self.labels.items()]
@@ -279,7 +280,7 @@ class MultiLabelEvaluation(Evaluation):
         worst = f"worst group: {self.worst_group}, {self.worst_group_accuracy:.1%}" if self.groups else ""
         return Table(head, [*rows, ("mean", *means, None, None)], worst, formats)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:  # accuracies, areas and counts, by label and by group
         "Return everything but the per-image tensors, as `metrics.json` stores it; what is undefined is null"
         told = {name: _without_nan(score._asdict()) for name, score in self.labels.items()}
         means = {"auroc": self.auroc, "average_precision": self.average_precision, "balanced": self.balanced_accuracy}
@@ -324,7 +325,7 @@ def predict(
 
 # %% ../nbs/api/10_evaluation.ipynb #eedd142c
 def score_predictions(
-    logits: Tensor,  # (N, C) float
+    logits: Tensor,  # (N, C) float, the model's scores in the order of the images
     dataset: ImageDataset,  # the N images they are for
 ) -> Evaluation:  # of several labels an image a `MultiLabelEvaluation`
     "Measure accuracy from scores already computed"
@@ -392,7 +393,7 @@ def label_groups(
 # %% ../nbs/api/10_evaluation.ipynb #10a00008
 def compare_labels(
     evaluations: Mapping[str, MultiLabelEvaluation],  # by what each model is called, on the same images
-) -> Table:
+) -> Table:  # a row for each label, two columns for each model, the last row for the means
     "Put several models' AUROC and average precision beside each other, label by label"
     measures = {"AUROC": "auroc", "average precision": "average_precision"}
     head = ["", *(f"{model} {measure}" for measure in measures for model in evaluations)]

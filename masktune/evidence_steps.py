@@ -106,7 +106,7 @@ def _other_checkpoint(found: str, model: str, images: Any) -> Any:
 
 def compare(
     a: str,  # a checkpoint, or a word that brings its weights: hf:FOLDER, package.module:factory
-    b: str,  # another
+    b: str,  # the other checkpoint, named as `a` is
     data: str,  # a data set's name
     model: str = "small-cnn",  # the network of both checkpoints
     other_model: str | None = None,  # the network of the second; None: the same
@@ -148,7 +148,7 @@ def _find_kinds(opened: "MaskTune", val: Any, folder: Path, most: int) -> None:
 
 # %% ../nbs/api/53a_evidence_steps.ipynb #d53a000d
 def read_verdicts(
-    folder: Path,  # a run's
+    folder: Path,  # a run's folder
 ) -> "Kinds | None":  # None where nobody judged
     "Read what was said of a run's evidence"
     from masktune.kinds import load_kinds
@@ -160,7 +160,7 @@ def read_verdicts(
 
 def apply_verdicts(
     opened: "MaskTune",  # a run with the maps of round 1; these are changed
-    train: Any,  # its training images
+    train: Any,  # the images the run was trained on
     folder: Path,  # the run's, which may hold kinds.json
 ) -> None:
     "Leave in a run's maps what was judged a shortcut, where somebody judged; whatever uses them next goes by it"

@@ -30,7 +30,7 @@ class Estimate(NamedTuple):
 
     mean: float  # over the images
     low: float  # lower end of the 95 % interval
-    high: float  # upper end
+    high: float  # upper end of the 95 % interval
 
     def __str__(self) -> str:
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
@@ -50,7 +50,7 @@ def bootstrap_means(
 def bootstrap_interval(
     values: Tensor,  # (N,) one per image
     seed: int = 0,  # which images are drawn
-) -> Estimate:
+) -> Estimate:  # mean, and both ends of the interval, in the values' unit
     "Estimate an average and its 95 % interval (percentile bootstrap; Efron & Tibshirani, 1993)"
     if not len(values):
         raise ValueError("an interval needs at least one value, got none")
@@ -85,7 +85,7 @@ class Faithfulness:
         "Layer, source, rule and fill in one line"
         return f"{self.layer}, {self.source}, {self.rule}, {self.fill}"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:  # name and value of each figure, estimates as mean, low and high
         "Every figure, as JSON takes it; values of single images are left out"
         figures = {key: value for key, value in self.__dict__.items() if key not in ("effects", "areas")}
         return {key: value._asdict() if isinstance(value, Estimate) else value for key, value in figures.items()}
@@ -180,10 +180,10 @@ def _measure(probe: _Probe, maps: SaliencyMaps, rule: Threshold, fill: str, seed
 
 # %% ../nbs/api/26_faithfulness.ipynb #f78ed04c
 def some_images(
-    dataset: ImageDataset,  # N images
+    dataset: ImageDataset,  # N images to take from
     limit: int,  # at most so many are kept
     seed: int = 0,  # sets which images are drawn
-) -> ImageDataset:
+) -> ImageDataset:  # the part, in the data set's order
     "Take at most `limit` images at random; raises `ValueError` for an empty data set"
     if limit < 2:
         raise ValueError(f"limit must be at least 2 images, got {limit}")
@@ -209,7 +209,7 @@ def faithfulness(
     alone: bool = True,  # measure the evidence alone too: two more passes
     seed: int = 0,  # which images, where masks are moved, bootstrap
     batch_size: int = 64,  # images per forward pass
-) -> Faithfulness:
+) -> Faithfulness:  # falls of the answers, hidden share and intervals; print it or read its fields
     "Measure how far the answers fall when what the maps point at is hidden, against as much hidden elsewhere"
     look_up("fill", fill, FILLS)
     rule = Threshold.parse(rule)
@@ -252,7 +252,7 @@ class Evidence:
     lead: float  # share of draws of the images in which the chosen one beats the reference
     passes: float  # cost, in plain passes over the images measured
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:  # the choice, the reference and all candidates, with their figures
         "Every figure, as JSON takes it"
         return {
             "chosen": self.chosen.to_dict(),
@@ -314,7 +314,7 @@ def choose_evidence(
     limit: int = 64,  # images that are measured, at random
     seed: int = 0,  # which images, where masks are moved, bootstrap
     batch_size: int = 64,  # images per forward pass
-) -> Evidence:
+) -> Evidence:  # the layer, source, rule and fill to use, and the figures of every candidate
     "Choose where to look and how to hide: the largest fall of the answers per masked area, measured without labels"
     _check_candidates(sources, rules, fills)
     read = [Threshold.parse(rule) for rule in rules]

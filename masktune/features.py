@@ -60,7 +60,7 @@ class ExploredFeatures:
     overlap: float  # mean `mask_overlap` of the two
     images: int  # how many were measured
 
-    def rows(self) -> list[tuple[str, ...]]:
+    def rows(self) -> list[tuple[str, ...]]:  # name, ERM's value, MaskTune's value, for each measure
         "Each measure's name, and its value for each model, as text"
         return [
             ("area above half", *(f"{v:.1%}" for v in self.area.values())),
@@ -68,7 +68,7 @@ class ExploredFeatures:
             ("accuracy lost without its own evidence", *(f"{100 * v:.1f} points" for v in self.drop.values())),
         ]
 
-    def table(self) -> Table:
+    def table(self) -> Table:  # a row for each measure, a column for each model
         "The measures, a column a model"
         caption = f"overlap of the two models' masks (IoU): {self.overlap:.2f}; {self.images:,} images"
         return Table(["", *self.area], self.rows(), caption)
@@ -81,10 +81,10 @@ class ExploredFeatures:
 
 # %% ../nbs/api/34_features.ipynb #fa767f16
 def explored_features(
-    run: MaskTune,  # finetuned
+    run: MaskTune,  # a run that has been finetuned
     dataset: ImageDataset,  # images that were not trained on
     limit: int = 1000,  # how many of them are measured, at random
-) -> ExploredFeatures:
+) -> ExploredFeatures:  # area, entropy, overlap and loss of accuracy, of both models
     "Measure whether the finetuned model looks wider than the plain one (MaskTune, section 5)"
     dataset.need_one_label("explored_features")
     dataset = run.keep_decoded(dataset)  # before a part is taken: parts share the file

@@ -34,7 +34,7 @@ MAP_COLORS = "inferno"  # perceptually uniform, readable in grey
 
 # %% ../nbs/api/24_figures.ipynb #f5d4781a
 @contextmanager
-def figure_style() -> Iterator[None]:
+def figure_style() -> Iterator[None]:  # for a `with` statement; it gives nothing
     "Within: the look of every figure here"
     with matplotlib.rc_context(
         {
@@ -62,7 +62,7 @@ def figure_style() -> Iterator[None]:
 class ReportFigure(Figure):
     "A matplotlib figure that shows itself in a notebook, whether pyplot is loaded or not"
 
-    def png(self) -> bytes:
+    def png(self) -> bytes:  # to be written to a file, or shown
         "The figure as the bytes of a PNG file"
         buffer = io.BytesIO()
         with figure_style():
@@ -111,7 +111,10 @@ def shares_of(
     return {"average": found.average, **(found.groups or found.classes)}
 
 # %% ../nbs/api/24_figures.ipynb #50f1bca5
-def shorten(text: str, longest: int) -> str:
+def shorten(
+    text: str,  # a class, group or model by name
+    longest: int,  # how many characters fit
+) -> str:  # at most `longest` characters, dollar signs escaped
     "A name as matplotlib should draw it: no longer than fits, dollars and all"
     text = text if len(text) <= longest else text[: longest - 1] + "…"
     return text.replace("$", r"\$")
@@ -120,7 +123,7 @@ def shorten(text: str, longest: int) -> str:
 def plot_groups(
     metrics: Mapping[str, Mapping[str, Evaluation]],  # by model, then by test set, as `MaskTune.evaluate` gives them
     test: str,  # the test set's name
-) -> ReportFigure:
+) -> ReportFigure:  # one panel: for every group and model a point with its interval
     "Draw every group's accuracy for every model measured, with 95 % Wilson intervals"
     models = measured_models(metrics, test)
     if not models:
@@ -167,7 +170,7 @@ def plot_groups(
 def plot_training(
     # by phase (erm, round-1 ...), a row per epoch: `MaskTune.history_`
     history: Mapping[str, Sequence[Mapping[str, float]]],
-) -> ReportFigure:
+) -> ReportFigure:  # two panels: loss and accuracy against epochs
     "Draw loss and accuracy over the epochs of ERM and of each finetuning round"
     rows = [(phase, row) for phase, rows in history.items() for row in rows]
     if not rows:
@@ -284,8 +287,8 @@ def _tiles(
 # %% ../nbs/api/24_figures.ipynb #24a00001
 def label_name(
     dataset: ImageDataset,  # names the classes
-    label: Any,  # a sample's
-) -> str:
+    label: Any,  # a sample's label: a class index, or (L,) of several labels
+) -> str:  # one class, several between commas, or none
     "Name a sample's class, or of several labels those that are present"
     if not dataset.multilabel:
         return dataset.classes[int(label)]
@@ -294,7 +297,7 @@ def label_name(
 
 def strongest(
     maps: Tensor,  # (B, h, w), or of several labels (B, L, h, w)
-) -> Tensor:  # (B, h, w)
+) -> Tensor:  # (B, h, w), the highest of the labels' maps at each place
     "Take of several labels' maps the strongest at each place, to be shown as one"
     return maps.amax(1) if maps.ndim == 4 else maps
 
@@ -311,14 +314,14 @@ def _verdict(dataset: ImageDataset, label: Any, predicted: Tensor) -> tuple[str,
 
 # %% ../nbs/api/24_figures.ipynb #eb70794a
 def plot_examples(
-    dataset: ImageDataset,  # the images
+    dataset: ImageDataset,  # the images, to which the maps belong
     maps: SaliencyMaps,  # the saliency maps of these images
     rule: Threshold | str = Threshold("mean_std", 2.0),  # from map to mask
     fill: str = "zero",  # what hidden pixels become
     index: Sequence[int] | None = None,  # which images; None picks some of each class at random
     given: Any = None,  # masks of what is hidden in any case, as `read_masks` takes them
     protect: Any = None,  # masks of what is never hidden: shown in another colour
-) -> ReportFigure:
+) -> ReportFigure:  # a row each for images, maps, masks and masked images
     "Draw original, map, mask and masked image, a column per image"
     maps.check(dataset)
     index = pick_examples(dataset.labels) if index is None else list(index)
@@ -347,11 +350,11 @@ def plot_examples(
 
 # %% ../nbs/api/24_figures.ipynb #826975b5
 def plot_maps(
-    dataset: ImageDataset,  # the images
+    dataset: ImageDataset,  # the images, to which both maps belong
     before: SaliencyMaps,  # of the plain model
     after: SaliencyMaps,  # of the finetuned model
     index: Sequence[int] | None = None,  # which images; None picks some of each class at random
-) -> ReportFigure:
+) -> ReportFigure:  # a row each for images, earlier maps and later maps
     "Draw the maps of two models side by side on the same images, with what each model says"
     before.check(dataset)
     after.check(dataset)
@@ -366,9 +369,9 @@ def plot_maps(
 
 # %% ../nbs/api/24_figures.ipynb #b364460b
 def mean_maps(
-    maps: SaliencyMaps,  # of N images
+    maps: SaliencyMaps,  # saliency maps of N images
     labels: Tensor,  # (N,) class indices; of several labels (N, L), and each label's mean is over images that have it
-    num_classes: int,  # C
+    num_classes: int,  # C, how many classes there are
 ) -> Tensor:  # (C, h, w) float32, each class's mean map scaled to a maximum of 1
     "Average the maps of each class: a shortcut that has a fixed place stands out"
     found = torch.zeros(num_classes, *maps.maps.shape[-2:])
@@ -381,10 +384,10 @@ def mean_maps(
 
 # %% ../nbs/api/24_figures.ipynb #a677fd3f
 def plot_mean_maps(
-    dataset: ImageDataset,  # the images
+    dataset: ImageDataset,  # the images, to which both maps belong
     before: SaliencyMaps,  # of the plain model
     after: SaliencyMaps,  # of the finetuned model
-) -> ReportFigure:
+) -> ReportFigure:  # a row for each model, a column for each class
     "Draw each class's mean map for two models: where the evidence lies, on the whole"
     before.check(dataset)
     after.check(dataset)

@@ -72,7 +72,7 @@ def atomic_path(
 
 # %% ../nbs/api/09_files.ipynb #69eacbd2
 def write_json(
-    path: str | os.PathLike,  # the file
+    path: str | os.PathLike,  # the file to write
     content: Any,  # what json can hold; NaN becomes null
 ) -> None:
     "Write a JSON file, atomically"
@@ -89,8 +89,8 @@ def write_json(
 
 # %% ../nbs/api/09_files.ipynb #ced29245
 def read_json(
-    path: str | os.PathLike,  # the file
-) -> Any:
+    path: str | os.PathLike,  # the file to read
+) -> Any:  # what the file holds: dictionaries, lists, text, numbers
     "Read a JSON file; raises `ValueError` that names it when it is missing or broken"
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
@@ -109,9 +109,9 @@ _STYLE = (
 
 
 def write_page(
-    path: str | os.PathLike,  # an .html file
-    title: str,  # plain text
-    body: str,  # HTML
+    path: str | os.PathLike,  # the file to write, ends in .html
+    title: str,  # title of the page, plain text
+    body: str,  # what the page shows, as HTML
 ) -> None:
     "Write a self-contained page, atomically; light or dark as its reader prefers"
     with atomic_path(Path(path)) as temporary:
@@ -125,7 +125,7 @@ def write_page(
 # %% ../nbs/api/09_files.ipynb #687e1707
 def require_space(
     folder: str | os.PathLike,  # where files are to be written; it need not exist yet
-    needed: int,  # bytes
+    needed: int,  # how many bytes will be written
 ) -> None:
     "Raise `OSError` when a disk has not this much free: before hours of work, not after"
     place = Path(folder).resolve()
@@ -207,7 +207,7 @@ def load_weights(
     model: AnyModule,  # a `Classifier` (its network is filled) or any network
     # of the data it is to be used with: weights that were trained with others are refused
     classes: Sequence[str] | None = None,
-) -> AnyModule:  # the same `model`
+) -> AnyModule:  # `model` itself, its weights filled
     "Load weights into `model`; raises `ValueError` unless every weight fits: a half-loaded model never goes on"
     from safetensors import SafetensorError
     from safetensors.torch import load_model
@@ -237,7 +237,7 @@ def load_weights(
 
 # %% ../nbs/api/09_files.ipynb #0a08bf68
 def save_state(
-    path: str | os.PathLike,  # ends in .pt
+    path: str | os.PathLike,  # the file to write, ends in .pt
     state: Mapping[str, Any],  # tensors and plain Python values
 ) -> None:
     "Write a training state, atomically"
@@ -247,7 +247,7 @@ def save_state(
 # %% ../nbs/api/09_files.ipynb #583e105a
 def load_state(
     path: str | os.PathLike,  # written by `save_state`
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # the state as it was given to `save_state`, tensors on the CPU
     "Read a training state; a file that holds code, is broken or missing raises `ValueError` and nothing in it is run"
     import pickle
     import zipfile
@@ -275,7 +275,7 @@ def load_state(
 @contextmanager
 def run_lock(
     folder: str | os.PathLike,  # a run's folder
-) -> Iterator[None]:
+) -> Iterator[None]:  # for a `with` statement; it gives nothing
     """Own a run's folder while within; raises `ValueError` that names the owner when another process does. A lock
     dies with its process, killed or not"""
     from filelock import FileLock, Timeout

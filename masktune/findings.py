@@ -27,7 +27,7 @@ from .similarity import features_under, look, map_agreement, same_look, same_pla
 class ClassFindings:
     "What was measured on the images of one class"
 
-    name: str  # the class
+    name: str  # name of the class
     plain: Share  # right as they are
     hidden: Share  # right with their evidence hidden
     elsewhere: Share  # right with as much hidden elsewhere
@@ -43,7 +43,7 @@ class ClassFindings:
     # (M,) a value an image, of the last estimates, for drawing images again
     values: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:  # name and value of each figure, shares with their counts and intervals
         "Every figure, as JSON takes it"
         plain: dict[str, Any] = {}
         for name, value in self.__dict__.items():
@@ -57,18 +57,18 @@ class ClassFindings:
 
 # %% ../nbs/api/37_findings.ipynb #d1a90008
 def share_of(
-    right: Tensor,  # (N,) bool
-) -> Share:
+    right: Tensor,  # (N,) bool, True where the answer is right
+) -> Share:  # share 0..1, count, and 95 % Wilson interval
     "Count a share, with its interval; of no image at all it is NaN"
     count, hits = right.numel(), int(right.sum())
     return Share(hits / count if count else float("nan"), count, wilson_interval(hits, count))
 
 # %% ../nbs/api/37_findings.ipynb #f1d00009
 def balanced_part(
-    dataset: ImageDataset,  # N images
+    dataset: ImageDataset,  # N images to take from
     limit: int,  # at most so many are kept
     seed: int = 0,  # sets which images are drawn
-) -> ImageDataset:
+) -> ImageDataset:  # the part, in the data set's order
     "Take at most `limit` images, of every class as many as there are up to an equal share"
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))
     labels = dataset.labels[order]
@@ -110,7 +110,7 @@ def draw_partners(
 
 def every(
     step: int,  # 2 takes half, 4 a quarter
-    labels: Tensor,  # (N,)
+    labels: Tensor,  # (N,) class indices
 ) -> Tensor:  # (about N / step,) positions
     "Take one image in so many, of every class alike: data sets are often sorted, or deal classes in turn"
     return labels.argsort(stable=True)[::step].sort().values
@@ -240,7 +240,7 @@ def find_in_classes(
     train: ImageDataset | None = None,  # training images: one pass over as many of them more
     seed: int = 0,  # who lends to whom, where masks are moved, bootstrap
     batch_size: int = 64,  # images per forward pass
-) -> Findings:
+) -> Findings:  # findings by class, agreement with a shuffled network, passes made, and pictures
     "Measure each class's evidence, in 4.75 passes over the images"
     labels, bench = part.labels, _Bench(model, _pixels(part), batch_size)
     maps, values, scores = look(model, bench.images, layer, batch_size)

@@ -42,8 +42,8 @@ MODES = ("mask", "transplant")
 @torch.inference_mode(False)  # with gradients, wherever it is called
 def finetune(
     model: nn.Module,  # a trained classifier; finetuned in place
-    dataset: Any,  # its training images, as `as_dataset` takes them
-    maps: SaliencyMaps | None = None,  # their maps; None computes those of the model as it is
+    dataset: Any,  # the images the model was trained on, as `as_dataset` takes them
+    maps: SaliencyMaps | None = None,  # saliency maps of these images; None computes those of the model as it is
     *,
     lr: float | None = None,  # learning rate: the last of the training; None takes the one in `optimizer_state`
     rule: Threshold | str = "mean_std(k=2)",  # from map to mask
@@ -56,7 +56,7 @@ def finetune(
     protect: Any = None,  # masks of what is never hidden
     # anything `fit` takes: optimizer, batch_size, optimizer_state, augment, val, seed, device ...
     **options: Any,
-) -> FitResult:
+) -> FitResult:  # history and weights of the finetuning; the model itself is changed in place
     "Train one epoch on images that hide what the model looks at, or exchange it (MaskTune, section 3)"
     rule, transplanting = Threshold.parse(rule), look_up("mode", mode, MODES) == "transplant"
     fill = OWN_FILL[mode] if fill == "auto" else fill
@@ -159,7 +159,7 @@ LEAST_STEPS = 32  # of a finetuning epoch: fewer do not unlearn (benchmarks/fine
 class Finetuning(NamedTuple):
     "How a round trains"
 
-    lr: float  # learning rate
+    lr: float  # learning rate of the round
     batch_size: int  # images per step and process
     recalibrate: bool  # whether batch normalisation is measured anew afterwards
 
@@ -223,7 +223,7 @@ class MaskTune(Settings):
         val: Any = None,  # for selecting the ERM epoch and the round; groups are never read
         # called with the phase (erm, round-1 ...) and the epoch's row
         on_epoch: Callable[[str, dict[str, float]], None] | None = None,
-    ) -> "MaskTune":
+    ) -> "MaskTune":  # this run, trained: `model_` is the finetuned classifier
         "Train the plain model, then mask and finetune, `rounds` times; without `val` the last round is taken"
         train, val = as_datasets(train, val, self.model)
         return self.fit_erm(train, val, on_epoch).compute_maps(train).fit_rounds(train, val, on_epoch)
@@ -232,8 +232,9 @@ class MaskTune(Settings):
         self,
         train: ImageDataset,  # the images trained on
         val: ImageDataset | None = None,  # for choosing the round; groups are never read
-        on_epoch: Callable[[str, dict[str, float]], None] | None = None,  # see `fit`
-    ) -> "MaskTune":
+        # called with the phase (round-1 ...) and the epoch's row
+        on_epoch: Callable[[str, dict[str, float]], None] | None = None,
+    ) -> "MaskTune":  # this run, finetuned: `model_` is the classifier of the chosen round
         """Finetune `rounds` times, from the maps of round 1 on, and choose a round where there are several; replaces
         what earlier calls made"""
         _ = self.plain_model  # says what is missing
@@ -254,9 +255,10 @@ class MaskTune(Settings):
         self,
         train: Any,  # training images, as `as_dataset` takes them; groups are never read
         val: Any = None,  # for selecting the epoch; groups are never read
-        on_epoch: Callable[[str, dict[str, float]], None] | None = None,  # see `fit`
+        # called with the phase (erm) and the epoch's row
+        on_epoch: Callable[[str, dict[str, float]], None] | None = None,
         **watching: Any,  # `on_step` and `resume`, as `masktune.erm.fit` takes them
-    ) -> "MaskTune":
+    ) -> "MaskTune":  # this run, with the plain model in `erm_`
         "Step 1: train the plain model, and keep its best and last weights; with `epochs=0` take it as it is"
         train, val = as_datasets(train, val, self.model)
         self._check_choice(train, val)
@@ -299,7 +301,7 @@ class MaskTune(Settings):
     def branch(
         self,
         **changes: Any,  # settings of the masks and the finetuning
-    ) -> "MaskTune":
+    ) -> "MaskTune":  # a new run, with the plain model trained and nothing finetuned
         """Begin another run from the same plain model, and from its maps where they would be the same; raises
         `ValueError` for a setting that would have trained another one"""
         for name in changes:
@@ -322,7 +324,7 @@ class MaskTune(Settings):
         train: ImageDataset,  # the images trained on
         number: int = 1,  # the round, from 1
         path: str | os.PathLike | None = None,  # see `compute_saliency`
-    ) -> "MaskTune":
+    ) -> "MaskTune":  # this run, with the maps in `rounds_`
         "Step 2: explain the plain model, or in later rounds the one before, on every training image"
         _check_round(number)
         explained, train = self.explained_model(number), self.keep_decoded(train)
@@ -339,7 +341,7 @@ class MaskTune(Settings):
         self,
         images: ImageDataset,  # training images, or others
         trained_on: bool = True,  # whether they are the training images: those must have some mask
-    ) -> Marks:
+    ) -> Marks:  # masks of what is hidden and what is protected; empty where nothing is marked
         "Read what is marked on images: to be hidden in any case (`given`), and never (`protect`)"
         if self.given is None and self.protect is None:
             return Marks()
@@ -356,7 +358,7 @@ class MaskTune(Settings):
         model: nn.Module,  # any classifier: `erm_`, `model_`, a round's
         images: ImageDataset,  # what it is to look at
         path: str | os.PathLike | None = None,  # see `compute_saliency`
-    ) -> SaliencyMaps:
+    ) -> SaliencyMaps:  # one map for each image
         "Compute maps the way this run does: its source, layer, target, device"
         return compute_saliency(
             model,
@@ -374,7 +376,7 @@ class MaskTune(Settings):
         self,
         train: ImageDataset,  # the images trained on
         number: int,  # the round, from 1; 0 masks nothing
-    ) -> ImageDataset:
+    ) -> ImageDataset:  # the images in the same order, masked when they are read; for round 0 as they are
         """The training images as round `number` sees them: masked by its maps, and with `accumulate` by those of
         earlier rounds"""
         train = self.keep_decoded(train)
@@ -388,7 +390,7 @@ class MaskTune(Settings):
         self,
         train: ImageDataset,  # the images trained on
         number: int,  # the round, from 1
-    ) -> TransplantedDataset:
+    ) -> TransplantedDataset:  # the images in the same order, evidence exchanged when they are read
         """The training images as round `number` sees them in mode transplant: evidence that no class owns, and with
         `accumulate` that of earlier rounds with it"""
         train, first = self.keep_decoded(train), self._maps_of(number)[0]
@@ -402,7 +404,7 @@ class MaskTune(Settings):
         self,
         val: ImageDataset,  # images that were not trained on
         number: int = 1,  # whose evidence is swapped: that of the model which round `number` explains
-    ) -> SwappedDataset:
+    ) -> SwappedDataset:  # one image for each of `val`, its label unchanged, another class's evidence pasted in
         """A test set that asks, without group labels, whether the evidence of the plain model (or of a round) is
         still followed"""
         val.need_one_label("swapped")
@@ -431,9 +433,10 @@ class MaskTune(Settings):
         self,
         train: ImageDataset,  # the images trained on
         number: int = 1,  # the round, from 1
-        on_epoch: Callable[[str, dict[str, float]], None] | None = None,  # see `fit`
+        # called with the phase (round-1 ...) and the epoch's row
+        on_epoch: Callable[[str, dict[str, float]], None] | None = None,
         **watching: Any,  # `on_step` and `resume`, as `masktune.erm.fit` takes them
-    ) -> "MaskTune":
+    ) -> "MaskTune":  # this run, with the round's model in `rounds_`
         "Steps 3 and 4: train one epoch on the masked images"
         _ = self.plain_model  # says what is missing
         _check_round(number)
@@ -510,7 +513,10 @@ class MaskTune(Settings):
             self.metrics_.setdefault(name, {}).update(measured[id(model)])
         return self.metrics_
 
-    def keep_decoded(self, dataset: Any) -> ImageDataset:
+    def keep_decoded(
+        self,
+        dataset: Any,  # any images, as `as_dataset` takes them
+    ) -> ImageDataset:  # the data set, or one that keeps its decoded images on disk (`cached`)
         "A data set of this run's classes, its decoded images kept"
         dataset = as_dataset(dataset, model=self.model, default_classes=self.classes_ or None)
         if self.classes_ and list(dataset.classes) != self.classes_:
@@ -520,7 +526,10 @@ class MaskTune(Settings):
             )
         return cached(dataset, self.cache)
 
-    def named_test_sets(self, datasets: Any) -> dict[str, ImageDataset]:
+    def named_test_sets(
+        self,
+        datasets: Any,  # one data set, or several by name
+    ) -> dict[str, ImageDataset]:  # data sets by name; a single one is named after its split
         "By name, and kept decoded once for every model that is to see them"
         if not isinstance(datasets, Mapping):
             datasets = {getattr(datasets, "split", None) or "test": datasets}
@@ -547,7 +556,7 @@ class MaskTune(Settings):
     def finetuning(
         self,
         images: int,  # N, that a round trains on
-    ) -> Finetuning:
+    ) -> Finetuning:  # learning rate, batch size, and whether batch normalisation is measured anew
         "Say at which rate, in which batches a round trains: what is given, or what the recipe takes"
         rates = [row["lr"] for row in self.history_.get("erm", [])] or [self.lr]
         paper = self.recipe == "paper"
@@ -578,7 +587,7 @@ class MaskTune(Settings):
         optimizer_state: dict[str, Any] | None,  # as training left it
         history: list[dict[str, float]],  # a row per epoch
         settings: Mapping[str, Any],  # `ERM_SETTINGS` it was trained with
-    ) -> "MaskTune":
+    ) -> "MaskTune":  # this run, as if it had trained the plain model itself
         "Take a plain model that is trained already, as `fit_erm` leaves it; rounds and metrics begin anew"
         self.erm_, self.erm_last_, self.optimizer_state_ = _with_weights(model, best), last, optimizer_state
         self.erm_settings_ = dict(settings)
@@ -588,7 +597,7 @@ class MaskTune(Settings):
     def explained_model(
         self,
         number: int,  # the round, from 1
-    ) -> Classifier:
+    ) -> Classifier:  # the plain model for round 1, else the model of the round before
         "Whose maps round `number` uses"
         if number == 1:
             return self.plain_model if self.maps_from == "best" else self.last_plain_model

@@ -307,11 +307,11 @@ def open_folder(
     background: str = "white",  # the colour that is put behind transparent parts
     seed: int = 0,  # for splits that are not on disk
     val_fraction: float = 0.15,  # share of the training images, when there is no val folder
-    test_fraction: float = 0.15,  # likewise, when there is neither a val nor a test folder
+    test_fraction: float = 0.15,  # share of the training images, when there is neither a val nor a test folder
     check: bool = True,  # decode every image once before anything else
     mean: Sequence[float] = IMAGENET_MEAN,  # per channel, of pixels in 0..1: what the network was trained with
     std: Sequence[float] = IMAGENET_STD,  # per channel, of pixels in 0..1
-) -> FileDataset:
+) -> FileDataset:  # the images of one split, with the classes of all splits
     "Open a folder with one sub-folder per class; raises `DatasetError` with every problem found"
     opening, root = _Opening.of(locals()), _existing_folder(root)
     layout, findings = _layout(root)
@@ -511,11 +511,11 @@ def open_csv(
     background: str = "white",  # the colour that is put behind transparent parts
     seed: int = 0,  # for splits the CSV does not name
     val_fraction: float = 0.15,  # share of the training rows, when no row says val
-    test_fraction: float = 0.15,  # likewise, when no row says val or test
+    test_fraction: float = 0.15,  # share of the training rows, when no row says val or test
     check: bool = True,  # decode every image once before anything else
     mean: Sequence[float] = IMAGENET_MEAN,  # per channel, of pixels in 0..1: what the network was trained with
     std: Sequence[float] = IMAGENET_STD,  # per channel, of pixels in 0..1
-) -> FileDataset:
+) -> FileDataset:  # the images of one split, with the classes of all splits
     "Open the images a CSV lists; raises `DatasetError` with every problem found, by its line"
     given = dict(locals())
     opening, root = _Opening.of(given), _existing_csv(root)
@@ -533,10 +533,10 @@ _NO_TEST = (
 
 
 def own_test_splits(
-    name: str,  # folder or csv
-    root: str | os.PathLike | None,  # where it lies
+    name: str,  # kind of data set: folder or csv
+    root: str | os.PathLike | None,  # where the data set lies; None: nowhere
     **options: Any,  # as its function takes them
-) -> tuple[str, ...]:
+) -> tuple[str, ...]:  # names of splits, as `open_folder` and `open_csv` take them
     "Name what a user's own images are measured on: test, or validation where val stands alone"
     if root is None or not _home(root).exists():
         return ("test",)  # opening it says what is wrong

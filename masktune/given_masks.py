@@ -51,7 +51,7 @@ class GivenMasks:
     size: tuple[int, int]  # (H, W) of each, as the data set's images are framed
     shares: Tensor = field(repr=False)  # (N,) float64, how much of each image is marked, 0..1
     data: str  # `fingerprint` of the data set
-    dataset: str  # its name and split, for messages
+    dataset: str  # name and split of the data set, for messages
     where: str  # what they were read from, for messages
 
     def __len__(self) -> int:
@@ -95,7 +95,7 @@ class GivenMasks:
         self,
         index: Sequence[int] | Tensor,  # positions to keep
         part: ImageDataset,  # `dataset.subset(index)`
-    ) -> "GivenMasks":
+    ) -> "GivenMasks":  # masks of the part, in the order of `index`
         "Only the masks at `index`"
         index = torch.as_tensor(index, dtype=torch.int64)
         packed, data = [self.packed[i] for i in index.tolist()], part.fingerprint
@@ -202,7 +202,7 @@ def read_masks(
     missing: str = "allow",  # images without a mask: allow (nothing is marked on them, and said), or refuse
     needed: bool = True,  # refuse masks that mark nothing on any image
     progress: bool | None = None,  # see `progress_bar`
-) -> GivenMasks:
+) -> GivenMasks:  # one mask for each image, True where something is marked
     "Read what is marked on each image; raises `DatasetError` with everything that is wrong with the masks"
     if missing not in ("allow", "refuse"):
         raise ValueError(f"missing must be allow or refuse, got {missing!r}")
@@ -254,11 +254,19 @@ class Marks:
             masks = masks | self.given[index].to(masks.device)
         return self.spare(masks, index)
 
-    def spare(self, masks: Tensor, index: Sequence[int] | Tensor) -> Tensor:
+    def spare(
+        self,
+        masks: Tensor,  # (B, H, W) bool, True where the image would be hidden
+        index: Sequence[int] | Tensor,  # (B,) positions of these images in the data set
+    ) -> Tensor:  # (B, H, W) bool, False where the image is protected
         "Take away what is protected"
         return masks if self.protect is None else masks & ~self.protect[index].to(masks.device)
 
-    def subset(self, index: Sequence[int] | Tensor, part: ImageDataset) -> "Marks":
+    def subset(
+        self,
+        index: Sequence[int] | Tensor,  # positions of the images to keep
+        part: ImageDataset,  # the data set of these images alone
+    ) -> "Marks":  # marks of the part, in the order of `index`
         "Only the marks at `index`, for `dataset.subset(index)`"
         return Marks(**{name: each and each.subset(index, part) for name, each in self.parts.items()})
 
@@ -289,11 +297,11 @@ def _check_partial(given: GivenMasks, protect: GivenMasks | None) -> None:
 
 
 def read_marks(
-    dataset: ImageDataset,  # N images
+    dataset: ImageDataset,  # N images, to which the masks belong
     given: Any = None,  # masks of what is hidden in any case, as `read_masks` takes them
     protect: Any = None,  # masks of what is never hidden
     needed: bool = True,  # refuse masks that mark nothing on any image
-) -> Marks:
+) -> Marks:  # what is hidden in any case, and what is never hidden; None each where nothing was given
     "Read both kinds of marks; raises `DatasetError`, and `ValueError` for masks that hide whole images"
     both = [None if each is None else read_masks(dataset, each, needed=needed) for each in (given, protect)]
     if both[0] is not None:

@@ -33,7 +33,7 @@ DEEP_MODES = {"I", "F", "I;16", "I;16B", "I;16L", "I;16N"}  # Pillow's modes of 
 # %% ../nbs/api/01_images.ipynb #da7a000c
 def check_window(
     window: Sequence[float] | None,  # (low, high), in the values that a file stores; None for the format's range
-) -> tuple[float, float] | None:
+) -> tuple[float, float] | None:  # (low, high) as floats; None: the range of the file's format
     "Return a window as two numbers; raises `ValueError` where it is none"
     if window is None:
         return None
@@ -75,7 +75,7 @@ def format_range(
 def depth_problem(
     image: Image.Image,  # as Pillow opened it, not yet decoded
     window: tuple[float, float] | None,  # lowest and highest value that is shown; None: not asked for
-) -> str | None:
+) -> str | None:  # what is wrong, and what to do; None: the image can be brought to 8 bits
     "Say why an image of more than 8 bits cannot be brought to 8, or None"
     if image.mode in DEEP_MODES:
         if window is not None or format_range(image) is not None:
@@ -123,7 +123,7 @@ def to_rgb(
 _NO_PICTURES = {"BUFR", "CUR", "EPS", "FTEX", "GBR", "GRIB", "HDF5", "ICNS", "ICO", "IPTC", "MPEG", "PCD", "WMF"}
 
 # %% ../nbs/api/01_images.ipynb #da7a0017
-def image_suffixes() -> set[str]:
+def image_suffixes() -> set[str]:  # suffixes with their dot: .jpg, .png, .tif ...
     "Name the suffixes that are read, in lower case: Pillow's, and those of openers registered with it, pictures alone"
     known = Image.registered_extensions()
     return {suffix for suffix, kind in known.items() if kind in Image.OPEN and kind not in _NO_PICTURES}
@@ -140,9 +140,9 @@ FORMAT_ADVICE |= dict.fromkeys((".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", 
 
 # %% ../nbs/api/01_images.ipynb #da7a0019
 def decoding_problem(
-    path: str | os.PathLike,  # the file
+    path: str | os.PathLike,  # the file that could not be decoded
     error: Exception,  # what its decoder raised
-) -> str:
+) -> str:  # the reason, with advice for known formats: the end of a sentence about the file
     "Say why a file cannot be decoded, and what to do where its format is known"
     suffix = Path(path).suffix.lower()
     known = suffix in FORMAT_ADVICE and suffix not in image_suffixes()
@@ -198,9 +198,9 @@ def frame_image(
 # %% ../nbs/api/01_images.ipynb #fa4e0005
 def has_side(
     paths: Sequence[str | os.PathLike],  # image files
-    side: int | None,  # in pixels
+    side: int | None,  # side of the squares asked about, in pixels
     looked: int = 32,  # how many are looked at, spread over all
-) -> bool:
+) -> bool:  # True: at least one of the images looked at is a square of that side
     "Say whether some images are squares of a side already, from the heads of a few files"
     places = sorted({round(i * (len(paths) - 1) / max(looked - 1, 1)) for i in range(looked)}) if len(paths) else []
     for place in places:
@@ -240,7 +240,7 @@ def digest(
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little", signed=True)
 
 # %% ../nbs/api/01_images.ipynb #da7a001e
-def cache_folder() -> Path:
+def cache_folder() -> Path:  # the folder, whether or not it exists yet
     "Where decoded images and hashes of files are kept: $MASKTUNE_CACHE, or the user's cache folder"
     own = os.environ.get("MASKTUNE_CACHE")
     return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "masktune"
@@ -300,8 +300,8 @@ def _read_digest(path: str) -> int:
 
 # %% ../nbs/api/01_images.ipynb #da7a0022
 def file_digests(
-    paths: Sequence[str | os.PathLike],  # N files
-) -> Tensor:  # (N,) int64
+    paths: Sequence[str | os.PathLike],  # N files, hashed by what is in them
+) -> Tensor:  # (N,) int64, a hash for each file
     "Hash files' contents; a file is read once, and again when its size or a date has changed"
     names = [os.path.abspath(path) for path in paths]
     try:

@@ -14,6 +14,8 @@ import io
 import itertools
 import json
 import math
+import operator
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -39,7 +41,7 @@ def picture_url(
     image: Tensor,  # (3, H, W) uint8
     side: int | None = None,  # at most so many pixels along the longer side; None: as it is
     quality: int = 88,  # of a JPEG, 1..95
-) -> str:  # a data URL
+) -> str:  # the picture as a data URL
     "Write an image as a data URL: PNG up to 64 pixels, where every pixel counts, JPEG above"
     picture, buffer = Image.fromarray(image.permute(1, 2, 0).numpy()), io.BytesIO()
     if side is not None and max(picture.size) > side:
@@ -55,7 +57,7 @@ def picture_url(
 # %% ../nbs/api/27_instrument.ipynb #27a0c009
 def maps_text(
     maps: Tensor,  # (..., h, w) float16
-) -> str:
+) -> str:  # the maps' bytes as letters and digits, row by row
     "Write maps as base64 of little-endian float16"
     return base64.b64encode(maps.half().contiguous().numpy().astype("<f2").tobytes()).decode()
 
@@ -65,9 +67,9 @@ class RuleRange(NamedTuple):
 
     words: str  # ends the sentence "hide where the map is above ..."
     long: str  # what the strength is
-    low: float
-    high: float
-    step: float
+    low: float  # strength at the slider's left end
+    high: float  # strength at the slider's right end
+    step: float  # how far one stop is from the next
 
 
 RULE_RANGES: dict[str, RuleRange] = {
@@ -80,7 +82,7 @@ RULE_RANGES: dict[str, RuleRange] = {
 
 def rule_range(
     name: str,  # of a rule, one's own too
-) -> RuleRange:
+) -> RuleRange:  # words and numbers for the slider
     "Look up how a page offers a rule; one that is not in the table has a slider from 0 to 1"
     return RULE_RANGES.get(name, RuleRange(f"what {name} says", "its strength", 0.0, 1.0, 0.01))
 
@@ -89,7 +91,7 @@ FILL_WORDS = {"zero": "black", "mean": "mean colour", "blur": "blurred", "noise"
 
 # %% ../nbs/api/27_instrument.ipynb #27b00001
 def marks_data(
-    marks: Marks,  # of a data set
+    marks: Marks,  # what people have marked on a data set's images
     index: int,  # position of an image
 ) -> dict[str, str]:  # base64 of bits, eight pixels a byte, row by row
     "Write what people have marked on an image, where there is something"
@@ -100,7 +102,7 @@ def marks_data(
 # %% ../nbs/api/27_instrument.ipynb #27a0c013
 def rule_options(
     rule: Threshold,  # where the controls begin: a strength off the usual steps makes the steps finer
-) -> list[dict[str, Any]]:
+) -> list[dict[str, Any]]:  # for each rule its name, words, default, and low, high and step of its slider
     "Say for each rule what the page needs to offer it"
     found = []
     for name, about in RULES.items():
@@ -118,7 +120,7 @@ def rule_options(
 def path_of(
     dataset: ImageDataset,  # files, or anything
     index: int,  # position in it
-) -> str | None:
+) -> str | None:  # the file's path; None: the data set does not lie in files
     "Find the file of an image, where it has one"
     paths = getattr(dataset, "paths", None)
     return None if paths is None else str(paths[index])
@@ -131,7 +133,7 @@ def page_data(
     side: int | None = None,  # pictures get at most so many pixels along a side
     quality: int = 88,  # of pictures above 64 pixels
     marks: Marks = NO_MARKS,  # what people have marked on the data set's images
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # images with everything shown of each, their size, the maps' grid and source
     "Gather what the page shows of some images: picture, map, label, what the model says and how sure it is"
     images = []
     for sample in samples:
@@ -173,13 +175,13 @@ def strengths_of(
 # %% ../nbs/api/27_instrument.ipynb #27a0c020
 def answers_on_grid(
     model: Classifier,  # who is asked; left as it is
-    samples: Sequence[Sample],  # the images
+    samples: Sequence[Sample],  # the images that are asked about
     maps: SaliencyMaps,  # of the data set they are from
     rule: Threshold,  # asked at several strengths
     fill: str,  # what hidden pixels become
     strengths: Sequence[float | None],  # the strengths of the rule to ask at
     marks: Marks = NO_MARKS,  # what people have marked on the data set's images
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # at each strength: classes said, and what is left of the first ones
     "Ask beforehand what a page will want to know: at each strength the class said, and what is left of the first's"
     images = torch.stack([sample.image for sample in samples])
     index = torch.tensor([sample.index for sample in samples])
@@ -199,9 +201,9 @@ def answers_on_grid(
 class WideFinding(NamedTuple):
     "How many answers of many images change when the rule's area is hidden, and when as much is hidden elsewhere"
 
-    asked: int
-    changed: int
-    elsewhere: int
+    asked: int  # how many images the model was asked about
+    changed: int  # answers that change when the rule's area is hidden
+    elsewhere: int  # answers that change when as much is hidden elsewhere
     area: float  # mean share of an image that was hidden
 
     def __str__(self) -> str:
@@ -252,8 +254,9 @@ def instrument_options(
     rule: Threshold,  # where the controls begin
     made: str,  # a sentence about the maps
     asks: bool = False,  # whether somebody can be asked what the model says
+    # orders in which the images can be shown, the first at the start
     sorts: Sequence[str] = ("data set order", "masked area, largest first", "confidence, lowest first"),
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # classes, groups, rules, fills, orders and words, as the page's script reads them
     "Say what the controls offer"
     names = {"classes": list(dataset.classes), "groups": list(dataset.group_names)}
     fills = {"fills": list(FILLS), "fill_words": FILL_WORDS}
@@ -273,8 +276,8 @@ def instrument_controls(
     fill: str,  # what hidden pixels become to begin with
     tile: int = 72,  # side of a picture, in pixels
     page_size: int = 24,  # images per page
-    sort: str = "data set order",
-) -> dict[str, Any]:
+    sort: str = "data set order",  # the order in which the images are shown to begin with
+) -> dict[str, Any]:  # the value of every control, as the page's script reads them
     "Say how the controls are set to begin with"
     strengths = {name: about.default for name, about in RULES.items()} | {rule.name: rule.strength}
     begin = {"rule": rule.name, "strengths": strengths, "fill": fill, "filters": dict(EVERY_IMAGE), "sort": sort}
@@ -284,19 +287,31 @@ def instrument_controls(
 def sample_of(
     maps: SaliencyMaps,  # of many images
     count: int = 400,  # at most so many, at random
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # some maps as text, and their grid (h, w)
     "Take some maps for the histogram of what a rule hides"
     some = torch.randperm(len(maps), generator=torch.Generator().manual_seed(0))[:count].sort().values
     return {"maps": maps_text(maps.maps[some]), "grid": list(maps.maps.shape[1:])}
 
 
 def maps_words(
-    maps: SaliencyMaps,  # what is shown
-) -> str:
+    maps: SaliencyMaps,  # the saliency maps that are shown
+) -> str:  # a sentence: source, layer and explained class
     "Say which maps are shown"
     return f"Maps: {maps.source} at {maps.layer or 'an unnamed layer'}, for the {maps.target} class."
 
 
+def _positions(index: Any, dataset: ImageDataset) -> list[int]:
+    "Positions in a data set; raises `ValueError` for what is none"
+    try:
+        found = [operator.index(i) for i in index]
+    except TypeError:
+        raise ValueError(f"index must be a list of whole numbers, positions in {dataset}, got {index!r}") from None
+    wrong = [i for i in found if not 0 <= i < len(dataset)]
+    if wrong:
+        raise ValueError(f"index {wrong[0]} is out of range: {dataset} has images 0 to {len(dataset) - 1}")
+    return found
+
+# %% ../nbs/api/27_instrument.ipynb #27a0c040
 def instrument_data(
     dataset: ImageDataset,  # the images to show
     maps: SaliencyMaps,  # the saliency maps of these images
@@ -311,14 +326,22 @@ def instrument_data(
 ) -> dict[str, Any]:  # for `instrument_html`
     "Gather what a page shows: pictures of at most 300 kB in all, maps, labels, answers"
     rule, fill = Threshold.parse(rule), look_up("fill", fill, FILLS)
+    if not isinstance(dataset, ImageDataset) or not isinstance(maps, SaliencyMaps):
+        given = f"{type(dataset).__name__} and {type(maps).__name__}"
+        raise ValueError(f"a page needs a data set (ImageDataset) and its maps (SaliencyMaps), got {given}")
     dataset.need_one_label("the instrument")
-    maps.check(dataset)
-    samples = [dataset[int(i)] for i in index]
+    classifier = None if model is None else as_classifier(model, dataset)
+    maps.check(dataset, classifier)
+    if isinstance(tile, bool) or not isinstance(tile, int) or not 8 <= tile <= 1024:
+        raise ValueError(f"tile must be a whole number of at least 8, and at most 1,024, got {tile!r}")
+    samples = [dataset[i] for i in _positions(index, dataset)]
     options = instrument_options(dataset, rule, maps_words(maps), model is not None)
     options["sample"] = sample_of(maps)
-    if model is not None and samples:
+    if classifier is not None and samples:
         asked = strengths if strengths is not None else strengths_of(rule)
-        options["grid"] = answers_on_grid(as_classifier(model, dataset), samples, maps, rule, fill, asked, marks)
+        if not len(asked):
+            raise ValueError("strengths must hold at least one, or be None: then they are spread over the rule's range")
+        options["grid"] = answers_on_grid(classifier, samples, maps, rule, fill, asked, marks)
     controls = instrument_controls(rule, fill, tile, len(samples))
     return {"options": options, "controls": controls, "page": light_page(dataset, maps, samples, marks=marks)}
 
@@ -329,7 +352,7 @@ def light_page(
     samples: Sequence[Sample],  # those on the page
     limit: int = 300_000,  # characters of all pictures together
     marks: Marks = NO_MARKS,  # what people have marked on the data set's images
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # as `page_data` gives it, with smaller pictures where they would take too much
     "Gather a page whose pictures are small enough to be kept in a file"
     for side, quality in ((None, 85), (224, 80), (160, 75), (112, 70), (80, 60), (56, 60)):
         page = page_data(dataset, maps, samples, side, quality, marks)
@@ -338,19 +361,19 @@ def light_page(
     return page
 
 # %% ../nbs/api/27_instrument.ipynb #27a0c030
-PANEL_SCRIPTS = ("scrubber", "review", "gallery", "evidence", "compare", "coverage")  # a file a panel
+PANEL_SCRIPTS = ("scrubber", "review", "gallery", "evidence", "compare", "coverage", "launcher")  # a file a panel
 
 
 def static_text(
     name: str,  # instrument.css, or one of the scripts
-) -> str:
+) -> str:  # the file's text
     "Read a file of the front-end module"
     return files("masktune").joinpath("lab", "static", name).read_text(encoding="utf-8")
 
 
 def script_text(
     *panels: str,  # of `PANEL_SCRIPTS`; none named: all of them
-) -> str:
+) -> str:  # JavaScript, to be put into one script element
     "Join the files of the front-end module to one script: what every panel needs, the panels, and where they live"
     wanted = [look_up("panel", panel, PANEL_SCRIPTS) for panel in panels] or PANEL_SCRIPTS
     names = dict.fromkeys(("numbers", "pictures", "elements", "gallery", *wanted, "homes"))
@@ -377,8 +400,10 @@ def instrument_html(
     data: Mapping[str, Any],  # from `instrument_data`, or another panel's: `options["panel"]` names it
     mark: str,  # names this one on its page: letters, digits and hyphens
     still: str = "",  # HTML that is shown where scripts do not run
-) -> str:
+) -> str:  # a part of a page, which needs no network and no Python
     "Write an instrument that lives without Python: style, place, data and script, for any HTML page"
+    if not re.fullmatch(r"[A-Za-z0-9-]+", mark):
+        raise ValueError(f"mark must be letters, digits and hyphens, got {mark!r}")
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
     script = script_text(data["options"].get("panel", "scrubber"))
     parts = [

@@ -42,10 +42,10 @@ class Kind:
     "Evidence of one class that looks alike"
 
     name: str  # the class and a number: "0-4/1"
-    label: str  # the class
+    label: str  # name of the class
     images: int  # how many images have this kind of evidence
     share: float  # of the class's images
-    where: str  # its usual place in the image, in words
+    where: str  # where in the image it usually lies, in words
     look: float  # how alike it is, see `same_look`
     area: float  # mean share of an image
     fall: Estimate  # of the class's probability: hidden, less as much hidden elsewhere
@@ -53,7 +53,7 @@ class Kind:
     pasted: Share  # images of other classes that are called this class once it is pasted into them
     members: Tensor = field(repr=False, compare=False)  # (images,) positions in the data set
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:  # name and value of each figure, members as positions
         "Every figure, as JSON takes it"
         plain = dict(self.__dict__) | {"members": self.members.tolist(), "fall": self.fall._asdict()}
         for name in ("hidden", "pasted"):
@@ -80,7 +80,7 @@ class Kinds:
     rule: str  # from map to mask
     fill: str  # what hidden pixels became
     images: int  # how many were looked at
-    dataset: str  # whose, for messages
+    dataset: str  # name of the data set they were found in, for messages
     data: str  # the fingerprint of that data set
     model: str  # `model_fingerprint` of the model whose evidence it is
     verdicts: dict[str, str] = field(default_factory=dict)  # by kind: one of `VERDICTS`
@@ -89,7 +89,7 @@ class Kinds:
         self,
         kind: str,  # the kind's name
         verdict: str,  # shortcut, object or unsure
-    ) -> "Kinds":
+    ) -> "Kinds":  # these kinds, the verdict noted in `verdicts`
         "Note a person's word on a kind; raises `ValueError` for an unknown kind or word"
         look_up("kind", kind, self.kinds)
         self.verdicts[kind] = look_up("verdict", verdict, VERDICTS)
@@ -98,7 +98,7 @@ class Kinds:
     def judged(
         self,
         verdict: str,  # shortcut, object or unsure; what nobody judged is unsure
-    ) -> list[str]:  # names
+    ) -> list[str]:  # names of the kinds with that verdict
         "List the kinds of which that was said"
         look_up("verdict", verdict, VERDICTS)
         return [name for name in self.kinds if self.verdicts.get(name, "unsure") == verdict]
@@ -107,12 +107,12 @@ class Kinds:
         self,
         kind: str,  # the kind's name
         dataset: ImageDataset,  # the images the kinds were found in
-    ) -> ImageDataset:
+    ) -> ImageDataset:  # the images of that kind alone
         "Take the images of a kind; raises `ValueError` for other images"
         _check_origin(self, dataset)
         return dataset.subset(self.kinds[look_up("kind", kind, self.kinds)].members)
 
-    def table(self) -> Table:
+    def table(self) -> Table:  # a row for each kind, with the verdict where there is one
         "A row a kind"
         head = ["kind", "where", "judged", "images", "share", "look", "area", "hidden", "pasted", "worth"]
         rows = [_row(kind, self.verdicts.get(name, "")) for name, kind in self.kinds.items()]
@@ -123,7 +123,7 @@ class Kinds:
         formats = {"images": ",", "share": ".0%", "look": ".2f", "area": ".1%", "hidden": ".0%", "pasted": ".0%"}
         return Table(head, rows, caption, formats | {"worth": ".3f"}, left=3)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:  # what `save_kinds` writes and `load_kinds` reads
         "Every figure, as JSON takes it"
         plain = dict(self.__dict__) | {"kinds": {name: kind.to_dict() for name, kind in self.kinds.items()}}
         rounded = {"centres": self.centres, "mean": self.channels.mean, "spread": self.channels.spread}
@@ -153,7 +153,7 @@ def _check_origin(kinds: Kinds, dataset: ImageDataset) -> None:
 def save_kinds(
     kinds: Kinds,  # from `find_kinds`
     path: str | os.PathLike,  # a .json file: of a run, RUN/kinds.json
-) -> Path:
+) -> Path:  # the file that was written
     "Write kinds and verdicts as JSON, atomically"
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -163,7 +163,7 @@ def save_kinds(
 
 def load_kinds(
     path: str | os.PathLike,  # written by `save_kinds`
-) -> Kinds:
+) -> Kinds:  # the kinds with their verdicts
     "Read kinds and verdicts; raises `ValueError` where the file is missing or holds something else"
     if not Path(path).is_file():
         raise ValueError(
@@ -251,7 +251,7 @@ def find_kinds(
     seed: int = 0,  # which images, where k-means begins, where evidence is pasted
     batch_size: int = 64,  # images per forward pass
     device: str | torch.device | None = None,  # default: the GPU when there is one
-) -> Kinds:
+) -> Kinds:  # kinds by name, to be shown, judged (`judge`) and saved
     "Gather the evidence of each class into a few kinds, and measure each: four plain passes over the images"
     dataset.need_one_label("find_kinds")
     look_up("fill", fill, FILLS)
@@ -351,7 +351,7 @@ def plot_kind(
     dataset: ImageDataset,  # the images the kinds were found in
     model: nn.Module,  # that the kinds are of
     count: int = 8,  # examples, at most
-) -> ReportFigure:
+) -> ReportFigure:  # two rows: whole images with an outline, and the same with all but the evidence pale
     "Draw examples of a kind: whole images with the evidence outlined, and the evidence alone"
     part = kinds.select(name, dataset)
     chosen = part.subset(torch.linspace(0, len(part) - 1, min(count, len(part))).round().long())
@@ -374,7 +374,7 @@ def plot_kind(
 
 # %% ../nbs/api/37b_kinds.ipynb #4171d029
 def judged_maps(
-    kinds: Kinds,  # judged
+    kinds: Kinds,  # kinds of which some were judged
     model: nn.Module,  # that maps and kinds are of
     dataset: ImageDataset,  # training images
     maps: SaliencyMaps,  # the saliency maps of these images

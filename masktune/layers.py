@@ -41,7 +41,8 @@ class TargetLayer(NamedTuple):
     module: nn.Module  # the layer itself
     reshape: Callable[[Tensor], Tensor] | None = None  # turns the value into (B, C, h, w); None where it already is
     at_input: bool = False  # what enters the module, not what it gives
-    activated: bool = False  # its output after the activation that follows as a function (F.relu)
+    # whether the place is the module's output after the activation function that follows (F.relu)
+    activated: bool = False
 
     @property
     def spelled(self) -> str:
@@ -292,7 +293,7 @@ def _why_none(model: nn.Module, example: Tensor, trace: Trace) -> str:
 def find_target_layer(
     model: nn.Module,  # any image classifier
     example: Tensor,  # (B, 3, H, W), one batch as the model gets it; one image is enough
-) -> TargetLayer:
+) -> TargetLayer:  # the place to explain: name, module, and how its value becomes a grid
     """Find the last place in a network with a grid larger than 1 x 1 that influences the scores, poolings aside.
 
     Where several modules give that very value, the innermost that runs once is named; where none does, the module
@@ -318,7 +319,7 @@ def find_target_layer(
 def grid_layers(
     model: nn.Module,  # any image classifier
     example: Tensor,  # (B, 3, H, W), one batch as the model gets it; one image is enough
-) -> list[TargetLayer]:
+) -> list[TargetLayer]:  # one place for each grid size, from the end of the network to its start
     """List the last place of every grid size that influences the scores, the target layer first; empty when there is
     none"""
     example = differentiable(example[:1])
@@ -359,7 +360,7 @@ def named_layer(
     model: nn.Module,  # any image classifier
     layer: str | nn.Module | TargetLayer | None,  # a module, its name in `model.named_modules()`, or None to search
     example: Tensor,  # (B, 3, H, W), for the search
-) -> TargetLayer:
+) -> TargetLayer:  # the place that was named or found, and how its value becomes a grid
     """Resolve whatever names a layer to a `TargetLayer`; raises `ValueError` for a name the model does not have.
 
     A name may end in `:input` (what enters the module) or `:activated` (its output after the activation that follows).

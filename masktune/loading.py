@@ -23,8 +23,8 @@ class EpochOrder(Sampler):
 
     def __init__(
         self,
-        count: int,  # images
-        seed: int = 0,  # of all epochs
+        count: int,  # N, how many images there are
+        seed: int = 0,  # of the order: together with the epoch it decides
         weights: Tensor | None = None,  # (count,) how often each is drawn, relative to others; None: each once
     ):
         self.count, self.seed, self.epoch, self.weights = count, seed, 0, weights
@@ -43,7 +43,7 @@ class EpochOrder(Sampler):
 
 def class_balanced(
     labels: Tensor,  # (N,) class indices
-) -> Tensor:  # (N,) float64
+) -> Tensor:  # (N,) float64 weights, with the same sum for every class
     "Weigh images so that every class is drawn equally often"
     return 1 / labels.bincount().double()[labels]
 
@@ -79,14 +79,14 @@ class TrainingPairs(Dataset):
 
 # %% ../nbs/api/12_loading.ipynb #0e12000c
 def training_loader(
-    pairs: TrainingPairs,  # what to load
+    pairs: TrainingPairs,  # the images and labels to load
     order: EpochOrder,  # in which order
     batch_size: int,  # images per batch
     *,
     drop_last: bool | None = None,  # leave out a last batch that is not full; None: where it is one image
     num_workers: int = 0,  # processes that decode images
     pin_memory: bool = False,  # whether batches go to a GPU
-) -> DataLoader:
+) -> DataLoader:  # yields (images, labels) on the CPU: (B, 3, H, W) uint8 and (B,) or (B, L)
     "Build the loader of a training's batches"
     return DataLoader(
         pairs,

@@ -23,7 +23,7 @@ def make_mask(
     model: nn.Module | MaskBatch,  # copied as it is now; a `MaskBatch` is taken as it is
     processor: Any = None,  # a Hugging Face image processor that says how the images are normalised
     **options: Any,  # as `MaskBatch` takes them: layer, rule, fill, source, mean, std ...
-) -> MaskBatch:
+) -> MaskBatch:  # called with a batch of images, gives them masked
     "Make the mask of a loop's batches"
     if isinstance(model, MaskBatch):
         if options or processor is not None:
@@ -137,24 +137,38 @@ class MaskCallback:
     def __reduce__(self) -> tuple[Any, ...]:
         return _remade, (MaskCallback, self.__dict__)
 
-    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_epoch_start(
+        self,
+        trainer: Any,  # Lightning's trainer, asked for the epoch
+        pl_module: Any,  # the Lightning module in training, which is copied
+    ) -> None:
         "Take the copy, when masks begin and no model was given"
         if self.mask is None and trainer.current_epoch >= self.after:
             self.mask = make_mask(pl_module, **self.options)
             if self._kept is not None:
                 self.mask.model.network.load_state_dict(self._kept)
 
-    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int, *_: Any) -> None:
+    def on_train_batch_start(
+        self,
+        trainer: Any,  # Lightning's trainer, asked for the epoch
+        pl_module: Any,  # the Lightning module in training; not used
+        batch: Any,  # a list or mapping that holds the images; changed in place
+        batch_idx: int,  # number of the batch in the epoch, from 0; not used
+        *_: Any,
+    ) -> None:
         "Put the masked images into the batch"
         if self.mask is not None and trainer.current_epoch >= self.after:
             place = _image_place(batch, self.image)
             batch[place] = self.mask(batch[place])
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:  # weights of the copy under `network`; empty before there is one
         "What a checkpoint keeps: the copy, where it was taken during the training"
         return {} if self.mask is None else {"network": self.mask.model.network.state_dict()}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(
+        self,
+        state_dict: dict[str, Any],  # from `state_dict`
+    ) -> None:
         "Go on with the copy of a checkpoint"
         self._kept = state_dict.get("network")
         if self.mask is not None and self._kept is not None:
@@ -182,7 +196,14 @@ class MaskTrainerCallback:
     def __reduce__(self) -> tuple[Any, ...]:
         return _remade, (MaskTrainerCallback, self.__dict__ | {"_handle": None})
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+    def on_train_begin(
+        self,
+        args: Any,  # the Trainer's `TrainingArguments`
+        state: Any,  # the Trainer's state; not used
+        control: Any,  # the Trainer's control; not used
+        model: Any = None,  # the network in training, on which the hook is set
+        **_: Any,
+    ) -> None:
         "Set the hook; refuses several GPUs in one process, whose copies of the network would mask at once"
         if getattr(args, "n_gpu", 1) > 1:
             raise ValueError("several GPUs in one process cannot mask: start one process a GPU (torchrun, accelerate)")
@@ -195,7 +216,11 @@ class MaskTrainerCallback:
 
         self._handle = model.register_forward_pre_hook(hook, with_kwargs=True)
 
-    def masked(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def masked(
+        self,
+        inputs: tuple[Any, ...],  # positional arguments of the network's call
+        named: dict[str, Any],  # named arguments of the network's call
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:  # both kinds of arguments, the images among them masked
         "What the network is called with, its images masked"
         if self.image in named:
             return inputs, named | {self.image: self.mask(named[self.image])}
@@ -203,7 +228,13 @@ class MaskTrainerCallback:
             raise ValueError(f"no {self.image} among {', '.join(named)}: image= says what the network calls its images")
         return (self.mask(inputs[0]), *inputs[1:]), named
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_train_end(
+        self,
+        args: Any,  # the Trainer's `TrainingArguments`; not used
+        state: Any,  # the Trainer's state; not used
+        control: Any,  # the Trainer's control; not used
+        **_: Any,
+    ) -> None:
         "Take the hook away"
         self.remove()
 

@@ -22,7 +22,7 @@ from .optimizers import check_number
 # %% ../nbs/api/11a_losses.ipynb #11a00008
 def balanced_weights(
     labels: Tensor,  # (N,) class indices
-    num_classes: int,  # C
+    num_classes: int,  # C, how many classes there are
 ) -> Tensor:  # (C,) float32, 0 for a class without images
     "Weigh classes inversely to how many images they have"
     counts = labels.bincount(minlength=num_classes).float()
@@ -41,7 +41,7 @@ def positive_weights(
 
 # %% ../nbs/api/11a_losses.ipynb #11a0000f
 def binary_cross_entropy(
-    scores: Tensor,  # (B, L) float
+    scores: Tensor,  # (B, L) float, a score for each label, before the sigmoid
     labels: Tensor,  # (B, L) 1 present, 0 absent, -1 unknown
     weight: Tensor | None = None,  # (L,) of labels that are present: `positive_weights`
     label_smoothing: float = 0.0,  # how far targets move from 0 and 1 towards one half
@@ -54,7 +54,7 @@ def binary_cross_entropy(
 
 # %% ../nbs/api/11a_losses.ipynb #11a00013
 def count_right(
-    scores: Tensor,  # (B, C) float
+    scores: Tensor,  # (B, C) float, the scores of a batch
     labels: Tensor,  # (B,) class indices, or (B, L) 1 present, 0 absent, -1 unknown
 ) -> Tensor:  # scalar, out of B: images; of several labels the share of known entries, times B
     "Count what scores get right"
@@ -70,7 +70,7 @@ Criterion = Callable[[Tensor, Tensor], Tensor]  # (scores, labels) -> scalar
 
 def check_loss(
     class_weights: Any,  # None, "balanced", or numbers
-    label_smoothing: Any,  # a number
+    label_smoothing: Any,  # share of the target to spread over all classes
     criterion: Any,  # None, or a function
 ) -> None:
     "Refuse losses that cannot be: raises `ValueError` that names the setting"
@@ -104,7 +104,7 @@ class TrainingLoss:
 
     multilabel: bool = False  # several labels an image
     weight: Tensor | None = None  # (C,) of classes, or of labels that are present
-    label_smoothing: float = 0.0
+    label_smoothing: float = 0.0  # share of the target spread over all classes, 0..1
     criterion: Criterion | None = None  # a user's own: the whole loss
 
     def __call__(
@@ -130,7 +130,7 @@ def make_loss(
     label_smoothing: float = 0.0,  # 0..1, share of the target spread over all classes
     criterion: Criterion | None = None,  # a loss of your own, (scores, labels) -> scalar
     device: str | torch.device = "cpu",  # where a criterion's own tensors have to be
-) -> TrainingLoss:
+) -> TrainingLoss:  # called with (B, C) scores and (B,) or (B, L) labels, gives the mean loss
     "Build the loss of a training; raises `ValueError` for choices that do not fit together"
     check_loss(class_weights, label_smoothing, criterion)
     several = labels.ndim == 2
@@ -154,7 +154,7 @@ def _placed(criterion: Criterion | None, device: torch.device) -> Criterion | No
 # %% ../nbs/api/11a_losses.ipynb #11a0001c
 def try_loss(
     loss: TrainingLoss,  # from `make_loss`
-    scores: Tensor,  # (B, C) float
+    scores: Tensor,  # (B, C) float, the scores of some images
     labels: Tensor,  # the images' labels
 ) -> None:
     "Compute a user's own loss once; raises `ValueError` when it gives no scalar to learn from"

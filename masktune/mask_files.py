@@ -45,7 +45,7 @@ def _grey(image: Image.Image) -> np.ndarray:
 
 def marked_pixels(
     values: np.ndarray,  # (H, W) numbers, 0 where nothing is marked
-) -> Drawn:
+) -> Drawn:  # (H, W) bool, and whether values between black and white were rounded
     "Say which pixels are marked; raises `ValueError` for values that do not tell"
     if values.dtype == bool:
         return Drawn(values)
@@ -95,7 +95,7 @@ def _box_problem(box: Sequence[Any], size: tuple[int, int]) -> str | None:
 def draw_boxes(
     boxes: Sequence[Sequence[float]],  # each (x0, y0, x1, y1), in pixels; a pixel that is touched is marked
     size: tuple[int, int],  # (H, W) of the image
-) -> np.ndarray:  # (H, W) bool
+) -> np.ndarray:  # (H, W) bool, True within a box
     "Draw boxes as a mask; raises `ValueError` for what is no box of the image"
     mask = np.zeros(size, dtype=bool)
     for box in boxes:
@@ -110,7 +110,7 @@ def draw_boxes(
 def draw(
     item: Item,  # a file, a box or an array
     size: tuple[int, int],  # (H, W) of the image it belongs to, in pixels
-) -> Drawn:
+) -> Drawn:  # (H, W) bool as the image is framed, and whether values between black and white were rounded
     "Draw what marks an image; raises `ValueError` for what does not fit one of this size"
     if isinstance(item, Path):
         return _drawn_file(item, size)
@@ -122,14 +122,18 @@ def draw(
     return marked_pixels(values)
 
 # %% ../nbs/api/21a_mask_files.ipynb #91c50010
-def wrapped(dataset: Any) -> Iterable[Any]:
+def wrapped(
+    dataset: Any,  # any data set; one that is no `ImageDataset` gives nothing
+) -> Iterable[Any]:  # the outermost data set first, the innermost last
     "A data set and, from the outside in, those it wraps image for image (kept decoded, masked)"
     while isinstance(dataset, ImageDataset):
         yield dataset
         dataset = getattr(dataset, "dataset", None)
 
 
-def source_files(dataset: ImageDataset) -> FileDataset | None:
+def source_files(
+    dataset: ImageDataset,  # a data set, or one that wraps another
+) -> FileDataset | None:  # the data set that knows its files; None: there is none inside
     "The data set of files that this one is, or keeps decoded or masks"
     return next((inner for inner in wrapped(dataset) if isinstance(inner, FileDataset)), None)
 
@@ -319,7 +323,7 @@ def _written_entries(dataset: ImageDataset, where: str) -> tuple[list[list[Item]
 
 
 def marks_by_image(
-    dataset: ImageDataset,  # N images
+    dataset: ImageDataset,  # N images, which know their files
     source: Any,  # a folder, a CSV, a mapping, or a sequence of N entries
 ) -> tuple[list[list[Item]], list[Finding]]:  # for each image what marks it, and what is wrong with names and lines
     "Sort what is given by image; raises `ValueError` for a form that is none"
@@ -335,7 +339,9 @@ def marks_by_image(
     return [_items(entry) for entry in source], []
 
 # %% ../nbs/api/21a_mask_files.ipynb #91c50016
-def original_size(path: Path) -> tuple[int, int]:
+def original_size(
+    path: Path,  # the image file
+) -> tuple[int, int]:  # (H, W) in pixels, turned as its EXIF orientation says
     "(H, W) of an image file, upright; its header alone is read"
     with opened_image(path) as image:
         width, height = image.size

@@ -96,7 +96,7 @@ def mean_std_threshold(
 def quantile_height(
     ordered: Tensor,  # (B, n) values in ascending order, none negative
     q: float,  # 0..1, share of the positive values that lies below
-) -> Tensor:  # (B,)
+) -> Tensor:  # (B,) the quantile of each row's positive values
     "(B, n) values in ascending order, none negative -> (B,) the `q` quantile of the positive ones"
     last = ordered.shape[1] - 1
     count = (ordered > 0).sum(1)
@@ -242,7 +242,7 @@ class Threshold:
     def parse(
         cls,
         rule: "str | Threshold",  # such as "mean_std(k=2)", "quantile(0.95)" or "otsu"; a `Threshold` is one already
-    ) -> "Threshold":
+    ) -> "Threshold":  # the rule with its strength, to be called with maps
         "Read a rule from text; raises `ValueError` that shows how to write one"
         if isinstance(rule, cls):
             return rule
@@ -270,26 +270,26 @@ def union_of_masks(
 # %% ../nbs/api/23_masking.ipynb #16424c0d
 def mean_std(
     k: float = 2.0,  # standard deviations above the mean of the positive values
-) -> Threshold:
+) -> Threshold:  # a rule: called with (B, h, w) maps and a size, it gives (B, H, W) bool masks
     "The paper's rule: mask above mean + `k` std"
     return Threshold("mean_std", k)
 
 # %% ../nbs/api/23_masking.ipynb #7e1567d1
 def quantile(
     q: float = 0.9,  # share of the positive values that stays visible
-) -> Threshold:
+) -> Threshold:  # a rule: called with (B, h, w) maps and a size, it gives (B, H, W) bool masks
     "Mask above the `q` quantile of the positive values"
     return Threshold("quantile", q)
 
 # %% ../nbs/api/23_masking.ipynb #03a3cf3a
 def fixed(
     t: float = 0.5,  # height, where 1 is the map's maximum
-) -> Threshold:
+) -> Threshold:  # a rule: called with (B, h, w) maps and a size, it gives (B, H, W) bool masks
     "Mask above `t`"
     return Threshold("fixed", t)
 
 # %% ../nbs/api/23_masking.ipynb #c9a59bed
-def otsu() -> Threshold:
+def otsu() -> Threshold:  # a rule: called with (B, h, w) maps and a size, it gives (B, H, W) bool masks
     "Mask above the valley of the positive values' histogram"
     return Threshold("otsu")
 
@@ -338,15 +338,16 @@ class PixelScale(NamedTuple):
     "What black and white are in the images of a batch"
 
     black: Tensor | float  # (1, C, 1, 1) where images are normalised
-    white: Tensor | float
+    white: Tensor | float  # (1, C, 1, 1) where images are normalised
 
     @classmethod
     def of(
         cls,
         images: Tensor,  # (B, C, H, W) uint8, or float
         mean: Sequence[float] | Tensor | None = None,  # per channel, of images in 0..1; None: floats lie in 0..1
-        std: Sequence[float] | Tensor | None = None,  # likewise
-    ) -> "PixelScale":
+        # the standard deviation that goes with `mean`; None: floats lie in 0..1
+        std: Sequence[float] | Tensor | None = None,
+    ) -> "PixelScale":  # the values of black and white in these images
         "Find a batch's black and white; raises `ValueError` for a mean and std that do not fit its channels"
         if not images.is_floating_point():
             return cls(0.0, 255.0)
@@ -356,7 +357,10 @@ class PixelScale(NamedTuple):
             raise ValueError(f"mean and std must have {images.shape[1]} values, as many as the images have channels")
         return cls(-pair[0] / pair[1], (1 - pair[0]) / pair[1])
 
-    def bytes_of(self, images: Tensor) -> Tensor:
+    def bytes_of(
+        self,
+        images: Tensor,  # (B, C, H, W) in this scale
+    ) -> Tensor:  # (B, C, H, W) float, 0 for black and 255 for white
         "Images as 0..255, not rounded"
         return (images.float() - self.black) * (255 / (self.white - self.black))
 
@@ -391,7 +395,8 @@ def hide(
     seed: int = 0,  # noise alone: another seed, other noise
     index: Sequence[int] | Tensor | None = None,  # noise alone: (B,) which image each is; None: its visible pixels tell
     mean: Sequence[float] | Tensor | None = None,  # float images alone: what they were normalised with; None: 0..1
-    std: Sequence[float] | Tensor | None = None,  # likewise
+    # float images alone: the standard deviation that goes with `mean`; None: 1
+    std: Sequence[float] | Tensor | None = None,
 ) -> Tensor:  # (B, 3, H, W) of the images' own type, on their device
     "Paint over what the masks cover; the same call gives the same pixels, and draws no random numbers"
     _check_hide(images, mask, fill)
@@ -480,7 +485,7 @@ class MaskedDataset(ImageDataset):
 
     def __init__(
         self,
-        dataset: ImageDataset,  # N images
+        dataset: ImageDataset,  # N images, to which the maps belong
         maps: SaliencyMaps | None,  # the saliency maps of these images; None hides what is given alone
         rule: Threshold | str = Threshold("mean_std", 2.0),  # from map to mask, or its text
         fill: str = "zero",  # what hidden pixels become: zero, mean, blur or noise
@@ -528,7 +533,10 @@ class MaskedDataset(ImageDataset):
         if self.fill == "noise":
             sha.update(f"{self.seed}{self.noise_index.tolist()}".encode())
 
-    def in_memory(self, index: Sequence[int] | Tensor) -> ArrayDataset:
+    def in_memory(
+        self,
+        index: Sequence[int] | Tensor,  # positions of the images to keep
+    ) -> ArrayDataset:  # the masked images, (3, H, W) uint8 each, with labels and groups
         "The masked images at `index`, in memory"
         index = torch.as_tensor(index, dtype=torch.int64)
         images = torch.stack([sample.image for sample in self.__getitems__(index.tolist())])
@@ -552,7 +560,7 @@ AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 def frozen_copy(
     model: AnyModule,  # any model; a Lightning module may be attached to its trainer
-) -> AnyModule:
+) -> AnyModule:  # the copy, which shares no weights with `model`
     "Copy a model as it is now, in eval mode, without gradients; a trainer that it knows is not copied"
     trainers = [vars(module).get("_trainer") for module in model.modules()]
     memo = {id(trainer): trainer for trainer in trainers if trainer is not None}
@@ -611,7 +619,7 @@ class MaskBatch:
         *,
         multilabel: bool = False,  # whether the model tells several labels an image: all that are predicted are hidden
         mean: Sequence[float] | None = None,  # what float batches were normalised with; None: the model's own
-        std: Sequence[float] | None = None,  # likewise
+        std: Sequence[float] | None = None,  # the standard deviation that goes with `mean`; None: the model's own
     ):
         look_up("fill", fill, FILLS)
         if source == "given":

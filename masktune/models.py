@@ -93,7 +93,7 @@ class Normalisation(NamedTuple):
 
     mean: tuple[float, ...]  # per channel, for images in 0..1
     std: tuple[float, ...]  # per channel, for images in 0..1
-    source: str  # for people
+    source: str  # who says so, in words for people
 
 # %% ../nbs/api/05_models.ipynb #02ff2601
 def _processor_normalisation(processor: Any) -> Normalisation:
@@ -146,7 +146,7 @@ def _normalises_itself(network: nn.Module) -> bool:
 # %% ../nbs/api/05_models.ipynb #02ff2604
 def normalisation_of(
     network: nn.Module,  # any image classifier
-) -> Normalisation | None:
+) -> Normalisation | None:  # mean, std (of pixels in 0..1) and who says so; None: the network does not say
     "Ask a network how it wants its images; None where it does not say"
     network, _ = unwrap(network)
     if _normalises_itself(network):
@@ -204,7 +204,7 @@ def as_classifier(
     model: nn.Module,  # a `Classifier`, or any network, with whatever is wrapped around it
     dataset: Any,  # gives the normalisation where `model` has none of its own
     processor: Any = None,  # a Hugging Face image processor that says how `model` wants its images
-) -> Classifier:
+) -> Classifier:  # takes (B, 3, H, W) images, uint8 or 0..1, and gives (B, C) scores
     """Return `model` with an input step: as it is when it has one, else wrapped with its mean and std.
 
     The network's own win (`normalisation_of`), the data set's are taken where it has none, and the choice is said once,
@@ -229,7 +229,7 @@ def as_classifier(
 @contextmanager
 def evaluating(
     *models: nn.Module,  # each with all its modules
-) -> Iterator[None]:
+) -> Iterator[None]:  # for a `with` statement; it gives nothing
     "Within: `models` are in eval mode; afterwards every module is in the mode it was found in"
     modes = [(module, module.training) for model in models for module in model.modules()]
     try:
@@ -275,8 +275,8 @@ class CifarBlock(nn.Module):
 
     def __init__(
         self,
-        inside: int,  # channels in
-        outside: int,  # channels out
+        inside: int,  # channels of what comes in
+        outside: int,  # channels of what goes out
         stride: int = 1,  # 2 halves the side
     ):
         super().__init__()
@@ -297,7 +297,7 @@ class CifarResNet(nn.Module):
     def __init__(
         self,
         num_classes: int = 10,  # how many scores come out
-        blocks: int = 5,  # per stage
+        blocks: int = 5,  # blocks in each of the three stages
         width: int = 16,  # channels of the first stage
     ):
         super().__init__()

@@ -23,14 +23,18 @@ from .models import Normalisation
 from .pixels import to_pixels
 
 # %% ../nbs/api/08b_pairs.ipynb #ada0e08a
-def whole_of(data: Any) -> Any:
+def whole_of(
+    data: Any,  # a data set, or a `Subset` of one, at any depth
+) -> Any:  # the data set that is no `Subset`
     "What a part of a data set, or a part of a part, was taken from"
     while isinstance(data, Subset):
         data = data.dataset
     return data
 
 
-def is_hugging_face(data: Any) -> bool:
+def is_hugging_face(
+    data: Any,  # any data set
+) -> bool:  # True: it has columns, features and `with_format`
     "Whether it is a map-style data set of the library `datasets`"
     return type(data).__module__.startswith("datasets.") and hasattr(data, "features") and hasattr(data, "with_format")
 
@@ -73,7 +77,11 @@ def _changes_labels(data: Any) -> bool:
     return getattr(data, "target_transform", None) is not None or any(_changes_labels(part) for part in parts)
 
 
-def labels_of(pairs: Any, data: Any, column: Any = None) -> tuple[list[Any], bool]:
+def labels_of(
+    pairs: Any,  # these samples as (image, label) pairs, read where nothing else tells the labels
+    data: Any,  # the data set behind them
+    column: Any = None,  # name or position of the label in a sample; None: the usual one
+) -> tuple[list[Any], bool]:  # N labels in any form; whether they index `classes` of the data set
     "Each pair's label, and whether they are the ones that `classes` names: told, where one pair of each class agrees"
     told = _told_labels(data, column)
     untouched = not _changes_labels(data)
@@ -82,7 +90,9 @@ def labels_of(pairs: Any, data: Any, column: Any = None) -> tuple[list[Any], boo
     return [pairs[i][1] for i in range(len(pairs))], told is None and untouched
 
 # %% ../nbs/api/08b_pairs.ipynb #ad5a266b
-def whole_numbers(labels: Any) -> Tensor:
+def whole_numbers(
+    labels: Any,  # N labels: a tensor, or a sequence of numbers, arrays of one number ...
+) -> Tensor:  # (N,) int64, or float64 where one of them has decimals
     "Labels in any form as (N,) numbers; raises `ValueError` where one is no single number"
     if isinstance(labels, Tensor):
         return labels
@@ -143,7 +153,10 @@ class PairsDataset(ImageDataset):
             raise ValueError(sizes_differ(self.name, 0, self.shape, index, image.shape))
         return image
 
-    def subset(self, index: Sequence[int] | Tensor) -> "PairsDataset":
+    def subset(
+        self,
+        index: Sequence[int] | Tensor,  # positions of the samples to keep, or (N,) bool
+    ) -> "PairsDataset":  # the part, read from the same pairs in the same way
         "Only the samples at `index`, renumbered from 0"
         index = self.positions(index)
         names = ("transform", "window", "background", "normalisation", "size", "fit")
@@ -155,7 +168,13 @@ class PairsDataset(ImageDataset):
         return self.note_origin(part, index)
 
 # %% ../nbs/api/08b_pairs.ipynb #add3237f
-def sizes_differ(name: str, first: int, shape: Sequence[int], other: int, found: Sequence[int]) -> str:
+def sizes_differ(
+    name: str,  # what messages call the data set
+    first: int,  # position of one image
+    shape: Sequence[int],  # (C, H, W) of that image
+    other: int,  # position of an image of another size
+    found: Sequence[int],  # (C, H, W) of the other image
+) -> str:  # a sentence for an error message, with what to do
     "What is said of images of two sizes"
     return (
         f"{name}: images differ in size (image {first} is {shape[-1]} x {shape[-2]}, image {other} is "
@@ -191,10 +210,15 @@ class Form(NamedTuple):
     "Where a sample holds what"
 
     image: Any = None  # a position, or a column's name; None: the sample is the image
-    label: Any = None  # likewise; None: there is no label
+    label: Any = None  # a position, or a column's name; None: there is no label
 
 
-def form_of(sample: Any, image_column: Any, label_column: Any, labelled: bool) -> Form:
+def form_of(
+    sample: Any,  # one sample: a mapping, a tuple or an image
+    image_column: Any,  # name or position of the image; None: found by its usual names
+    label_column: Any,  # name or position of the label; None: found by its usual names
+    labelled: bool,  # whether a label must be found in the sample
+) -> Form:  # where the image and the label lie
     "Read the form from one sample; raises `ValueError` where it has no image, or no label and needs one"
     if isinstance(sample, Mapping):
         names = list(sample)
@@ -211,18 +235,31 @@ def form_of(sample: Any, image_column: Any, label_column: Any, labelled: bool) -
 class Samples:
     "A data set of any form as `(image, label)` pairs"
 
-    def __init__(self, data: Any, collate: Callable[[list[Any]], Any] | None, image_column: Any, label_column: Any):
+    def __init__(
+        self,
+        data: Any,  # any data set with a length and positions
+        # makes a batch of a list of samples, as a `DataLoader` has it; None: samples are used as they are
+        collate: Callable[[list[Any]], Any] | None,
+        image_column: Any,  # name or position of the image in a sample; None: found
+        label_column: Any,  # name or position of the label in a sample; None: found
+    ):
         self.data, self.collate, self.form = data, collate, Form()
         self._columns = image_column, label_column
 
-    def look(self, labelled: bool) -> None:
+    def look(
+        self,
+        labelled: bool,  # whether a sample must hold a label
+    ) -> None:
         "Find out where a sample holds what"
         self.form = form_of(self.raw(0), *self._columns, labelled)
 
     def __len__(self) -> int:
         return len(self.data)
 
-    def raw(self, index: int) -> Any:
+    def raw(
+        self,
+        index: int,  # position in the data set
+    ) -> Any:  # the sample in its own form, not yet an (image, label) pair
         "One sample as the data set gives it, or as its loader's collate makes it"
         sample = self.data[index]
         return sample if self.collate is None else _only_row(self.collate([sample]))
@@ -242,7 +279,10 @@ def _only_row(batch: Any) -> Any:
     return batch[0]
 
 # %% ../nbs/api/08b_pairs.ipynb #adedf36c
-def class_names(data: Any, column: Any) -> list[str] | None:
+def class_names(
+    data: Any,  # a data set, or a part or union of such
+    column: Any,  # the label's column in a Hugging Face data set; None: the usual one
+) -> list[str] | None:  # a name for each class, in the order of their indices; None: the data set does not say
     "The names a data set gives its classes, in order; raises `ValueError` where its parts give different ones"
     if isinstance(data, Subset):
         return class_names(data.dataset, column)
@@ -345,7 +385,7 @@ class JoinedDataset(ImageDataset):
 
     def __init__(
         self,
-        parts: Sequence[ImageDataset],  # at least one
+        parts: Sequence[ImageDataset],  # the data sets, at least one, in the order of their samples
     ):
         first = parts[0]
         for part in parts[1:]:
@@ -365,7 +405,10 @@ class JoinedDataset(ImageDataset):
         number = int(np.searchsorted(self.starts, index, "right")) - 1
         return self.parts[number][index - self.starts[number]].image
 
-    def subset(self, index: Sequence[int] | Tensor) -> "ImageDataset":
+    def subset(
+        self,
+        index: Sequence[int] | Tensor,  # positions of the samples to keep, or (N,) bool
+    ) -> "ImageDataset":  # the part, read from the same data sets
         "Only the samples at `index`, renumbered from 0"
         index = self.positions(index)
         part = PairsDataset(Subset(self, index.tolist()), labels=self.labels[index], **self.meta(index))

@@ -24,7 +24,7 @@ from .models import Classifier, Normalisation, normalisation_of
 def undo_normalisation(
     image: Tensor,  # (C, H, W) float, normalised
     mean: Sequence[float],  # per channel, or one for all, for images in 0..1
-    std: Sequence[float],  # likewise
+    std: Sequence[float],  # per channel, or one for all, for images in 0..1
 ) -> Tensor:  # (C, H, W) float, 0..255 but for rounding
     "Bring a normalised image back to 0..255; raises `ValueError` where mean and std lead far outside of it"
     channels = image.shape[0]
@@ -43,12 +43,16 @@ def undo_normalisation(
     return values
 
 
-def spelled_numbers(values: Sequence[float]) -> str:
+def spelled_numbers(
+    values: Sequence[float],  # any numbers, such as one per channel
+) -> str:  # three digits each, in brackets: (0.485, 0.456, 0.406)
     "A few numbers for people"
     return "(" + ", ".join(f"{float(value):.3g}" for value in values) + ")"
 
 # %% ../nbs/api/08a_pixels.ipynb #ad8148dd
-def channels_first(image: Tensor) -> Tensor:
+def channels_first(
+    image: Tensor,  # (H, W), (C, H, W) or (H, W, C), with 1, 3 or 4 channels
+) -> Tensor:  # (C, H, W), a view of the same numbers
     "An image of any layout as (C, H, W); raises `ValueError` where it is none"
     if image.ndim == 2:
         return image[None]
@@ -61,8 +65,10 @@ def channels_first(image: Tensor) -> Tensor:
     )
 
 # %% ../nbs/api/08a_pixels.ipynb #addcddfb
-def as_picture(image: Any) -> Any:
-    "Arrays and lists as tensors; what Pillow reads better (more than 8 bits) as PIL"
+def as_picture(
+    image: Any,  # a PIL image, a tensor or an array
+) -> Any:  # a PIL image, or a tensor on the CPU
+    "An array as a tensor; what Pillow reads better (more than 8 bits) as PIL"
     if isinstance(image, Image.Image):
         return image
     if isinstance(image, np.ndarray) and image.dtype == np.uint16 and image.squeeze().ndim == 2:
@@ -124,7 +130,9 @@ def _steps(transform: Any) -> Iterator[Any]:
         yield transform
 
 
-def transform_steps(data: Any) -> list[list[Any]]:
+def transform_steps(
+    data: Any,  # a data set with `transform` or `transforms`, or a part, union or wrapper of such
+) -> list[list[Any]]:  # for each transform found, its single steps in the order in which they are applied
     "The steps of each transform that a data set, or one it is made of, applies"
     if isinstance(data, ConcatDataset):
         return [steps for part in data.datasets for steps in transform_steps(part)]
@@ -156,7 +164,12 @@ def _stated_by_model(model: Any) -> Normalisation | None:
     return normalisation_of(model) if isinstance(model, nn.Module) else None
 
 
-def stated_normalisation(data: Any, model: Any, mean: Any, std: Any) -> Normalisation | None:
+def stated_normalisation(
+    data: Any,  # a data set whose transform may end in `Normalize`
+    model: Any,  # not asked here: `found_normalisation` asks it where nobody says
+    mean: Any,  # one number or three, per channel, of pixels in 0..1; None: not stated
+    std: Any,  # one number or three, above 0; None: not stated
+) -> Normalisation | None:  # mean, std and who says so; None: nobody says
     "What normalised floats, as you say, or the data set's transform"
     if (mean is None) != (std is None):
         raise ValueError("mean and std belong together: give both, or neither")
@@ -168,7 +181,12 @@ def stated_normalisation(data: Any, model: Any, mean: Any, std: Any) -> Normalis
     return Normalisation(means, stds, "you")
 
 # %% ../nbs/api/08a_pixels.ipynb #adb93ea9
-def found_normalisation(name: str, floats: Sequence[Tensor], stated: Normalisation | None, model: Any) -> Normalisation:
+def found_normalisation(
+    name: str,  # what messages call the data set
+    floats: Sequence[Tensor],  # some images of it, (C, H, W) float each
+    stated: Normalisation | None,  # from `stated_normalisation`
+    model: Any,  # a network that may say how it wants its images; None: there is none
+) -> Normalisation:  # mean, std (of pixels in 0..1) and who says so
     "What normalised images: as stated, else as their values tell, else as the model says"
     if stated is not None:
         return stated

@@ -72,7 +72,7 @@ def _calls(
 def find_head(
     model: nn.Module,  # any image classifier
     example: Tensor,  # (B, 3, H, W), one batch as the model gets it; one image is enough
-) -> str:  # its name in `model.named_modules()`
+) -> str:  # name of the layer in `model.named_modules()`
     """Name the last layer: the linear one, or 1 x 1 convolution, whose output is the scores.
 
     Raises `ValueError` when the scores are made otherwise, as from several heads."""
@@ -99,8 +99,8 @@ class HeadFeatures:
 
     features: Tensor = field(repr=False)  # (N, F) float32
     logits: Tensor = field(repr=False)  # (N, C) float32, the model's scores
-    labels: Tensor = field(repr=False)  # (N,) int64
-    classes: list[str]  # C names
+    labels: Tensor = field(repr=False)  # (N,) int64 class indices
+    classes: list[str]  # names of the C classes
     head: str  # the last layer's name in the classifier
     model: str  # `model_fingerprint` of the model
     dataset: str  # the data set's name and size, for messages
@@ -118,9 +118,9 @@ class HeadFeatures:
 # %% ../nbs/api/32_refit.ipynb #987d8e3e
 def cache_features(
     model: nn.Module,  # a classifier, or a network that `dataset` normalises for; left as it is
-    dataset: ImageDataset,  # N images
+    dataset: ImageDataset,  # N images that pass the network once
     **options: Any,  # see `predict`: batch_size, device, mixed_precision, num_workers, progress
-) -> HeadFeatures:
+) -> HeadFeatures:  # (N, K) what enters the last layer, (N, C) scores, (N,) labels
     "Compute what enters the last layer, in one pass in eval mode; raises `ValueError` when there is no such layer"
     if not len(dataset):
         raise ValueError(f"{dataset} is empty: there is nothing to refit on")
@@ -151,7 +151,7 @@ def cache_features(
 # %% ../nbs/api/32_refit.ipynb #639e6271
 def refit_weights(
     probability: Tensor,  # (N,) the plain model's probability of the label, 0..1
-    labels: Tensor,  # (N,) int64
+    labels: Tensor,  # (N,) int64 class indices
     gamma: float = 4.0,  # how much less an image weighs that the plain model is sure of: up to exp(gamma) times
 ) -> Tensor:  # (N,) float64, sum 1
     "Weigh images: classes alike, and more where the plain model errs (AFR, section 4)"
@@ -211,12 +211,12 @@ class _Objective:
 @torch.no_grad()
 def fit_head(
     features: Tensor,  # (N, F) float32
-    labels: Tensor,  # (N,) int64
+    labels: Tensor,  # (N,) int64 class indices
     weights: Tensor,  # (N,) float64, sum 1
     weight: Tensor,  # (C, F) the old layer's
     bias: Tensor | None,  # (C,) the old layer's; None: it has none and gets none
     l2: float = 0.003,  # how strongly it is held near the old layer
-    steps: int = 200,  # at most
+    steps: int = 200,  # how many steps are made at most
 ) -> tuple[Tensor, Tensor, list[float]]:  # (C, F) weight, (C,) bias (zeros for none), the objective at every evaluation
     "Find the last layer that minimises the weighted cross-entropy near the old one"
     objective = _Objective(features, labels, weights, weight, bias, l2)
@@ -245,8 +245,8 @@ def fit_head(
 class RefitResult:
     "How a last layer was trained again"
 
-    gamma: float  # see `refit`
-    l2: float  # see `refit`
+    gamma: float  # how much errors weighed, see `refit`
+    l2: float  # pull towards the layer as it was, see `refit`
     head: str  # the last layer's name in the classifier
     images: int  # held-out images
     effective_images: float  # as many images of equal weight would be as uncertain (Kish, 1965)
@@ -254,7 +254,7 @@ class RefitResult:
     losses: list[float] = field(repr=False)  # the objective at every evaluation
     dataset: str = ""  # the held-out images' name
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:  # name and value of each figure
         "Every figure, as JSON takes it"
         return {**self.__dict__, "losses": list(self.losses)}
 
@@ -370,8 +370,8 @@ class HeldOut(NamedTuple):
 def split_validation(
     val: ImageDataset,  # images that were not trained on
     choose_on: ImageDataset | None = None,  # more of them, which choose; None: each half of `val` for the other
-    seed: int = 0,  # of the split
-) -> HeldOut:
+    seed: int = 0,  # of the split into halves
+) -> HeldOut:  # the images that refit, those that choose, and how halves serve each other
     "Say which images refit and which choose; raises `ValueError` where a class is missing in either"
     val.need_one_label("a last layer refitted, or a choice between remedies,")
     if choose_on is None:
@@ -420,18 +420,18 @@ MOST_PRICE = 0.05  # of accuracy, for looking at errors
 class ChosenRefit:
     "A last layer trained again, its gamma chosen on other images"
 
-    model: Classifier = field(repr=False)  # in eval mode
+    model: Classifier = field(repr=False)  # the classifier with the chosen last layer, in eval mode
     result: RefitResult  # how the model was refitted
     by: str  # price or worst-class
     # by gamma (None: as it was): accuracy and that of the worst class, on the images that choose
     accuracies: dict[float | None, tuple[float, float]]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:  # the measure that chose, the chosen refitting, and each gamma's accuracies
         "Return every figure, as JSON takes it"
         rows = [{"gamma": g, "average": a, "worst_class": w} for g, (a, w) in self.accuracies.items()]
         return {"by": self.by, "chosen": self.result.to_dict(), "gammas": rows}
 
-    def table(self) -> Table:
+    def table(self) -> Table:  # a row for each gamma: average and worst class
         "Return what each gamma does as a table"
         rows = [["as it was" if g is None else f"{g:g}", *found] for g, found in self.accuracies.items()]
         said = f"gamma {self.result.gamma:g} is taken, by {self.by}\n{self.result}"
@@ -465,14 +465,14 @@ def _accuracies(scores: Tensor, labels: Tensor) -> tuple[float, float]:
 
 # %% ../nbs/api/32_refit.ipynb #c32c0001
 def refit_in_folds(
-    model: Classifier,  # left as it is
+    model: Classifier,  # a classifier; left as it is
     held: HeadFeatures,  # of the images that train last layers
     asked: Sequence[HeadFeatures],  # of what the judging images show: as they are, changed ...
-    folds: Sequence[tuple[Tensor, Tensor]],  # see `HeldOut`
+    folds: Sequence[tuple[Tensor, Tensor]],  # positions that train, and positions that judge, as `HeldOut` has them
     *,
-    gamma: float,  # see `refit`, as the next two
-    l2: float = 0.003,
-    probability: Tensor | None = None,
+    gamma: float,  # weight on errors, see `refit`
+    l2: float = 0.003,  # pull towards the layer as it was, see `refit`
+    probability: Tensor | None = None,  # (N,) of each image's own label; None: the model's own
 ) -> tuple[Classifier, RefitResult, list[Tensor]]:  # the layer trained on all, how, and (N, C) scores of each asked
     "Train the last layer on all held-out images, and score others by layers that were not trained on them"
     own = _label_probability(held.logits, held.labels)
@@ -492,13 +492,13 @@ def choose_refit(
     val: ImageDataset,  # images that were not trained on: each half chooses for the other, both train what is kept
     choose_on: ImageDataset | None = None,  # images that choose, for all of `val`
     *,
-    gammas: Sequence[float] = GAMMAS,  # what is tried
+    gammas: Sequence[float] = GAMMAS,  # how much errors weigh: the values to try
     by: str = "price",  # price: the largest gamma at a fair one; worst-class: where that is best
     plain: nn.Module | None = None,  # whose errors weigh more; None: those of `model` itself
-    l2: float = 0.003,  # see `refit`
-    seed: int = 0,  # of the split
+    l2: float = 0.003,  # pull towards the layer as it was, see `refit`
+    seed: int = 0,  # of the split into halves
     **options: Any,  # see `predict`: batch_size, device, mixed_precision, num_workers, progress
-) -> ChosenRefit:
+) -> ChosenRefit:  # the model with the chosen last layer, how it was trained, and each gamma's accuracies
     "Train the last layer again for several `gamma`, and choose one on other held-out images; groups are never read"
     look_up("by", by, CHOOSE_BY)
     if isinstance(gammas, (str, float, int)) or not len(gammas):
@@ -522,7 +522,7 @@ def choose_refit(
 class ErrorConflict(NamedTuple):
     "How far the plain model's errors contradict what it goes by"
 
-    images: int  # held out
+    images: int  # how many held-out images were asked
     errors: int  # of them the plain model gets wrong
     price: float  # accuracy that a last layer loses which goes by the errors of other images
 
@@ -531,9 +531,9 @@ def error_conflict(
     model: nn.Module,  # the plain classifier
     parts: Sequence[HeadFeatures],  # `cache_features` of one or several parts that share no image
     gamma: float = 8.0,  # weight on errors: up to exp(gamma) times
-    l2: float = 0.003,  # see `refit`
+    l2: float = 0.003,  # pull towards the layer as it was, see `refit`
     splits: int = 4,  # how often images are split into halves
-) -> ErrorConflict:
+) -> ErrorConflict:  # images, errors among them, and the share of right answers that going by the errors costs
     "Measure what it costs to go by the errors: much where they have a common cause, little where they have many"
     names = ("features", "logits", "labels")
     features, logits, labels = (torch.cat([getattr(part, name) for part in parts]) for name in names)

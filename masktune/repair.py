@@ -59,7 +59,7 @@ class Candidate:
     "One remedy: a model, and how it does on the images that choose"
 
     name: str  # plain; mask; transplant, refit 2; mask round 2 ...
-    model: Classifier = field(repr=False)  # in eval mode
+    model: Classifier = field(repr=False)  # the classifier, in eval mode
     scores: Scores  # on the images that choose
     answers: Answers = field(repr=False, compare=False)  # image by image
     gamma: float | None = None  # of the refitting; None: the last layer as it was
@@ -67,9 +67,14 @@ class Candidate:
     @property
     def is_plain_network(self) -> bool:
         "Whether it is the plain network, with its own last layer or another"
-        return self.name.split(",")[0] == PLAIN
+        return self.network == PLAIN
 
-    def to_dict(self) -> dict[str, Any]:
+    @property
+    def network(self) -> str:
+        "The name of the candidate whose last layer was refitted, or its own"
+        return self.name.split(",")[0]
+
+    def to_dict(self) -> dict[str, Any]:  # name, gamma (None: not refitted) and scores 0..1
         "Return name, gamma and scores as JSON takes them"
         return {"name": self.name, "gamma": self.gamma, "lesser": self.scores.lesser, **self.scores._asdict()}
 
@@ -103,9 +108,8 @@ class Repair:
     ) -> Choice:  # also kept in `choice`
         "Choose again, by another criterion; nothing is computed anew"
         scores = {name: candidate.scores for name, candidate in self.candidates.items()}
-        ours = {name: c.gamma for name, c in self.candidates.items() if c.is_plain_network}
-        refitted = {name: gamma for name, gamma in ours.items() if gamma is not None}
-        self.choice = choose_candidate(scores, PLAIN, refitted, self.conflict, criterion)
+        refits = {name: (c.network, c.gamma) for name, c in self.candidates.items() if c.gamma is not None}
+        self.choice = choose_candidate(scores, PLAIN, refits, self.conflict, criterion)
         return self.choice
 
     def evaluate(
@@ -122,7 +126,7 @@ class Repair:
             self.metrics.setdefault(name, {}).update(found)
         return self.metrics
 
-    def table(self) -> Table:
+    def table(self) -> Table:  # a row for each candidate, scores as shares 0..1
         "Return the candidates as a table, the chosen one marked"
         head = ["", "candidate", "average", "worst class", "swapped", "lesser", "environments", "unsure"]
         rows = []
@@ -137,7 +141,7 @@ class Repair:
         said = [f"* {self.choice} ({self.choice.criterion})", f"images: {counts}; cost: {self.cost:.1f} epochs of ERM"]
         return "\n".join([*said, *self.notes])
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:  # choice, candidates, what was said, and metrics by candidate and test set
         "Return everything but the models, as `repair.json` holds it"
         return {
             "choice": self.choice.to_dict(),
@@ -153,7 +157,7 @@ class Repair:
     def save(
         self,
         folder: str | os.PathLike,  # a run's, or any
-    ) -> Path:  # repair.json
+    ) -> Path:  # path of repair.json
         "Write `repair.json`, the same as a page (`repair.html`), and the weights of every candidate in `repair/`"
         place = Path(folder)
         for name, candidate in self.candidates.items():
@@ -209,7 +213,7 @@ def _by_test(row: tuple[str, str, Evaluation]) -> tuple[str, bool]:
 
 # %% ../nbs/api/39_repair.ipynb #c391000a
 def file_name(
-    candidate: str,  # its name: `mask, refit 2`
+    candidate: str,  # name of a candidate: `mask, refit 2`
 ) -> str:  # of its weights, without the suffix: `mask-refit-2`
     "Spell a candidate's name as a file's"
     return re.sub(r"[^a-z0-9.]+", "-", candidate.lower())
@@ -219,7 +223,7 @@ def load_repaired(
     folder: str | os.PathLike,  # where a repair was saved
     model: Any,  # a network or classifier of the same architecture; filled
     candidate: str | None = None,  # None: the chosen one
-) -> Any:  # the same `model`, in eval mode
+) -> Any:  # `model` itself, its weights filled, in eval mode
     "Read one candidate of a saved repair; raises `ValueError` for an unknown name and for weights that do not fit"
     about = read_json(Path(folder) / "repair.json")
     names = [each["name"] for each in about["candidates"]]
@@ -373,7 +377,7 @@ def _look_where_faithful(run: MaskTune, images: ImageDataset) -> tuple[MaskTune,
 @torch.random.fork_rng(devices=[])
 def repair(
     model: nn.Module | MaskTune,  # a trained classifier, or a run whose plain model is trained; left as it is
-    train: ImageDataset,  # its training images; groups are never read
+    train: ImageDataset,  # the images the model was trained on; groups are never read
     val: ImageDataset,  # images it was not trained on: each half chooses for last layers trained on the other
     choose_on: ImageDataset | None = None,  # images that choose, for all of `val`
     *,
@@ -386,7 +390,7 @@ def repair(
     faithful: bool = False,  # find where to look by `choose_evidence` first, rather than by the network's structure
     thorough: bool = False,  # make every candidate, even those that cannot be chosen
     **settings: Any,  # of a model: see `Settings`, `finetune_lr` at least; of a run: what is to differ
-) -> Repair:
+) -> Repair:  # all candidates with their scores, and the chosen one as `model`
     """Make remedies for one plain model, and choose between them without group labels.
 
     The plain model is among the candidates, and is kept where none is better by more than the choice asks for. Raises

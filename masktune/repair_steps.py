@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def other_validation(
     run: str,  # a run's folder
     root: str | None,  # where other images of the same kind lie; None: nowhere
-) -> Any:  # their `val`, or None
+) -> Any:  # the validation images that lie there; None where `root` is None
     "Open the validation images of another place, by what the run says of its data"
     from masktune.experiments.datasets import load_dataset
     from masktune.files import read_json

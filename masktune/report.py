@@ -82,7 +82,7 @@ class GroupRow(NamedTuple):
     before: Share  # what the plain model gets right
     after: Share  # what the finetuned model gets right
     change: float  # of accuracy, -1..1
-    interval: tuple[float, float]  # 95 %
+    interval: tuple[float, float]  # both ends of the change's 95 % interval
     worst: bool = False  # the lowest accuracy after
 
 # %% ../nbs/api/52_report.ipynb #1f97afee
@@ -135,7 +135,7 @@ def _label_rows(before: Evaluation, after: Evaluation, dataset: ImageDataset) ->
 # %% ../nbs/api/52_report.ipynb #47e06ebc
 def format_table(
     rows: Sequence[GroupRow],  # from `group_table`
-) -> str:
+) -> str:  # several lines of aligned text
     "Write a table as text: accuracy before and after with 95 % intervals, change with its own"
     head, cells = ("", "images", "ERM", "", "MaskTune", "", "change", ""), []
     for r in rows:
@@ -156,7 +156,7 @@ def format_table(
 # %% ../nbs/api/52_report.ipynb #b6a90002
 def background_gap(
     tests: Mapping[str, Evaluation],  # of one model, mixed_same and mixed_rand among them
-) -> float:  # 0..1
+) -> float:  # a difference of accuracies, -1..1; smaller is better
     "The BG-gap: accuracy on mixed_same less accuracy on mixed_rand"
     for name in ("mixed_same", "mixed_rand"):
         if name not in tests:
@@ -165,9 +165,9 @@ def background_gap(
 
 # %% ../nbs/api/52_report.ipynb #c0e70002
 def plot_risk_coverage(
-    curves: Mapping[str, RiskCoverage],  # by classifier
+    curves: Mapping[str, RiskCoverage],  # risk-coverage curves, by classifier
     title: str = "",  # the images they were measured on
-) -> ReportFigure:
+) -> ReportFigure:  # one panel, a curve for each classifier
     "Draw risk against coverage, both in %"
     dashes = ("-", "-", "--", ":", "-.", "--")
     with figure_style():
@@ -249,10 +249,10 @@ _TEST_NOTES = {
 class PageTable(NamedTuple):
     "A table as the page shows it: every cell is text, or markup that was made from escaped text"
 
-    name: str  # its heading; empty for none
+    name: str  # heading above the table; empty for none
     head: list[str]  # over the columns
     rows: list[tuple[str, list[Any]]]  # by line: average, worst or nothing; its cells
-    caption: str = ""
+    caption: str = ""  # a sentence below the table; empty for none
     note: str = ""  # a sentence below the heading
 
 
@@ -380,10 +380,10 @@ class PageFigure(NamedTuple):
     "A figure with the words around it"
 
     name: str  # of its file in `figures/`
-    title: str
+    title: str  # heading above the figure
     text: str  # a sentence above it
     alt: str  # what it shows, for who does not see it
-    figure: ReportFigure
+    figure: ReportFigure  # the picture itself
 
 
 def _groups_figure(run: MaskTune, test: str) -> PageFigure:
@@ -453,7 +453,7 @@ def _from_to(row: GroupRow) -> str:
 # %% ../nbs/api/52_report.ipynb #52b0c003
 def who_paid(
     tables: Mapping[str, Sequence[GroupRow]],  # by test set, from `group_table`
-) -> str:
+) -> str:  # a sentence for people
     "Name the group that lost most, of those whose interval leaves no doubt; or say that there is none"
     groups = [(test, row) for test, rows in tables.items() for row in rows[1:] if row.count]
     sure = [(test, row) for test, row in groups if row.interval[1] < 0]
@@ -641,8 +641,8 @@ def write_report(
     train: ImageDataset,  # the images trained on
     datasets: ImageDataset | Mapping[str, ImageDataset],  # the test sets `run.evaluate` measured, by name
     *,
-    title: str | None = None,  # of the page
-) -> Path:
+    title: str | None = None,  # title of the page; None: made of the run's data
+) -> Path:  # the page that was written
     """Write one self-contained page of all that was measured (`run.metrics_`); raises `ValueError` when a data set
     has not been evaluated"""
     template, folder = _page_template(), Path(path).parent

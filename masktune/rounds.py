@@ -24,6 +24,7 @@ class Round:
     maps: SaliencyMaps | None = None  # of the training images; None where masks are made on the device
     model: Classifier | None = field(default=None, repr=False)  # finetuned; None until it is
     history: list[dict[str, float]] = field(default_factory=list)  # a row per epoch, as `FitResult` has it
+    # as the finetuning left it; None until there is one
     optimizer_state: dict[str, Any] | None = field(default=None, repr=False)
 
 # %% ../nbs/api/31_rounds.ipynb #31ec1e02
@@ -47,7 +48,7 @@ class RoundChoice(Mapping[int, list[float]]):
     def __len__(self) -> int:
         return len(self.scores)
 
-    def table(self) -> Table:
+    def table(self) -> Table:  # a row for each round, the best one named
         "Return a row a round: its worst accuracy on swapped images, how far below the best, whether it is taken"
         rows = []
         for number, (gap, error) in self.gaps.items():

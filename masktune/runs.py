@@ -32,7 +32,7 @@ from .settings import ERM_SETTINGS, SHARED_SETTINGS, follow, spell, unspell
 from .weights import brings_weights, load_model, remember_spec
 
 # %% ../nbs/api/50_runs.ipynb #504e0002
-def package_versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:  # version by package, and that of Python
     "Name the versions a run was made with"
     from importlib.metadata import PackageNotFoundError, version
 
@@ -63,7 +63,7 @@ def save_config(
 
 # %% ../nbs/api/50_runs.ipynb #504e0004
 def save_erm(
-    run: MaskTune,  # its plain model is trained
+    run: MaskTune,  # a run whose plain model is trained
     folder: str | os.PathLike,  # the run's folder
 ) -> None:
     "Write the plain model alone: its best and its last weights, and its optimiser's state"
@@ -84,7 +84,7 @@ def save_round(
     run: MaskTune,  # trained, or begun
     folder: str | os.PathLike,  # the run's folder
     number: int,  # the round, from 1
-    maps: bool = True,  # its maps too, unless they are there already
+    maps: bool = True,  # write the round's maps too, unless they are there already
 ) -> None:
     "Write one round: its maps and, where it is finetuned, its weights and its optimiser's state"
     if not 1 <= number <= len(run.rounds_):
@@ -110,7 +110,7 @@ def save_run(
     run: MaskTune,  # trained, or begun
     folder: str | os.PathLike,  # the run's folder; files of the same run are replaced one by one, atomically
     about: Mapping[str, Any] | None = None,  # what else `config.json` should say: the data set's name, its place
-) -> Path:  # the folder
+) -> Path:  # the folder that was written
     "Write what there is: settings, weights, optimiser states, maps, metrics"
     folder = Path(folder)
     save_config(run, folder, about)
@@ -197,7 +197,7 @@ def load_run(
     folder: str | os.PathLike,  # written by `save_run`, or step by step
     model: nn.Module,  # a network of the same architecture; its weights do not matter
     **changes: Any,  # settings to change for what comes next
-) -> MaskTune:
+) -> MaskTune:  # a run that holds what was found: plain model, maps, rounds, metrics
     "Read a run as far as it has come; raises `ValueError` for what is missing, broken or does not fit"
     folder = Path(folder)
     config = _read_settings(folder)
@@ -233,8 +233,8 @@ def clear_run(
 
 # %% ../nbs/api/50_runs.ipynb #92738361
 def is_begun(
-    folder: str | os.PathLike,  # the run's
-) -> bool:
+    folder: str | os.PathLike,  # the run's folder
+) -> bool:  # False: the folder is empty or does not exist
     "Whether a folder holds a run; raises `ValueError` for a file, and for a folder of other things"
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():

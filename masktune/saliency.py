@@ -114,7 +114,7 @@ class SaliencyMaps:
         self,
         index: Sequence[int] | Tensor,  # positions to keep
         dataset: ImageDataset,  # the data set whose maps these are, or its part `dataset.subset(index)`
-    ) -> "SaliencyMaps":
+    ) -> "SaliencyMaps":  # maps of the part, in the order of `index`
         """Only the maps at `index`, for `dataset.subset(index)`.
 
         Raises `ValueError` for another data set, and for a part that holds other images than those at `index`."""
@@ -135,7 +135,7 @@ class SaliencyMaps:
         self,
         dataset: ImageDataset | None = None,  # must be the one the maps were made from
         model: nn.Module | None = None,  # the model that the maps must be of; None: not checked
-    ) -> "SaliencyMaps":
+    ) -> "SaliencyMaps":  # these maps, unchanged
         "Return the maps if they belong to `dataset` and `model`; raises `ValueError` that names both sides"
         if dataset is not None and (len(dataset) != len(self) or dataset.fingerprint != self.data):
             there, here = f"{self.dataset or 'another data set'} (fingerprint {self.data or 'unknown'})", str(dataset)
@@ -148,7 +148,7 @@ class SaliencyMaps:
     def save(
         self,
         path: str | os.PathLike,  # ends in .safetensors
-    ) -> Path:
+    ) -> Path:  # the file that was written
         "Write the maps, atomically"
         from safetensors.torch import save_file
 
@@ -161,7 +161,7 @@ class SaliencyMaps:
     def load(
         cls,
         path: str | os.PathLike,  # written by `save`
-    ) -> "SaliencyMaps":
+    ) -> "SaliencyMaps":  # N maps with the facts they were written with
         """Open stored maps without reading them: rows are read when they are asked for; raises `ValueError` for a
         missing, broken or foreign file"""
         return cls(**_read(path))
@@ -377,7 +377,7 @@ def compute_saliency(
     path: str | os.PathLike | None = None,
     given: Any = None,  # source given alone: the masks, as `read_masks` takes them
     progress: bool | None = None,  # see `progress_bar`
-) -> SaliencyMaps:
+) -> SaliencyMaps:  # N maps (h, w) float16, the classes explained and their probability, and what they came from
     "Compute every image's saliency map in one pass over the data; the model is left as it was (MaskTune, section 3)"
     dataset = as_dataset(dataset, model=model)
     look_up("target", target, ("predicted", "label", *dataset.classes))

@@ -21,7 +21,7 @@ class Selection(NamedTuple):
     "By what the best epoch is chosen"
 
     column: str  # of a history's row; empty: the last epoch is taken
-    name: str  # for people
+    name: str  # what people call the measure
     why: str = ""  # a sentence for the log, where it was not asked for
 
 
@@ -37,7 +37,7 @@ _COLUMNS = {
 def choose_selection(
     select: str,  # one of `SELECTIONS`
     val: ImageDataset | None,  # validation images; groups are never read
-) -> Selection:
+) -> Selection:  # which column of the history decides, and how it is called
     "Say by what the best epoch is chosen; raises `ValueError` for a measure that these images do not have"
     look_up("select", select, SELECTIONS)
     if val is None:

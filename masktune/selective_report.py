@@ -44,7 +44,7 @@ SCORES: dict[str, tuple[tuple[str, ...], str]] = {  # in the table: the models t
 # %% ../nbs/api/53_selective_report.ipynb #5e1e0008
 def score_images(
     models: Mapping[str, nn.Module],  # by the names of `SCORES`; a row whose models are not all there is left out
-    dataset: ImageDataset,  # N images
+    dataset: ImageDataset,  # N images to answer
     progress: bool | None = None,  # True, False, or None: a bar on a terminal
     **machine: Any,  # device, mixed_precision, num_workers: see `predict`
 ) -> dict[str, tuple[Tensor, Tensor]]:  # (N,) int64 answers, (N,) float: higher is surer; by row
@@ -66,12 +66,12 @@ class SelectiveOutcome:
     curve: RiskCoverage  # at every coverage
     aurc: float  # area under that curve, 0 is best
 
-    def cells(self) -> list[str]:
+    def cells(self) -> list[str]:  # a text for each wanted coverage, the last for the area under the curve
         "Error in %, coverage reached in brackets, and the area"
         found = [f"{_or_dash(row.risk)} ({100 * row.coverage:.1f})" for row in self.rows]
         return [*found, f"{self.aurc:.3f}"]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:  # area, and the figures of each wanted coverage and group
         "Plain numbers, None for what is not a number"
         return {
             "aurc": self.aurc,
@@ -97,8 +97,8 @@ def _or_dash(risk: float) -> str:
 class SelectiveComparison:
     "Every row on every test set: print it, or `save` it"
 
-    tests: Mapping[str, ImageDataset]  # by name
-    outcomes: Mapping[str, Mapping[str, SelectiveOutcome]]  # test set, row
+    tests: Mapping[str, ImageDataset]  # test sets, by name
+    outcomes: Mapping[str, Mapping[str, SelectiveOutcome]]  # by test set, then by way of abstaining
 
     def __str__(self) -> str:
         return "\n\n".join(f"{self._caption(name)}\n{self.table(name)}" for name in self.tests)
@@ -114,17 +114,20 @@ class SelectiveComparison:
     def table(
         self,
         test: str,  # a test set's name
-    ) -> Table:
+    ) -> Table:  # error in %, with the coverage reached in brackets
         "Return a row for each way of abstaining: its error at each coverage, its area under the curve"
         rows = self.outcomes[test]
         wanted = [f"{row.wanted:.0%}" for row in next(iter(rows.values())).rows]
         return Table(["", *wanted, "AURC"], [[name, *outcome.cells()] for name, outcome in rows.items()])
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:  # figures by test set, then by way of abstaining
         "Plain numbers: by test set, by row"
         return {test: {name: o.to_dict() for name, o in rows.items()} for test, rows in self.outcomes.items()}
 
-    def save(self, folder: str | os.PathLike) -> None:
+    def save(
+        self,
+        folder: str | os.PathLike,  # the run's folder
+    ) -> None:
         "Write selective.json and a curve for each test set into a run's folder"
         for test, rows in self.outcomes.items():
             figure = plot_risk_coverage({name: o.curve for name, o in rows.items()}, str(self.tests[test]))
@@ -139,7 +142,7 @@ def compare_selective(
     tests: Mapping[str, ImageDataset],  # where they are measured
     progress: bool | None = None,  # True, False, or None: a bar on a terminal
     **machine: Any,  # device, mixed_precision, num_workers: see `predict`
-) -> SelectiveComparison:
+) -> SelectiveComparison:  # figures by test set and way of abstaining, to be shown or saved
     "Measure what each way of abstaining comes to"
     val.need_one_label("selective classification")
     chosen = score_images(models, val, progress, **machine)

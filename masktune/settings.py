@@ -123,7 +123,7 @@ class NotStored:
 
 # %% ../nbs/api/30_settings.ipynb #30a00001
 def as_function(
-    setting: str,  # its name: optimizer or criterion
+    setting: str,  # name of the setting: optimizer or criterion
     value: Any,  # a function, or `package.module:name`, where it is to be imported from
 ) -> Any:  # the function; what is no such text as it is
     "Import a function that a setting names; raises `ValueError` where there is none, or where it must be given again"
@@ -250,7 +250,7 @@ class Settings:
     lr: float = 0.01  # ERM learning rate
     # sgd, adam, adamw; or a function of the parameters to train, with rates of its own (package.module:name imports it)
     optimizer: str | OptimizerFactory = "sgd"
-    momentum: float = 0.9  # sgd only
+    momentum: float = 0.9  # share of the last step that is kept, sgd only
     weight_decay: float = 1e-4  # L2 penalty; with adamw decay, for ViTs usually 0.01 to 0.1
     max_grad_norm: float | None = None  # clip the gradient to this length; None: not at all
     batch_size: int = 32  # images per step and process
@@ -354,7 +354,7 @@ def _full_name(function: Any) -> str:
 
 # %% ../nbs/api/30_settings.ipynb #2b000003
 def spell(
-    value: Any,  # of a setting
+    value: Any,  # what the setting is set to
 ) -> Any:  # what JSON can hold
     "Write a setting as a file holds it: of a function or class its name"
     if isinstance(value, NotStored):
@@ -382,7 +382,7 @@ def unspell(
 
 # %% ../nbs/api/30_settings.ipynb #5e71000e
 def given(
-    value: Any,  # of a setting
-) -> Any:  # the same; raises `ValueError` for one that a file could not hold
+    value: Any,  # what the setting is set to
+) -> Any:  # `value` itself; raises `ValueError` for one that a file could not hold
     "Take a setting that may have to be given again"
     return value() if isinstance(value, NotStored) else value

@@ -28,7 +28,7 @@ class Look(NamedTuple):
 
 # %% ../nbs/api/26a_similarity.ipynb #5a4e0010
 def look(
-    model: nn.Module,  # a classifier
+    model: nn.Module,  # a classifier; left as it is
     images: Tensor,  # (N, 3, H, W) as the model takes them
     layer: TargetLayer,  # the layer whose values are compared
     batch_size: int = 64,  # images per forward pass
@@ -62,13 +62,13 @@ def same_place(
 class Channels(NamedTuple):
     "What a layer's channels are on average, over all places of some images"
 
-    mean: Tensor  # (K,)
+    mean: Tensor  # (K,) each channel's mean over all places
     spread: Tensor  # (K,) standard deviation, above 0
 
 
 def channels_of(
     values: Tensor,  # (N, K, h, w), what a layer gave
-) -> Channels:
+) -> Channels:  # (K,) mean and (K,) spread, what `look_of` makes channels comparable with
     "Measure each channel's mean and spread over all places of all images"
     flat = values.float().flatten(2)
     return Channels(flat.mean((0, 2)), flat.std((0, 2)).clamp(min=1e-6))
@@ -97,8 +97,8 @@ def same_look(
 
 # %% ../nbs/api/26a_similarity.ipynb #5a4e0021
 def scattered(
-    maps: Tensor,  # (N, h, w)
-    seed: int = 0,  # of the order
+    maps: Tensor,  # (N, h, w) saliency maps
+    seed: int = 0,  # of the order of the cells
 ) -> Tensor:  # (N, h, w), each with its own cells in another order
     "Scatter each map's cells over its grid"
     generator = torch.Generator().manual_seed(seed)
@@ -108,8 +108,8 @@ def scattered(
 # %% ../nbs/api/26a_similarity.ipynb #5a4e0026
 @torch.no_grad()
 def shuffled_network(
-    model: nn.Module,  # left as it is
-    seed: int = 0,  # of the order
+    model: nn.Module,  # a classifier; left as it is
+    seed: int = 0,  # of the order of the weights
 ) -> nn.Module:  # a copy in eval mode
     "Copy a model and put the entries of each of its weights into another order: nothing of what it learnt is left"
     other = copy.deepcopy(model).eval()
@@ -122,7 +122,7 @@ def shuffled_network(
 
 # %% ../nbs/api/26a_similarity.ipynb #5a4e0027
 def map_agreement(
-    first: Tensor,  # (N, h, w)
+    first: Tensor,  # (N, h, w) maps of N images
     second: Tensor,  # (N, h, w), of the same images
 ) -> Tensor:  # (N,) Spearman's rank correlation, -1..1; 0 where one of the maps is constant
     "Compare two maps of each image by the order of their cells"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @contextmanager
 def owned(
     folder: str | os.PathLike,  # a run's; made if it is not there
-) -> Iterator[None]:
+) -> Iterator[None]:  # for a `with` statement; it gives nothing
     "Hold a run's folder while this command writes it; of several processes the first holds it for all"
     from masktune.devices import is_main_process
     from masktune.files import run_lock
@@ -41,7 +41,7 @@ def owned(
 # %% ../nbs/api/54_steps.ipynb #e71d0003
 def look_where_true(
     recipe: "Recipe",  # data, network, settings
-) -> "Recipe":
+) -> "Recipe":  # a copy with layer "auto", or `recipe` itself
     "Let a run choose its layer by evidence, unless one is named or the network is one of the paper's own"
     from masktune.experiments.recipes import RECIPES
 
@@ -99,10 +99,10 @@ def _again(run: str, step: str, begun: bool, overwrite: bool, resume: bool, chan
 
 # %% ../nbs/api/54_steps.ipynb #c11b0004
 def opening(
-    run: "MaskTune",  # begun
+    run: "MaskTune",  # a run that has begun
     splits: Mapping[str, Any],  # the run's data sets by split
     model: str,  # the network's name
-) -> str:
+) -> str:  # a line, and a second one where images are kept decoded
     "Say what is trained on what, where"
     from masktune.cache import CachedDataset
     from masktune.devices import default_device
@@ -113,8 +113,8 @@ def opening(
 
 
 def best_accuracy(
-    run: "MaskTune",  # its plain model is trained, or was taken as it is
-) -> str:
+    run: "MaskTune",  # a run whose plain model is trained, or was taken as it is
+) -> str:  # a few words for people, without a full stop
     "Say how the plain model's training ended"
     rows = run.history_["erm"]
     if not rows:
@@ -197,9 +197,9 @@ def saliency(
 
 # %% ../nbs/api/54_steps.ipynb #e473b34b
 def rounds_line(
-    opened: "MaskTune",  # finetuned
-    folder: str,  # the run's
-) -> str:
+    opened: "MaskTune",  # a run that has been finetuned
+    folder: str,  # the run's folder
+) -> str:  # one line for people
     "Say how the finetuning ended"
     taken = f"round {opened.round_} chosen on swapped validation images" if opened.round_ else "the last taken"
     rounds = f"{opened.rounds} rounds, {taken}" if opened.rounds > 1 else "one round"
@@ -255,9 +255,9 @@ def measured_on(
 
 # %% ../nbs/api/54_steps.ipynb #b76149c9
 def both_tables(
-    opened: "MaskTune",  # evaluated
+    opened: "MaskTune",  # a run that has been evaluated
     tests: Mapping[str, Any],  # data sets by name
-) -> str:
+) -> str:  # a block of lines for each test set
     "Write both models' accuracies on every test set, group by group"
     blocks = [f"{name}: {data}\n{_table(opened.metrics_, name, data)}" for name, data in tests.items()]
     return "\n\n".join(blocks + _gaps(opened.metrics_))
@@ -299,9 +299,9 @@ def evaluate(
 
 # %% ../nbs/api/54_steps.ipynb #f81904f5
 def measure_and_report(
-    opened: "MaskTune",  # finetuned
+    opened: "MaskTune",  # a run that has been finetuned
     splits: Mapping[str, Any],  # the run's data sets by split
-    folder: str,  # the run's
+    folder: str,  # the run's folder
 ) -> tuple[Path, dict[str, Any]]:  # the page, and what was measured on
     "Measure a run and write its report"
     from masktune.report import write_report

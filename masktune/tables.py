@@ -174,7 +174,7 @@ def find_columns(
 class Record(NamedTuple):
     "One line of a table"
 
-    line: int  # its number in the file, from 1
+    line: int  # number of the line in the file, from 1
     values: dict[str, str]  # by column, stripped
 
 
@@ -182,12 +182,12 @@ class Listing(NamedTuple):
     "A table as it was read"
 
     columns: dict[str, str]  # field to column
-    records: list[Record]
+    records: list[Record]  # the lines below the head, in the order of the file
     findings: list[Finding]  # what is wrong with lines, and what may surprise
 
     def get(
         self,
-        record: Record,
+        record: Record,  # a line of this table
         field: str,  # one of `FIELDS`
     ) -> str | None:  # None where the table has no such column
         "What a line says of a field"
@@ -199,16 +199,16 @@ READING = ("path_column", "label_column", "split_column", "group_column", "encod
 
 
 def read_listing(
-    path: str | os.PathLike,  # a CSV
+    path: str | os.PathLike,  # the CSV file
     *,
-    path_column: str | None = None,  # the columns' names, where they are not the usual ones (`FIELDS`)
-    label_column: str | None = None,
-    split_column: str | None = None,
-    group_column: str | None = None,
+    path_column: str | None = None,  # name of the column of image files; None: found by its usual names (`FIELDS`)
+    label_column: str | None = None,  # name of the column of labels; None: found by its usual names
+    split_column: str | None = None,  # name of the column of splits; None: found by its usual names, where there is one
+    group_column: str | None = None,  # name of the column of groups; None: found by its usual names, where there is one
     encoding: str | None = None,  # utf-8, utf-16, cp1252 ...; default: found
     separator: str | None = None,  # comma, semicolon, tab, bar or another character; default: found
     needed: Sequence[str] = NEEDED,  # fields without which a table is refused
-) -> Listing:
+) -> Listing:  # which column holds which field, the lines as text, and what is wrong with them
     "Read a table of images; raises `DatasetError` where it is none, or a column is missing or unclear"
     where = f"csv at {path}"
     for option, value in (("encoding", encoding), ("separator", separator)):

@@ -27,8 +27,8 @@ class TokensToGrid:
     """Turn a token sequence (B, prefix + height * width, C), or a channels-last grid (B, height, width, C), into (B,
     C, height, width)"""
 
-    height: int
-    width: int
+    height: int  # rows of the grid
+    width: int  # columns of the grid
     prefix: int = 0  # class and register tokens in front, left out
 
     def __call__(self, tokens: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ def only_tensor(
 # %% ../nbs/api/06_tracing.ipynb #d23cd702
 def with_tensor(
     value: Any,  # what `only_tensor` found `old` in
-    old: Tensor,
+    old: Tensor,  # the tensor to be replaced
     new: Tensor,  # takes its place
 ) -> Any:  # as `value`, which stays as it was
     "Put another tensor in the place of the one in a module's output, its structure kept"
@@ -81,14 +81,14 @@ CHANNELS_FIRST_1D = (nn.Conv1d, nn.BatchNorm1d, nn.MaxPool1d, nn.AvgPool1d, nn.A
 
 # %% ../nbs/api/06_tracing.ipynb #tr000008
 def differentiable(
-    tensor: Tensor,  # any
-) -> Tensor:  # the same, or a copy where it was made within `torch.inference_mode`
+    tensor: Tensor,  # any tensor of floats
+) -> Tensor:  # `tensor` itself, or a copy where it was made within `torch.inference_mode`
     "Return a tensor that gradients can be taken of"
     return tensor.clone() if tensor.is_inference() and not torch.is_inference_mode_enabled() else tensor
 
 
 @contextmanager
-def uncompiled() -> Iterator[None]:
+def uncompiled() -> Iterator[None]:  # for a `with` statement; it gives nothing
     "Within: what `torch.compile` compiled runs as it was written, so that hooks are called"
     compiler = sys.modules.get("torch._dynamo")  # not loaded: nothing was compiled
     if compiler is None or not hasattr(torch.compiler, "set_stance"):
@@ -145,7 +145,7 @@ class TracedValue(NamedTuple):
     "A value that a module gave, or that entered it, in the traced pass"
 
     name: str  # of the module, in `model.named_modules()`
-    module: nn.Module
+    module: nn.Module  # the module itself
     output: Tensor | None  # None: not one float tensor
     version: int  # in-place operations raise it: the same tensor at another version is another value
     grid: Any  # (height, width, TokensToGrid or None); None where there is no grid
@@ -162,14 +162,14 @@ class Trace(NamedTuple):
 
     records: list[TracedValue]  # in the order in which values came up
     head: nn.Module | None  # the last linear layer or convolution
-    scores: Tensor  # (1, C)
+    scores: Tensor  # (1, C) the scores of the image that passed
 
 # %% ../nbs/api/06_tracing.ipynb #81ef54fa
 @torch.inference_mode(False)
 def trace_model(
     model: nn.Module,  # any image classifier, in eval mode
     example: Tensor,  # (1, 3, H, W), as the model gets it
-) -> Trace:
+) -> Trace:  # every value in the order of the pass, the module that gives the scores, and the scores
     "Record what enters and leaves every module when one image passes"
     refused = hooks_refused(model)
     if refused:
@@ -235,7 +235,7 @@ _ACTIVATIONS = (  # parts of the names of functions
 # %% ../nbs/api/06_tracing.ipynb #81ef5402
 def is_activation(
     name: str,  # of a function, or of an operation in an autograd graph: relu_, SiluBackward0
-) -> bool:
+) -> bool:  # True for relu_, gelu, SiluBackward0 ...; False for any other function
     "Say whether a function is an activation, by its name"
     return any(word in name.lower() for word in _ACTIVATIONS)
 
@@ -249,7 +249,10 @@ class CutGraph:
     handed: Tensor | None = None  # what the network went on with
     activation: Tensor | None = None  # the first activation's result, where one took `handed`
 
-    def take(self, value: Any) -> Any:
+    def take(
+        self,
+        value: Any,  # a float tensor, or a structure that holds one: a layer's output or input
+    ) -> Any:  # `value` with its tensor copied, from which gradients are recorded
         "Cut `value`; returns what the network goes on with, structured as `value`"
         tensor = only_tensor(value)
         if tensor is None:
@@ -292,7 +295,7 @@ def graph_from(
     layer: nn.Module,  # a module of a model that is called within
     at_input: bool = False,  # cut what enters it instead of what it gives
     activated: bool = False,  # watch for the activation that takes what it gives
-) -> Iterator[CutGraph]:
+) -> Iterator[CutGraph]:  # the cut: `leaf` is the layer's value, from which gradients are recorded
     "Within: forward passes record gradients from `layer` on, and nothing before it"
     cut = CutGraph()
     if at_input:

@@ -53,8 +53,8 @@ def _later(options: Any) -> dict[str, Any]:
 
 # %% ../nbs/api/15_training_state.ipynb #0e150006
 def plan_of(
-    training: Any,  # of `fit`
-) -> dict[str, Any]:
+    training: Any,  # the training that a call of `fit` has begun
+) -> dict[str, Any]:  # name and value of every setting that changes how a training ends
     "Return what decides how a training ends: a state goes on in the same one alone"
     options, network, still = training.options, training.model.network, set(training.still)
     return {name: getattr(options, name) for name in _PLANNED} | {
@@ -93,12 +93,12 @@ def network_state(
 
 # %% ../nbs/api/15_training_state.ipynb #0e15000d
 def state_of(
-    training: Any,  # of `fit`
-    epoch: int,  # from 1
+    training: Any,  # the training that a call of `fit` has begun
+    epoch: int,  # number of the epoch, from 1
     step: int,  # from 1, within the epoch
     totals: Tensor,  # (3,) sums over the epoch so far: loss, correct, images
     best: Mapping[str, Any],  # the best epoch's number, score and weights
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # weights, optimiser, schedule, random states and place: what `save_state` writes
     "Return all that a training needs to go on, on the CPU"
     device, scaler = training.process.device, training.process.scaler
     return {

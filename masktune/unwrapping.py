@@ -102,7 +102,7 @@ def hooks_refused(
 # %% ../nbs/api/04b_unwrapping.ipynb #04b00010
 def channels_of(
     network: nn.Module,  # as `unwrap` gives it
-) -> int:  # 1, or 3
+) -> int:  # how many channels an image must have: 1 or 3
     "How many channels a network's images have: one where its first convolution takes one"
     first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
     return 1 if first is not None and first.in_channels == 1 else 3
@@ -110,7 +110,7 @@ def channels_of(
 
 def fit_channels(
     images: Tensor,  # (B, 1 or 3, H, W) float
-    channels: int,  # 1, or 3
+    channels: int,  # how many channels the network takes: 1 or 3
 ) -> Tensor:  # (B, channels, H, W)
     "Turn colour into brightness, or brightness into three equal channels, where a network wants the other"
     if images.ndim != 4 or images.shape[1] == channels or images.shape[1] not in (1, 3):
@@ -122,7 +122,7 @@ def fit_channels(
 
 # %% ../nbs/api/04b_unwrapping.ipynb #04b00011
 def number_type_of(
-    network: nn.Module,  # any
+    network: nn.Module,  # any network
 ) -> torch.dtype:  # float32 where it has no floating-point weights
     "The kind of numbers a network computes with: that of its first weights"
     for parameter in network.parameters():
@@ -175,7 +175,7 @@ def score_columns(
 
 def ends_in_sigmoid(
     network: nn.Module,  # as `unwrap` gives it
-) -> bool:
+) -> bool:  # True: scores are probabilities, not logits
     "Whether the last of a network's modules is a sigmoid, so that it gives probabilities"
     return isinstance(list(network.modules())[-1], nn.Sigmoid)
 
@@ -211,7 +211,7 @@ class telling:
 
     def __init__(
         self,
-        network: nn.Module,  # who is asked
+        network: nn.Module,  # the network that is called within
         images: Tensor,  # (B, C, H, W), what it gets
     ):
         self.network, self.images = network, images

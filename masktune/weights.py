@@ -232,8 +232,8 @@ def _other_sizes(wrong: Sequence[str], state: Mapping[str, Tensor], own: Mapping
 def load_checkpoint(
     path: str | os.PathLike,  # see `read_weights`
     model: nn.Module,  # a `Classifier` (its network is filled) or any network; untouched where something does not fit
-    classes: Sequence[str]
-    | None = None,  # of the data it is to be used with: weights that were trained with others are refused
+    # of the data it is to be used with: weights that were trained with others are refused
+    classes: Sequence[str] | None = None,
 ) -> list[str]:  # what was done to make them fit, a sentence each; also said through the logger `masktune`
     "Fill a network from a checkpoint; raises `ValueError` that names what does not fit"
     network, path = network_of(model), Path(path).expanduser()
@@ -400,6 +400,6 @@ def remember_spec(
 # %% ../nbs/api/09a_weights.ipynb #09a00021
 def brings_weights(
     spec: str,  # as `load_model` takes it
-) -> bool:
+) -> bool:  # True: the word may stand for a network with trained weights
     "Whether a word may stand for a network that is trained already: a folder's, or what the user's own code makes"
     return ":" in spec and not spec.startswith("timm:")

@@ -77,11 +77,11 @@ class LayerXGradCam(LayerAttribution, GradientAttribution):
 
     def maps_and_scores(
         self,
-        inputs: Tensor | tuple[Tensor, ...],  # see `attribute`, as all of these
-        target: int | Tensor | list | tuple | None = None,
-        additional_forward_args: Any = None,
-        attribute_to_layer_input: bool = False,
-        attr_dim_summation: bool = True,
+        inputs: Tensor | tuple[Tensor, ...],  # (B, ...) what the model takes, one tensor or several
+        target: int | Tensor | list | tuple | None = None,  # class to explain, one or (B,); None: the predicted class
+        additional_forward_args: Any = None,  # more arguments for the model, after the inputs
+        attribute_to_layer_input: bool = False,  # explain what enters the layer, not what it gives
+        attr_dim_summation: bool = True,  # sum over the layer's channels; False: a map a channel
     ) -> tuple[Tensor, Tensor]:  # (B, 1, h, w) before ReLU, or (B, K, h, w); (B, C) scores
         "Compute the maps, and the scores of the same forward pass"
         layer = TargetLayer("", self.layer, self.reshape, self.at_input or attribute_to_layer_input, self.activated)

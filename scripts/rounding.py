@@ -1,6 +1,7 @@
 """Run what trains under settings that stand for other processors; see `ROUNDINGS` in benchmarks/over_seeds.py.
 
     python scripts/rounding.py            the demo, the tutorials and every other test that trains, under each setting
+    python scripts/rounding.py --settings avx2    the same under one of them
     python scripts/rounding.py --quick    the demo and the tutorial on two shortcuts, under one other setting
 
 More options go to pytest. A setting that this machine cannot execute is named and left out; the exit status is 1
@@ -55,8 +56,9 @@ def run_tests(name: str, *words: str) -> bool:
 def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the demo and one tutorial, under one setting")
+    parser.add_argument("--settings", nargs="+", choices=FIXED, default=FIXED, help="which (default: every one)")
     given, others = parser.parse_known_args(words)
-    settings = executable()
+    settings = [name for name in executable() if name in given.settings]
     if given.quick:
         calls = [(name, path, "-k", chosen, *others) for name in settings[:1] for path, chosen in QUICK]
     else:

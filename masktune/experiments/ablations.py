@@ -35,7 +35,7 @@ class Variant(NamedTuple):
     "One row of an ablation: the recipe's settings, changed"
 
     label: str  # as the table shows it
-    changes: Mapping[str, Any]  # settings
+    changes: Mapping[str, Any]  # settings that differ from the recipe's
     control: str | None = None  # one of `CONTROLS`, instead of the map's masks
 
 # %% ../../nbs/api/experiments/49_ablations.ipynb #9f198db1
@@ -43,7 +43,7 @@ class Variant(NamedTuple):
 class Axis:
     "A question, and the variants that answer it"
 
-    question: str
+    question: str  # what is asked, in words: the title of its figure
     # from the recipe's run and an example image (1, 3, H, W)
     variants: Callable[[MaskTune, torch.Tensor], list[Variant]]
 
@@ -119,9 +119,9 @@ AXES: dict[str, Axis] = {
 class AblationRow:
     "What one variant came to with one seed; accuracies 0..1"
 
-    variant: str
-    seed: int
-    average: Mapping[str, float]  # by test set
+    variant: str  # name of the variant
+    seed: int  # of the weights, of all order, and of the data where they are made
+    average: Mapping[str, float]  # average accuracy 0..1, by test set
     worst: Mapping[str, float]  # of the worst group, or class where groups are unknown, by test set
     swapped: float  # on validation images with swapped evidence: no group labels
     hidden: float  # share of the training images' pixels that round 1 hid
@@ -187,8 +187,8 @@ class _Seed:
 
 # %% ../../nbs/api/experiments/49_ablations.ipynb #17e3ccc3
 def ablate_seed(
-    recipe: Recipe,  # what to vary
-    axis: str,  # one of `AXES`
+    recipe: Recipe,  # the recipe to vary
+    axis: str,  # what is varied, one of `AXES`
     seed: int,  # of the data where they have one, the weights, the order
     root: str | os.PathLike | None = None,  # where the data lie
 ) -> list[AblationRow]:  # the plain model's, then one a variant; a variant that the model cannot run is left out
@@ -225,11 +225,11 @@ def _job(job: tuple) -> list[AblationRow]:
 # %% ../../nbs/api/experiments/49_ablations.ipynb #a9a2cf59
 def run_ablation(
     recipe: Recipe | str,  # what to vary, or a recipe's name
-    axis: str,  # one of `AXES`
+    axis: str,  # what is varied, one of `AXES`
     seeds: Sequence[int] = range(5),  # one plain model each
     root: str | os.PathLike | None = None,  # where the data lie
     jobs: int = 1,  # processes, each with its share of the processors
-) -> list[AblationRow]:
+) -> list[AblationRow]:  # a row for each seed and variant
     "Run an ablation over seeds; raises `ValueError` before any training for an unknown axis or setting"
     recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
     look_up("ablation", axis, AXES)
@@ -256,7 +256,7 @@ def _spread(values: Sequence[float]) -> str:
 # %% ../../nbs/api/experiments/49_ablations.ipynb #4c3ffd0b
 def ablation_table(
     rows: Sequence[AblationRow],  # from `run_ablation`
-) -> str:
+) -> str:  # a table of text, a line for each variant
     "Write an ablation as text: mean ± standard deviation over seeds, in %"
     tests = list(rows[0].average)
     head = ["", *(f"{name}{what}" for name in tests for what in (", average", ", worst")), "swapped", "hidden"]
@@ -286,9 +286,9 @@ def ablation_table(
 # %% ../../nbs/api/experiments/49_ablations.ipynb #82368627
 def plot_ablation(
     rows: Sequence[AblationRow],  # from `run_ablation`
-    axis: str,  # its name, for the title
+    axis: str,  # name of the axis, for the title
     test: str | None = None,  # the test set; default: the last
-) -> ReportFigure:
+) -> ReportFigure:  # two panels: average, and worst group or class
     "Draw every seed of every variant, mean and standard deviation beside them"
     test = test or list(rows[0].average)[-1]
     labels = list(dict.fromkeys(row.variant for row in rows))

@@ -19,7 +19,7 @@ def gamblers_loss(
     scores: Tensor,  # (B, C + 1), the last for abstaining
     labels: Tensor,  # (B,) class indices
     reward: float,  # what a bet on the label pays, above 1 and at most C
-) -> Tensor:  # scalar
+) -> Tensor:  # () float, the mean loss of the batch
     "Compute the mean loss of a gambler who may keep a part of the stake (Deep Gamblers, equation 5)"
     classes = scores.shape[1] - 1
     if not 1 < reward <= classes:

@@ -34,7 +34,7 @@ class Attempt(NamedTuple):
 class Attempts(NamedTuple):
     "Everything a method tried"
 
-    tried: list[Attempt]
+    tried: list[Attempt]  # every setting that was trained
     chosen: int | None = None  # which of them the method itself chose, without groups; None: it leaves that to others
     shared: float = 0.0  # epochs of ERM that all of them begin with, and that are spent once
 
@@ -47,15 +47,16 @@ class Attempts(NamedTuple):
 class Judgement(NamedTuple):
     "What held-out images say of an attempt; higher is better in each"
 
+    # worst class and average, 0..1; of those who abstain the area, negative, and average
     without_groups: tuple[float, float]
     with_groups: tuple[float, float] | None  # None where groups are unknown
     measures: dict[str, float]  # for the record: average, worst_class, worst_group, aurc
 
 
 def judge(
-    attempt: Attempt,  # trained
+    attempt: Attempt,  # a trained attempt
     abstains: bool = False,  # whether it may leave images unanswered
-) -> Judgement:
+) -> Judgement:  # what chooses without and with groups, and the measures
     "Measure an attempt on the images that judge it"
     images = attempt.judged_on
     scores, sure = attempt.answer(images)
@@ -76,9 +77,9 @@ def judge(
 def group_errors(
     scores: Tensor,  # (N, C) of the classes
     sure: Tensor,  # (N,) higher is surer
-    images: ImageDataset,  # the N images
+    images: ImageDataset,  # the N images, with their groups
     val_sure: Tensor,  # (M,) of the images that set the threshold
-    coverage: float = 0.9,  # wanted
+    coverage: float = 0.9,  # wanted share of images to answer, 0..1
 ) -> dict[str, float]:  # by group, 0..1, of those of which anything is answered; empty where groups are unknown
     "Measure each group's error among what is answered at a wanted coverage"
     threshold = coverage_threshold(val_sure, coverage, tolerance=1.0)  # ties decide
@@ -89,10 +90,10 @@ def group_errors(
 
 # %% ../../nbs/api/experiments/49d_attempts.ipynb #49f0000e
 def choose_attempt(
-    attempts: Attempts,  # of one method
-    judged: list[Judgement],  # of each
+    attempts: Attempts,  # every attempt of one method
+    judged: list[Judgement],  # what held-out images say of each attempt
     with_groups: bool = False,  # by group labels
-) -> int | None:  # which; None with groups where they are unknown
+) -> int | None:  # position of the attempt; None with groups where they are unknown
     "Say which attempt counts"
     if with_groups:
         if any(each.with_groups is None for each in judged):
@@ -104,7 +105,7 @@ def choose_attempt(
 
 # %% ../../nbs/api/experiments/49d_attempts.ipynb #49f00015
 def measure_attempt(
-    attempt: Attempt,  # trained
+    attempt: Attempt,  # a trained attempt
     tests: Mapping[str, ImageDataset],  # test sets by name
     abstains: bool = False,  # whether it may leave images unanswered
 ) -> dict[str, dict[str, Any]]:  # by test set, average, worst (group, or class), groups; also aurc, error_90 ...

@@ -41,16 +41,17 @@ class MethodRow:
     "What one method came to with one seed; accuracies and errors 0..1"
 
     method: str  # one of `METHODS`
-    seed: int
+    seed: int  # of the plain model and of all order
     setting: dict[str, Any]  # of the attempt that counts, chosen without group labels
     # by test set: average, worst (group, or class where groups are unknown), groups; of those who abstain error_90,
     # coverage_90, worst_error_90 and aurc
     tests: dict[str, dict[str, Any]]
     setting_with_groups: dict[str, Any] | None  # of the attempt that validation groups choose; None: they are unknown
+    # as `tests`, of the attempt that validation groups choose; None: groups are unknown
     tests_with_groups: dict[str, dict[str, Any]] | None
     tries: list[dict[str, Any]]  # setting, cost and validation measures of every attempt
     epochs: float  # what the attempt that counts took, in epochs of ERM, the plain model's included
-    searched: float  # the same for all attempts together; the plain model counts once
+    searched: float  # epochs of ERM that all attempts together took; the plain model counts once
     seconds: float  # of all of it, without the plain model where another method had it already
 
     @property
@@ -63,7 +64,7 @@ def run_method(
     bench: Bench,  # the seed's plain model and images
     name: str,  # one of `METHODS`
     tests: Mapping[str, ImageDataset],  # test sets by name
-) -> MethodRow:
+) -> MethodRow:  # figures of both chosen attempts, costs, and every attempt's measures
     "Make a method's attempts, choose one without group labels and one with them, and measure both"
     started = time.perf_counter()
     method = METHODS[look_up("method", name, METHODS)]
@@ -122,8 +123,8 @@ def kept_plain(
 # %% ../../nbs/api/experiments/49f_compare_methods.ipynb #49e0000d
 def chosen_methods(
     names: Sequence[str] | None,  # of `METHODS`; None: all that fit
-    recipe: Recipe,  # whose network
-    splits: Mapping[str, ImageDataset],  # its images
+    recipe: Recipe,  # a recipe, for the kind of its network
+    splits: Mapping[str, ImageDataset],  # the recipe's images by split
 ) -> tuple[list[str], list[str]]:  # the methods in the table's order, and a note for each that was left out
     "Say which methods run; raises `ValueError` for an unknown one, and for one that was asked for and cannot run"
     if isinstance(names, str):
@@ -200,7 +201,7 @@ def compare_methods(
     folder: str | os.PathLike | None = None,  # where every method's figures are kept when it is done; None: nowhere
     resume: bool = False,  # go on with what is in `folder`
     on_row: Callable[[MethodRow], None] | None = None,  # called with each method's figures
-) -> "MethodComparison":
+) -> "MethodComparison":  # every method with every seed, to be printed, shown or saved
     """Run methods over seeds, each seed's from one plain model; group labels are used where the table says so.
 
     Raises `ValueError` before any training for what is unknown or cannot run."""
@@ -243,7 +244,7 @@ def _seed_rows(recipe: Recipe, seed: int, names: Sequence[str], root: Any, place
 # %% ../../nbs/api/experiments/49f_compare_methods.ipynb #49e00012
 def spread(
     values: Sequence[float],  # one a seed, 0..1; not a number where there is none
-) -> str:
+) -> str:  # such as 93.6 ± 4.6; a hyphen where no seed has a value
     "Write mean and standard deviation in %"
     known = [100 * value for value in values if value is not None and math.isfinite(value)]
     if not known:
@@ -255,8 +256,8 @@ def spread(
 class MethodComparison:
     "Every method with every seed: print it, show it, or `save` it"
 
-    recipe: Recipe = field(repr=False)
-    rows: list[MethodRow] = field(repr=False)
+    recipe: Recipe = field(repr=False)  # data, network and settings of the comparison
+    rows: list[MethodRow] = field(repr=False)  # figures of each method with each seed
     notes: list[str] = field(default_factory=list)  # what was left out, and why
 
     @property
@@ -264,23 +265,31 @@ class MethodComparison:
         "The test sets' names"
         return list(self.rows[0].tests)
 
-    def of(self, method: str) -> list[MethodRow]:
+    def of(
+        self,
+        method: str,  # one of `METHODS`
+    ) -> list[MethodRow]:  # one row for each seed
         "The rows of a method, by seed"
         return [row for row in self.rows if row.method == method]
 
-    def worst(self, method: str, test: str | None = None, with_groups: bool = False) -> list[float]:
+    def worst(
+        self,
+        method: str,  # one of `METHODS`
+        test: str | None = None,  # name of the test set; None: the last
+        with_groups: bool = False,  # take the attempt that validation groups choose
+    ) -> list[float]:  # accuracies 0..1, one for each seed
         "The worst group's accuracies on a test set (default: the last), by seed"
         name = test or self.tests[-1]
         found = [(row.tests_with_groups if with_groups else row.tests) for row in self.of(method)]
         return [tests[name]["worst"] for tests in found if tests is not None]
 
-    def tables(self) -> dict[str, Table]:
+    def tables(self) -> dict[str, Table]:  # tables by kind: classification, selective classification
         "Return the table of classifiers and that of classifiers that may abstain, where there are any"
         kinds = {"classification": False, "selective classification": True}
         found = {kind: [row for row in self.rows if row.abstains == abstains] for kind, abstains in kinds.items()}
         return {kind: _table(self, rows, kinds[kind]) for kind, rows in found.items() if rows}
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:  # recipe, methods with their sources, rows and notes
         "Return everything, as JSON takes it"
         about = {"data": self.recipe.data, "model": self.recipe.model, "options": dict(self.recipe.options)}
         methods = {name: {"source": METHODS[name].source, "groups": METHODS[name].groups} for name in _names(self.rows)}
@@ -302,7 +311,10 @@ class MethodComparison:
         said = "".join(f"<p>{html.escape(line)}</p>" for line in [*self.notes, *_published(self.recipe)])
         return "".join(parts) + said
 
-    def save(self, folder: str | os.PathLike) -> Path:
+    def save(
+        self,
+        folder: str | os.PathLike,  # where the three files go; made if it is not there
+    ) -> Path:  # the page, methods.html
         "Write methods.json, methods.txt and methods.html; the last one's path"
         place = Path(folder)
         write_json(place / "methods.json", self.to_dict())

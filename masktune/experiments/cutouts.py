@@ -35,8 +35,8 @@ def _images_below(folder: str | os.PathLike) -> list[Path]:
 class Source(NamedTuple):
     "An image file that scenes are made of"
 
-    path: Path
-    name: str  # its class or kind and its place below that folder, as scenes.csv names it
+    path: Path  # the image file
+    name: str  # class or kind, and the file's place below that folder, as scenes.csv names it
     mask: Path | None = None  # where its object is white; None: its own transparency says so
 
 # %% ../../nbs/api/experiments/43_cutouts.ipynb #5ce0a043
@@ -62,8 +62,8 @@ def _sources(
 
 # %% ../../nbs/api/experiments/43_cutouts.ipynb #5ce0a044
 def upright(
-    path: Path,  # an image file
-) -> Image.Image:
+    path: Path,  # the image file
+) -> Image.Image:  # the image, turned as its EXIF orientation says
     "Read an image as it is meant to be seen; raises `ValueError` where it cannot be decoded"
     try:
         with Image.open(path) as file:
@@ -154,9 +154,9 @@ def _read_sources(
 
 # %% ../../nbs/api/experiments/43_cutouts.ipynb #5ce0a050
 def split_sources(
-    count: int,  # how many there are
+    count: int,  # how many sources there are
     shares: Sequence[float],  # of train, val and test, sum 1
-    seed: int | Sequence[int] = 0,
+    seed: int | Sequence[int] = 0,  # which sources go to which split
 ) -> dict[str, list[int]]:  # positions by split, no two splits share one
     "Divide sources among the splits, at least one to each; raises `ValueError` where there are fewer than three"
     if count < 3:
@@ -169,7 +169,7 @@ def split_sources(
 # %% ../../nbs/api/experiments/43_cutouts.ipynb #5ce0a068
 def read_background(
     size: int,  # side of a scene, pixels
-) -> Callable[[Source], Image.Image]:
+) -> Callable[[Source], Image.Image]:  # called with a source, gives its image or raises `ValueError`
     "Give what reads a background and refuses one that is smaller than a scene"
 
     def reading(source):
@@ -226,9 +226,9 @@ Parts = dict[str, dict[str, list[Source]]]  # class or kind -> split -> its sour
 def divide(
     sources: Mapping[str, Sequence[Source]],  # by class or kind
     shares: Sequence[float],  # of train, val and test, sum 1
-    seed: int,  # of the set
+    seed: int,  # of the set of scenes
     salt: int,  # objects and backgrounds are divided independently
-) -> Parts:
+) -> Parts:  # by class or kind, then by split: the files of each
     "Divide sources among the splits, no file in two of them"
     return {
         name: {
@@ -240,9 +240,9 @@ def divide(
 
 # %% ../../nbs/api/experiments/43_cutouts.ipynb #5ce0a071
 def deal(
-    pool: Sequence[Source],  # what there is
-    count: int,  # how many are wanted
-    generator: np.random.Generator,
+    pool: Sequence[Source],  # the sources to deal from
+    count: int,  # how many sources are wanted
+    generator: np.random.Generator,  # draws the order
 ) -> list[Source]:  # `count` of them, in random order
     "Deal sources from a pool, each used as often as any other"
     rounds = -(-count // len(pool))
@@ -252,7 +252,7 @@ def deal(
 def allot(
     count: int,  # images of one class
     own: int,  # the kind of background, or the state of the mark, that is this class's own
-    kinds: int,  # how many there are
+    kinds: int,  # how many kinds of background there are
     correlation: float,  # share of the class that has its own
 ) -> list[int]:  # (count,) one kind per image
     "Allot kinds to the images of a class: exactly the wanted share its own, the others in turn"
@@ -287,8 +287,8 @@ def _small_cut_out(source: Source, size: int) -> Image.Image:
 def draw_background(
     source: Source | None,  # a photograph; None: plain grey
     size: int,  # side of a scene, pixels
-    generator: np.random.Generator,
-) -> Image.Image:  # RGB, a square
+    generator: np.random.Generator,  # draws place, scale and mirroring
+) -> Image.Image:  # a square, RGB
     "Crop a background at a random place and scale, mirrored half of the time"
     where = generator.random(3)  # drawn in any case: what follows does not depend on the file
     mirrored = generator.random() < 0.5
@@ -302,10 +302,10 @@ def draw_background(
 
 # %% ../../nbs/api/experiments/43_cutouts.ipynb #5ce0a060
 def draw_object(
-    source: Source,  # a cut-out
+    source: Source,  # a cut-out object
     size: int,  # side of a scene, pixels
     sizes: Sequence[float],  # least and greatest longer side, shares of the scene's
-    generator: np.random.Generator,
+    generator: np.random.Generator,  # draws size, place and mirroring
 ) -> Image.Image:  # RGBA, as large as a scene
     "Draw a cut-out somewhere on an empty scene, mirrored half of the time"
     share = generator.uniform(sizes[0], sizes[1])

@@ -35,7 +35,7 @@ class DatasetInfo:
     source: str  # where to download it
     size: str  # to download, and how many images
     licence: str  # as its authors state it
-    tree: str  # below `root`
+    tree: str  # files and folders below `root`, as text
     tests: tuple[str, ...] = ("test",)  # splits it is evaluated on
 
 # %% ../../nbs/api/experiments/47_datasets.ipynb #09d02d24
@@ -143,7 +143,7 @@ def load_dataset(
     split: str = "train",  # train, val, test; or another test set of `dataset_splits`
     root: str | os.PathLike | None = None,  # where the data lie; the embedded sets need none
     **options: Any,  # what that data set takes: see its function
-) -> ImageDataset:
+) -> ImageDataset:  # N samples (image, label, group, index), images (3, H, W) uint8
     """Open one split of a data set; raises `ValueError` for an unknown name, split or option, `DatasetError` for
     broken data"""
     opener = DATASETS[look_up("dataset", name, DATASETS)].opener
@@ -179,7 +179,7 @@ def dataset_splits(
     # where it lies: of the Background Challenge's variants, those that are there
     root: str | os.PathLike | None = None,
     **options: Any,  # what the data set is opened with: a CSV's columns have names
-) -> tuple[str, ...]:  # its test splits, in the order reports show them
+) -> tuple[str, ...]:  # names of the test splits, in the order reports show them
     "Name the splits a data set is evaluated on; `validation` where a folder or CSV has val and no test"
     tests = DATASETS[look_up("dataset", name, DATASETS)].tests
     if name in ("folder", "csv"):

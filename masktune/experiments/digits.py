@@ -48,8 +48,8 @@ def plant_shortcut(
 def assign_shortcut(
     labels: Tensor,  # (N,) in {0, 1}
     shares: tuple[float, float],  # share of class 0 and of class 1 that carries the cue
-    seed: int = 0,
-) -> Tensor:  # (N,) bool
+    seed: int = 0,  # which images are chosen
+) -> Tensor:  # (N,) bool, True where an image carries the cue
     "Choose which images carry a cue: exactly the wanted share of each class, at random"
     generator = torch.Generator().manual_seed(seed)
     present = torch.zeros(len(labels), dtype=torch.bool)
@@ -122,7 +122,7 @@ def biased_digits(
     seed: int = 0,  # splits the scans and places the exceptions
     exceptions: float = 0.01,  # share of each class that breaks the rule in train and val
     shortcut: str = "square",  # square, background, foreground or two-squares
-) -> ArrayDataset:
+) -> ArrayDataset:  # two classes, four groups (class, with or without the cue), 28 x 28 pixels
     "Open the embedded default: real handwritten digits with the paper's planted shortcut (MaskTune, section 4.1)"
     look_up("split of biased-digits", split, BIASED_SPLITS)
     grey, digits = _scanned_digits()
@@ -141,7 +141,7 @@ def biased_mnist(
     exceptions: float = 0.01,  # share of each class that breaks the rule in train and val
     shortcut: str = "square",  # square, background, foreground or two-squares
     download: bool = False,  # fetch MNIST when it is not there
-) -> ArrayDataset:
+) -> ArrayDataset:  # two classes, four groups (class, with or without the cue), 28 x 28 pixels
     "Open MNIST with the paper's planted shortcut (MaskTune, section 4.1); raises `DatasetError` where MNIST is missing"
     from torchvision.datasets import MNIST
 
@@ -241,7 +241,7 @@ def digit_scenes(
     digit: int = 24,  # side of a digit, pixels, in the lower right corner
     contrast: float = 1.0,  # how opaque the white digit is, 0..1
     cover: float = 1.0,  # share of the area that the photograph fills, from the upper left corner; the rest is grey
-) -> ArrayDataset:
+) -> ArrayDataset:  # two classes, four groups (class and photograph)
     """Open digits drawn over photographs, background against class: the embedded stand-in for Waterbirds (MaskTune,
     section 4.2)"""
     images, labels, places, *_ = _draw_scenes(split, seed, correlation, size, digit, contrast, cover)
@@ -258,7 +258,7 @@ def digit_scenes(
 # %% ../../nbs/api/experiments/46_digits.ipynb #d5ce0004
 def option_names(
     function: Callable,  # what opens a data set
-) -> list[str]:  # its keyword-only parameters
+) -> list[str]:  # names of the function's keyword-only parameters
     "Name the options of a data set's function"
     return [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
 

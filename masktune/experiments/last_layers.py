@@ -69,9 +69,8 @@ class ComposedDataset(MaskedDataset):
         self,
         dataset: ImageDataset,  # N images with one label each
         maps: SaliencyMaps,  # saliency maps of the same images
-        rule: Threshold | str = Threshold(
-            "quantile", 0.85
-        ),  # from map to what is kept: the hottest 15 % of where it is above zero
+        # from map to what is kept: the hottest 15 % of where it is above zero
+        rule: Threshold | str = Threshold("quantile", 0.85),
         fill: str = "mean",  # what the partner's own attended part becomes
         seed: int = 0,  # whose rest an image gets
     ):
@@ -102,7 +101,10 @@ class ComposedDataset(MaskedDataset):
         super()._pixel_digest(sha)
         sha.update(f"composed:{self.seed}".encode())
 
-    def subset(self, index: Sequence[int] | Tensor) -> ArrayDataset:
+    def subset(
+        self,
+        index: Sequence[int] | Tensor,  # positions of the samples to keep
+    ) -> ArrayDataset:  # the composed images, in memory
         "Only the samples at `index`, renumbered from 0; partners stay who they are"
         return self.in_memory(index)
 

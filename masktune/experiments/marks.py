@@ -115,7 +115,7 @@ def _has_letters(font: Any, text: str) -> bool:
 def find_font(
     text: str,  # what is to be written
     font: str | os.PathLike | None = None,  # a font file to use; None looks for one
-) -> str | None:  # its path; "" for Pillow's own; None where no font has the letters
+) -> str | None:  # path of the font file; "" for Pillow's own; None where no font has the letters
     "Find a font that has every letter of `text`; raises `ValueError` for one that has not"
     return _find_font(text, None if font is None else str(font))
 
@@ -288,12 +288,11 @@ def _everywhere(image: Image.Image, kind: str, strength: float) -> Image.Image:
 
 # %% ../../nbs/api/experiments/42_marks.ipynb #5ce0a028
 def draw_mark(
-    image: Image.Image,  # RGB, any size
+    image: Image.Image,  # the image to mark, RGB, any size
     kind: str,  # one of `MARKS`
     strength: float | None = None,  # above 0 and at most 1; None: the kind's own
-    place: str
-    | tuple[float, float]
-    | None = None,  # one of `PLACES`, or shares (left, above) in 0..1; None: the kind's own
+    # one of `PLACES`, or shares (left, above) in 0..1; None: the kind's own
+    place: str | tuple[float, float] | None = None,
     size: float | None = None,  # share of the image's shorter side; None: the kind's own
     text: str | None = None,  # for text and watermark; None: the kind's own
     font: str | os.PathLike | None = None,  # a font file for them; None looks for one
@@ -315,12 +314,12 @@ def draw_mark(
 class Mark(NamedTuple):
     "A mark as it is drawn on every marked scene"
 
-    kind: str
-    strength: float | None
-    place: Any
-    size: float | None
-    text: str | None
-    font: str | os.PathLike | None
+    kind: str  # one of `MARKS`
+    strength: float | None  # above 0 and at most 1; None: the kind's own
+    place: Any  # one of `PLACES`, random, or shares (left, above) in 0..1; None: the kind's own
+    size: float | None  # share of the image's shorter side; None: the kind's own
+    text: str | None  # what a text or a watermark says; None: the kind's own
+    font: str | os.PathLike | None  # a font file for text and watermark; None looks for one
 
 # %% ../../nbs/api/experiments/42_marks.ipynb #5ce0a0f1
 def mark_facts(

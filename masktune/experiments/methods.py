@@ -76,9 +76,10 @@ class Bench:
 
     def network(
         self,
-        scores: int | None = None,  # how many it is to give; None: one a class
-        seed: int | None = None,  # None: the bench's, so that it is the plain model's before its training
-    ) -> nn.Module:
+        scores: int | None = None,  # how many scores it is to give; None: one a class
+        # of the first weights; None: the bench's, so that it is the plain model's before its training
+        seed: int | None = None,
+    ) -> nn.Module:  # a network with the recipe's architecture
         "Make the recipe's network, untrained"
         return start_network(self.recipe, self.train, self.seed if seed is None else seed, scores)
 
@@ -86,10 +87,10 @@ class Bench:
         self,
         network: nn.Module,  # untrained; left as it is
         dataset: ImageDataset | None = None,  # what it trains on; None: the training images
-        criterion: Any = None,  # its loss; None: the recipe's own
+        criterion: Any = None,  # the loss, (scores, labels) -> scalar; None: the recipe's own
         choosing: bool = True,  # whether val selects the epoch, as for the plain model; False: the last is taken
         **changes: Any,  # settings that differ from the recipe's
-    ) -> Classifier:
+    ) -> Classifier:  # the trained classifier, in eval mode
         "Train as the plain model was trained, but for what is given here"
         settings = dict(self.recipe.settings) | {"seed": self.seed} | changes
         if criterion is not None:
@@ -100,23 +101,29 @@ class Bench:
 
     def answers(
         self,
-        model: nn.Module,  # a classifier
+        model: nn.Module,  # a classifier, trained
         reading: str = "softmax-response",  # how its scores are read, see `read_scores`
-    ) -> Answer:
+    ) -> Answer:  # a function from images to (N, C) scores and (N,) how sure it is of each
         "Let a model answer"
         return lambda dataset: read_scores(predict(model, dataset, **self.machine), reading)
 
-    def attempt(self, model: nn.Module, epochs: float, reading: str = "softmax-response", **setting: Any) -> Attempt:
+    def attempt(
+        self,
+        model: nn.Module,  # a classifier, trained
+        epochs: float,  # what the training took, in epochs of ERM
+        reading: str = "softmax-response",  # how scores are read, see `read_scores`
+        **setting: Any,
+    ) -> Attempt:  # the setting, the answers, the cost, and who judges it
         "A trained model, judged by all validation images"
         return Attempt(setting, self.answers(model, reading), epochs, self.val)
 
 # %% ../../nbs/api/experiments/49e_methods.ipynb #49d0000a
 def start_network(
-    recipe: Recipe,  # whose network
+    recipe: Recipe,  # a recipe, which names the network
     train: ImageDataset,  # for how many classes, of which size
     seed: int,  # of its first weights
-    scores: int | None = None,  # how many it is to give; None: one a class
-) -> nn.Module:
+    scores: int | None = None,  # how many scores it is to give; None: one a class
+) -> nn.Module:  # the network on the CPU, untrained or pretrained
     "Make a recipe's network with the first weights of a seed; the random state stays as it is"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -130,7 +137,7 @@ def make_bench(
     train: ImageDataset,  # training images
     val: ImageDataset,  # images that choose
     plain: MaskTune | None = None,  # a run whose plain model is trained; None trains one
-) -> Bench:
+) -> Bench:  # recipe, images and plain model, shared by all methods
     "Prepare what every method of one seed begins with: the plain model, trained"
     if plain is None:
         network = start_network(recipe, train, seed)
@@ -345,8 +352,8 @@ def _one_sided(bench: Bench) -> Attempts:
 class Method(NamedTuple):
     "A rival: how it is made, where it is from, what it uses"
 
-    title: str  # in tables
-    make: Callable[[Bench], Attempts]
+    title: str  # what tables call the method
+    make: Callable[[Bench], Attempts]  # makes and trains the method's attempts
     source: str  # where it is published
     groups: str = ""  # where it uses group labels; empty: nowhere
     abstains: bool = False  # whether it is one of selective classification

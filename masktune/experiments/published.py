@@ -12,11 +12,11 @@ from typing import NamedTuple
 class PublishedFigure(NamedTuple):
     "One figure from somebody's table"
 
-    method: str
+    method: str  # name of the method, as tables have it
     measure: str  # worst group, average, biased test, BG-gap (smaller is better)
-    value: float  # in %
+    value: float  # the figure itself, in %
     spread: float | None  # standard deviation in %, as far as it is given
-    source: str  # whose table
+    source: str  # the publication that has the table
     about: str  # what a reader must know: release, labels that chose, which task
     is_rerun: bool = False  # whether others than the method's authors ran it
 

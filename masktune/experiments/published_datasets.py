@@ -36,8 +36,8 @@ TREES: dict[str, str] = {  # below the root
 def wrong_tree(
     name: str,  # a data set of `TREES`
     root: Path | str | os.PathLike | None,  # where it was looked for
-    problem: str,  # what is wrong
-) -> DatasetError:
+    problem: str,  # what is wrong, in a sentence
+) -> DatasetError:  # the error, to be raised
     "Give an error that shows the tree a data set wants beside the one that is there"
     expected = TREES[name].splitlines()
     found = ["(no root given)"] if root is None else show_tree(root) if Path(root).is_dir() else ["(no such folder)"]
@@ -56,7 +56,7 @@ def find_root(
     root: str | os.PathLike | None,  # where a user says that it lies
     holds: Callable[[Path], bool],  # whether a folder is the one
     wanted: str,  # what it should hold, for the message
-) -> Path:
+) -> Path:  # the first folder that fits, from the top
     "Find the folder that `holds` the data: `root` itself, or one at most two levels below it"
     if root is None:
         raise wrong_tree(name, None, "root is missing: name the folder that holds the data")
@@ -71,8 +71,8 @@ def find_root(
 
 # %% ../../nbs/api/experiments/40_published_datasets.ipynb #c4050e00
 def missing_files(
-    paths: Sequence[Path],  # of images
-) -> list[str]:  # what is wrong
+    paths: Sequence[Path],  # the image files that should be there
+) -> list[str]:  # a line for each file that is missing or empty
     "Write a line for each image that is not there or empty, every folder listed once"
     held: dict[Path, dict[str, int]] = {}
     for folder in {path.parent for path in paths}:
@@ -89,15 +89,15 @@ def missing_files(
 # %% ../../nbs/api/experiments/40_published_datasets.ipynb #8e881496
 def open_split(
     name: str,  # a data set of `TREES`
-    root: Path,  # where it lies
+    root: Path,  # folder of the data set
     split: str,  # a key of `table`
     table: Mapping[str, Sequence[tuple[Path, int, int]]],  # (path, label, group) by split
-    classes: Sequence[str],  # by label
+    classes: Sequence[str],  # name of each class, in the order of the labels
     group_names: Sequence[str],  # by group; none where groups are unknown
     findings: Iterable[str],  # what is known already
     check: bool,  # decode every image
     **reading: Any,  # as `FileDataset` takes it
-) -> FileDataset:
+) -> FileDataset:  # the images of that split, all of them checked
     "Open one split of a published set, after everything about the whole table was checked"
     paths = [path for rows in table.values() for path, _, _ in rows]
     findings = [*findings, *missing_files(paths)]
@@ -164,7 +164,7 @@ def open_waterbirds(
     *,
     size: int = 224,  # side of the images the model gets, pixels
     check: bool = False,  # decode every image once before anything else
-) -> FileDataset:
+) -> FileDataset:  # two classes, four groups (bird and place)
     """Open Waterbirds, background against species (Sagawa et al., 2020; MaskTune, section 4.2); raises
     `DatasetError` with every problem found"""
     name = "waterbirds"
@@ -299,7 +299,7 @@ def open_celeba(
     spurious: str = "Male",  # the attribute that makes the groups
     size: int = 224,  # side of the images the model gets, pixels
     check: bool = False,  # decode every image once before anything else
-) -> FileDataset:
+) -> FileDataset:  # two classes, four groups (target and spurious attribute)
     """Open CelebA, hair colour against gender (Liu et al., 2015; MaskTune, section 4.2); raises `DatasetError` with
     every problem found"""
     folder = _celeba_root(root)
@@ -349,7 +349,7 @@ def _variant_folder(folder: Path, variant: str) -> Path | None:
 # %% ../../nbs/api/experiments/40_published_datasets.ipynb #9b000007
 def background_variants(
     root: str | os.PathLike,  # the folder that holds train, val and test
-) -> tuple[str, ...]:
+) -> tuple[str, ...]:  # names of the variants, in the order of `BACKGROUND_VARIANTS`
     "Name the test variants that lie there; raises `DatasetError` when there is none"
     folder = _in9_root(root)
     found = tuple(variant for variant in BACKGROUND_VARIANTS if _variant_folder(folder, variant) is not None)
@@ -382,7 +382,7 @@ def open_background_challenge(
     *,
     size: int = 224,  # side of the images the model gets, pixels
     check: bool = False,  # decode every image once before anything else
-) -> FileDataset:
+) -> FileDataset:  # nine classes, without groups
     """Open ImageNet-9 and its tests with other backgrounds (Xiao et al., 2021; MaskTune, section 4.2); raises
     `DatasetError` with every problem found"""
     name = "background-challenge"

@@ -24,11 +24,11 @@ from ..settings import Settings
 class Choice(NamedTuple):
     "A point on which the paper and its official code differ"
 
-    setting: str  # its name here
+    setting: str  # name of the setting in this package
     paper: str  # what the paper says
     code: str  # what the official code does
     taken: str  # paper, code or neither
-    why: str  # the reason
+    why: str  # the reason, in a sentence
 
 # %% ../../nbs/api/experiments/48_recipes.ipynb #dc33f54c
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ RECIPES["csv"] = replace(RECIPES["folder"], data="csv")
 # %% ../../nbs/api/experiments/48_recipes.ipynb #d4b807d9
 def get_recipe(
     name: str,  # a recipe's name, or its data set's
-) -> Recipe:
+) -> Recipe:  # data, network and settings, with their sources
     "Look a recipe up; raises `ValueError` that names the nearest"
     if name not in RECIPES:
         for recipe in RECIPES.values():
@@ -226,7 +226,7 @@ def get_recipe(
     return RECIPES[look_up("recipe", name, RECIPES)]
 
 # %% ../../nbs/api/experiments/48_recipes.ipynb #8e2434b6
-def recipes_table() -> str:
+def recipes_table() -> str:  # rows of a Markdown table, one for each recipe
     "List the recipes as a Markdown table"
     rows = [("recipe", "data", "network", "the paper's figures (ERM -> MaskTune, %)", "what it takes"), ("---",) * 5]
     for name, r in RECIPES.items():
@@ -256,8 +256,8 @@ def _body(recipe: Recipe) -> dict[str, Any]:
 
 # %% ../../nbs/api/experiments/48_recipes.ipynb #2f654f64
 def recipe_to_yaml(
-    recipe: Recipe,  # any
-) -> str:
+    recipe: Recipe,  # the recipe to write
+) -> str:  # text that `recipe_from_yaml` reads back to the same recipe
     "Write a recipe as YAML, its reasons as comments"
     import textwrap
 
@@ -349,7 +349,7 @@ def _checked(body: Mapping[str, Any], where: str) -> dict[str, Any]:
 # %% ../../nbs/api/experiments/48_recipes.ipynb #242a3ef3
 def recipe_from_yaml(
     source: str | os.PathLike,  # a file's path, or the text itself
-) -> Recipe:
+) -> Recipe:  # the recipe, checked
     "Read a recipe; raises `ValueError` for unknown keys (naming the nearest), wrong types and broken files"
     with needs("experiments"):
         import yaml
@@ -397,9 +397,9 @@ def _value(pair: str, text: str) -> Any:
 
 # %% ../../nbs/api/experiments/48_recipes.ipynb #1a9caacf
 def override(
-    recipe: Recipe,  # any
+    recipe: Recipe,  # the recipe to change
     pairs: Sequence[str],  # such as "settings.epochs=20", "options.size=128", "model=resnet18"
-) -> Recipe:
+) -> Recipe:  # a changed copy; `recipe` stays as it is
     "Change a recipe by `key=value` pairs, values read as YAML; raises `ValueError` for unknown keys and wrong types"
     body = _body(recipe)
     for pair in pairs:

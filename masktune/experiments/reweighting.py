@@ -43,15 +43,18 @@ class LossDataset(ImageDataset):
     def _pixel_digest(self, sha) -> None:
         sha.update(f"{self.dataset.fingerprint}:{self.more}:{self.tells_positions}".encode())
 
-    def subset(self, index: Sequence[int] | Tensor) -> "LossDataset":
+    def subset(
+        self,
+        index: Sequence[int] | Tensor,  # positions of the samples to keep
+    ) -> "LossDataset":  # the part, with the same further scores
         "Only the samples at `index`, renumbered from 0"
         return LossDataset(self.dataset.subset(index), self.more, self.tells_positions, (self.mean, self.std))
 
 # %% ../../nbs/api/experiments/49a_reweighting.ipynb #49a0000c
 def worst_share(
-    losses: Tensor,  # (B,) float
+    losses: Tensor,  # (B,) float, the loss of each image
     alpha: float,  # share of them, above 0 and at most 1
-) -> Tensor:  # scalar
+) -> Tensor:  # () float, the mean loss of the worst share
     """Average the worst `alpha` of losses: their conditional value at risk.
 
     Raises `ValueError` for what is no share. Source: Levy et al., NeurIPS 2020, sup of sum q l over q <= 1 / (alpha n).
@@ -95,10 +98,10 @@ def upweighted_positions(
 
 # %% ../../nbs/api/experiments/49a_reweighting.ipynb #49a00014
 def generalised_cross_entropy(
-    scores: Tensor,  # (B, C)
+    scores: Tensor,  # (B, C) float, the scores of a batch
     labels: Tensor,  # (B,) class indices
     q: float = 0.7,  # above 0 and at most 1: how much what is answered already counts more
-) -> Tensor:  # (B,)
+) -> Tensor:  # (B,) float, the loss of each image
     "Compute (1 - p^q) / q of each image (Zhang & Sabuncu, NeurIPS 2018, equation 6)"
     if not 0 < q <= 1:
         raise ValueError(f"q must be above 0 and at most 1, got {q}")
@@ -122,7 +125,7 @@ class TwinNetwork(nn.Module):
     def __init__(
         self,
         biased: nn.Module,  # float images in, (B, C) scores out
-        other: nn.Module,  # likewise
+        other: nn.Module,  # float images in, (B, C) scores out
     ):
         super().__init__()
         self.biased, self.other = biased, other
@@ -159,7 +162,7 @@ class FailureLoss:
 def step_group_weights(
     weights: Tensor,  # (G,) float64, sum 1
     losses: Tensor,  # (G,) mean loss of each group, 0 where it is absent
-    eta: float,  # how fast
+    eta: float,  # how fast weights follow the losses, above 0
 ) -> Tensor:  # (G,) float64, sum 1
     "Move weight to groups that are worse off (Group DRO, Algorithm 1; Sagawa et al., ICLR 2020)"
     moved = weights * torch.exp(eta * losses.double())

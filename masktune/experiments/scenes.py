@@ -189,7 +189,7 @@ def may_write(
 @contextmanager
 def whole_folder(
     out: Path,  # the folder asked for
-) -> Iterator[Path]:
+) -> Iterator[Path]:  # the temporary folder, for a `with` statement
     "Give a folder to write to, renamed to `out` at the end, removed where something goes wrong"
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary, old = (out.with_name(f".{out.name}.{uuid4().hex[:8]}.{end}") for end in ("tmp", "old"))
@@ -212,7 +212,7 @@ _COLUMNS = ("path", "label", "split", "group", "mask", "object", "background")
 
 # %% ../../nbs/api/experiments/44_scenes.ipynb #5ce0a0e6
 def write_about(
-    folder: Path,  # of the set
+    folder: Path,  # folder of the scenes
     about: Mapping[str, Any],  # every setting, and what came of it
 ) -> None:
     "Write scenes.json"
@@ -287,15 +287,14 @@ def compose_scenes(
     objects: Mapping[str, str | os.PathLike],  # class -> folder of cut-outs; two or more classes
     out: str | os.PathLike,  # folder to write
     *,
-    backgrounds: Mapping[str, str | os.PathLike]
-    | None = None,  # kind -> folder of photographs; two or more, or any with a mark
-    masks: Mapping[str, str | os.PathLike]
-    | None = None,  # class -> folder of masks of the same names, white where the object is
+    # kind -> folder of photographs; two or more, or any with a mark
+    backgrounds: Mapping[str, str | os.PathLike] | None = None,
+    # class -> folder of masks of the same names, white where the object is
+    masks: Mapping[str, str | os.PathLike] | None = None,
     mark: str | None = None,  # one of `MARKS`, on the first class; None: the background is the shortcut
     strength: float | None = None,  # of the mark, above 0 and at most 1; None: the kind's own
-    place: str
-    | tuple[float, float]
-    | None = None,  # of the mark: one of `PLACES`, random, or two shares; None: the kind's own
+    # of the mark: one of `PLACES`, random, or two shares; None: the kind's own
+    place: str | tuple[float, float] | None = None,
     mark_size: float | None = None,  # share of the scene's side; None: the kind's own
     text: str | None = None,  # of a text or a watermark; None: the kind's own
     font: str | os.PathLike | None = None,  # a font file for it; None looks for one
@@ -305,16 +304,17 @@ def compose_scenes(
     counts: Sequence[int] = (1600, 400, 800),  # images of train, val and test
     size: int = 112,  # side of a scene, pixels
     object_size: tuple[float, float] = (0.5, 0.8),  # least and greatest longer side of an object, shares of the scene's
+    # of the object and background files that train, val and test are made of
     source_shares: Sequence[float] = (
         0.6,
         0.15,
         0.25,
-    ),  # of the object and background files that train, val and test are made of
-    seed: int = 0,
+    ),
+    seed: int = 0,  # which files go together, where and how large objects are drawn
     format: str = "png",  # png, or jpeg (quality 95)
     overwrite: bool = False,  # replace composed scenes that are there
     progress: bool | None = None,  # True, False, or None: a bar on a terminal
-) -> Path:  # scenes.csv
+) -> Path:  # path of scenes.csv
     "Compose labelled scenes whose shortcut is known; all is checked before anything is written"
     out, backgrounds, masks = Path(out), dict(backgrounds or {}), dict(masks or {})
     _check_words("objects", objects, 2)
@@ -361,7 +361,7 @@ def open_scenes(
     split: str = "train",  # train, val or test
     root: str | os.PathLike = "",  # the folder that compose_scenes wrote, or its scenes.csv
     size: int | None = None,  # side of the images the model gets, pixels; None: as they were made
-) -> FileDataset:
+) -> FileDataset:  # classes of the objects, groups of object and background or mark
     "Open composed scenes whole, nothing cut off; raises `DatasetError` with every problem found"
     path = _listing(root)
     if size is None:

@@ -57,7 +57,7 @@ def cifar10(
     val_fraction: float = 0.2,  # share of the 50,000 training images that validates
     seed: int = 0,  # of the shuffle that takes them
     download: bool = False,  # fetch it when it is not there
-) -> ArrayDataset:
+) -> ArrayDataset:  # ten classes, 32 x 32 pixels, in memory
     "Open CIFAR-10 (Krizhevsky, 2009; MaskTune, section 4.3, selective classification)"
     from torchvision.datasets import CIFAR10
 
@@ -83,7 +83,7 @@ def svhn(
     val_fraction: float = 0.2,  # share of the 73,257 training images that validates
     seed: int = 0,  # of the shuffle that takes them
     download: bool = False,  # fetch it when it is not there
-) -> ArrayDataset:
+) -> ArrayDataset:  # ten classes, 32 x 32 pixels, in memory
     "Open Street View House Numbers (Netzer et al., 2011; MaskTune, section 4.3, selective classification)"
     from torchvision.datasets import SVHN
 
@@ -139,7 +139,7 @@ def cats_vs_dogs(
     test_fraction: float = 0.2,  # share of all images that tests, without test_list
     seed: int = 0,  # of the shuffle
     check: bool = False,  # decode every image once before anything else
-) -> FileDataset:
+) -> FileDataset:  # two classes, read from their files
     """Open Cats vs Dogs (Elson et al., 2007; MaskTune, section 4.3, selective classification); raises `DatasetError`
     with every problem found"""
     name, wanted = "cats-vs-dogs", "cat.0.jpg ... beside dog.0.jpg ..., and no folders Cat and Dog"

@@ -33,7 +33,7 @@ _LAND_AND_WATER = (("bamboo_forest", "forest/broadleaf"), ("ocean", "lake/natura
 def is_waterbird(
     species: str,  # as CUB names it: Laysan_Albatross
     corrected: bool = False,  # search for whole words
-) -> bool:
+) -> bool:  # True: a water bird, False: a land bird
     "Say whether Waterbirds labels a species as a water bird"
     name = species.lower()
     return any(f"_{bird}_" in f"_{name}_" if corrected else bird in name for bird in _WATER_BIRDS)
@@ -248,10 +248,10 @@ def compose_waterbirds(
     correlation: float = 0.95,  # share of each class that stands on its own place, in train
     val_share: float = 0.2,  # of CUB's training split
     corrected: bool = False,  # three land birds that are published as water birds put right
-    seed: int = 0,
+    seed: int = 0,  # which birds are put on which places
     overwrite: bool = False,  # replace a composed set that is there
     progress: bool | None = None,  # True, False, or None: a bar on a terminal
-) -> Path:  # metadata.csv
+) -> Path:  # path of metadata.csv
     "Compose Waterbirds by its published rules (Sagawa et al., 2020); all is checked before anything is written"
     out = Path(out)
     if not 0.5 <= correlation <= 1:

@@ -22,7 +22,7 @@ def encode(
     canvas: np.ndarray,  # (H, W, 3) uint8
     kind: str = "jpeg",  # jpeg for a page that changes while a slider moves, png where every pixel counts
     quality: int = 90,  # of a jpeg, 1..95
-) -> bytes:
+) -> bytes:  # a JPEG or PNG file
     "Encode a canvas as a picture file"
     buffer = io.BytesIO()
     image = Image.fromarray(canvas)
@@ -36,7 +36,7 @@ def encode(
 def encode_small(
     canvas: np.ndarray,  # (H, W, 3) uint8
     limit: int = 110_000,  # bytes; in base64, as a notebook stores it, a third more
-) -> bytes:  # a JPEG file
+) -> bytes:  # the picture as a JPEG file
     "Encode a canvas as a JPEG of at most `limit` bytes: first less quality, then fewer pixels"
     while True:
         for quality in (90, 75, 60):
@@ -72,7 +72,7 @@ def heat_tiles(
 # %% ../../nbs/api/lab/60_sketch.ipynb #fdb0c6c6
 def rgb(
     color: str,  # such as "#0072B2"
-) -> tuple[int, int, int]:  # 0..255 each
+) -> tuple[int, int, int]:  # (red, green, blue), 0..255 each
     "Read a colour of six hexadecimal digits"
     return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
 
@@ -84,8 +84,8 @@ class Sheet:
 
     def __init__(
         self,
-        cards: int,  # how many cards
-        tiles: int,  # on a card
+        cards: int,  # how many cards the sheet has
+        tiles: int,  # how many pictures stand on a card
         side: int,  # of a tile, in pixels
         width: int = 1120,  # of the sheet at most, in pixels; one card is always there
         lines: int = 2,  # of text under the tiles
@@ -97,18 +97,30 @@ class Sheet:
         self.canvas = np.full((height, max(self.columns * self.card_width, 300), 3), 255, np.uint8)
         self.font = ImageFont.load_default(12)
 
-    def place(self, card: int) -> tuple[int, int]:
+    def place(
+        self,
+        card: int,  # number of the card, from 0, row by row
+    ) -> tuple[int, int]:  # (y, x) of the card's upper left corner, in pixels
         "Where a card begins: (y, x), pixels"
         row, column = divmod(card, self.columns)
         return row * (self.side + self.text + 10), column * self.card_width
 
-    def put(self, card: int, tile: int, picture: np.ndarray) -> None:
+    def put(
+        self,
+        card: int,  # number of the card, from 0, row by row
+        tile: int,  # number of the picture on the card, from 0, from the left
+        picture: np.ndarray,  # (side, side, 3) uint8
+    ) -> None:
         "Put a picture, (side, side, 3) uint8, on a card"
         y, x = self.place(card)
         x += tile * (self.side + self.gap)
         self.canvas[y : y + self.side, x : x + self.side] = picture
 
-    def write(self, texts: Sequence[Sequence[tuple[str, tuple[int, int, int]]]]) -> None:
+    def write(
+        self,
+        # for each card its lines, each a text and its colour (r, g, b) in 0..255
+        texts: Sequence[Sequence[tuple[str, tuple[int, int, int]]]],
+    ) -> None:
         "Write the lines under every card, each with its colour, in one go"
         image = Image.fromarray(self.canvas)
         draw = ImageDraw.Draw(image)
@@ -142,21 +154,29 @@ class Chart:
         self,
         width: int,  # of the picture, in pixels
         height: int,  # of the picture, in pixels
-        left: int = 4,  # margins, in pixels
-        right: int = 4,
-        top: int = 4,
-        bottom: int = 18,
+        left: int = 4,  # margin at the left, in pixels
+        right: int = 4,  # margin at the right, in pixels
+        top: int = 4,  # margin above, in pixels
+        bottom: int = 18,  # margin below, in pixels
     ):
         self.image = Image.new("RGB", (width, height), "white")
         self.draw, self.font = ImageDraw.Draw(self.image), ImageFont.load_default(11)
         self.left, self.wide = left, width - left - right
         self.base, self.tall = height - bottom, height - top - bottom
 
-    def at(self, x: float, y: float) -> tuple[float, float]:
+    def at(
+        self,
+        x: float,  # 0..1, from the left
+        y: float,  # 0 or more, from the bottom
+    ) -> tuple[float, float]:  # (x, y) in pixels, from the upper left corner
         "Where a point is on the picture, in pixels; above the top is at the top"
         return self.left + self.wide * x, self.base - self.tall * min(y, 1.0)
 
-    def grid(self, columns: Mapping[float, str], rows: Mapping[float, str]) -> None:
+    def grid(
+        self,
+        columns: Mapping[float, str],  # text below by place x, 0..1
+        rows: Mapping[float, str],  # text at the left by place y, 0..1
+    ) -> None:
         "Draw lines at these places, each with its text below or at the left"
         for x, text in columns.items():
             self.line([(x, 0), (x, 1)], self.GRID, 1)
@@ -165,25 +185,47 @@ class Chart:
             self.line([(0, y), (1, y)], self.GRID, 1)
             self.write(6, self.at(0, y)[1] - 6, text)
 
-    def line(self, points: Sequence[tuple[float, float]], color: tuple[int, int, int], width: int = 2) -> None:
+    def line(
+        self,
+        points: Sequence[tuple[float, float]],  # (x, y) each, in 0..1
+        color: tuple[int, int, int],  # (r, g, b) in 0..255
+        width: int = 2,  # thickness of the line, in pixels
+    ) -> None:
         "Draw a line through points"
         self.draw.line([self.at(*point) for point in points], fill=color, width=width)
 
-    def bar(self, start: float, stop: float, y: float, color: tuple[int, int, int]) -> None:
+    def bar(
+        self,
+        start: float,  # x of the left side, 0..1
+        stop: float,  # x of the right side, 0..1
+        y: float,  # height of the bar, 0..1
+        color: tuple[int, int, int],  # (r, g, b) in 0..255
+    ) -> None:
         "Draw a bar from the bottom, a pixel narrower than it is"
         (x, top), (end, base) = self.at(start, y), self.at(stop, 0)
         self.draw.rectangle((x, top, end - 1, base), fill=color)
 
-    def dot(self, point: tuple[float, float], color: tuple[int, int, int], radius: int = 3) -> None:
+    def dot(
+        self,
+        point: tuple[float, float],  # (x, y) of the centre, in 0..1
+        color: tuple[int, int, int],  # (r, g, b) in 0..255
+        radius: int = 3,  # radius of the mark, in pixels
+    ) -> None:
         "Draw a round mark"
         x, y = self.at(*point)
         self.draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color)
 
-    def write(self, x: float, y: float, text: str, color: tuple[int, int, int] = SOFT) -> float:
+    def write(
+        self,
+        x: float,  # left end of the text, in pixels
+        y: float,  # upper end of the text, in pixels
+        text: str,  # one line of text
+        color: tuple[int, int, int] = SOFT,  # (r, g, b) in 0..255
+    ) -> float:  # x of the text's right end, in pixels
         "Write at a place in pixels; returns where the text ends"
         self.draw.text((x, y), text, fill=color, font=self.font)
         return x + self.draw.textlength(text, self.font)
 
-    def picture(self) -> np.ndarray:
+    def picture(self) -> np.ndarray:  # (height, width, 3) uint8, a copy
         "(height, width, 3) uint8"
         return np.array(self.image)
