@@ -23,7 +23,7 @@ RULES = (
     "fixed(t=0.5)",
     "otsu()",
 )
-CHAPTERS = ("photographs", "threshold", "scenes", "judging")
+CHAPTERS = ("photographs", "evidence", "threshold", "scenes", "refitting", "judging")
 
 
 def accuracy(model, dataset) -> float:
@@ -45,6 +45,31 @@ def plain_digits(seed: int, name: str = "biased-digits", **network: int):
     seed_everything(seed)
     run = MaskTune(build_model("small-cnn", 2, **network), **get_recipe(name).settings, seed=seed, **MACHINE)
     return run.fit_erm(train, val).compute_maps(train), train, val
+
+
+def evidence(seed: int) -> dict:
+    """Chapter 3: what hiding a map's evidence costs, class by class. Chapters 3 and 4: what the most faithful evidence
+    costs to hide, against the usual, and what finetunings make of either"""
+    from masktune.experiments.datasets import load_dataset
+    from masktune.faithfulness import choose_evidence, faithfulness
+    from masktune.masking import mean_std
+
+    run, train, val = plain_digits(seed)
+    biased_test = load_dataset("biased-digits", "biased-test", seed=seed)
+    found: dict = {"worth": {}}
+    for label, name in enumerate(val.classes):
+        part = val.subset((val.labels == label).nonzero().flatten().tolist())
+        found["worth"][name] = faithfulness(run.erm_, part, rule=mean_std(2.0), limit=64, alone=False).effect.mean
+    best = choose_evidence(run.erm_, val, limit=64)
+    found["lead"] = best.lead
+    sides: dict = {
+        "usual": (best.reference, {}),
+        "chosen": (best.chosen, {"layer": best.layer.name, "rule": repr(best.rule)}),
+    }
+    for name, (measured, changes) in sides.items():
+        trial = run.branch(**changes).compute_maps(train).finetune_round(train)
+        found[name] = {"worth": measured.effect.mean, "biased-test": accuracy(trial.model_, biased_test)}
+    return found
 
 
 def threshold(seed: int) -> dict:
@@ -85,6 +110,24 @@ def scenes(seed: int) -> dict:
     return found
 
 
+def refitting(seed: int) -> dict:
+    "Chapter 5: the worst group of a background's plain model, and of what `repair` makes of it by refitting"
+    from masktune.diagnosis import diagnose
+    from masktune.evaluation import evaluate
+    from masktune.experiments.datasets import load_dataset
+    from masktune.repair import PLAIN, repair
+
+    run, train, val = plain_digits(seed, "digit-scenes", image_size=32)
+    test = load_dataset("digit-scenes", "test", seed=seed)
+    repaired = repair(run, train, val, remedies=("refit",))
+    found: dict = {"says refit": float(diagnose(run.erm_, val, device="cpu").remedy == "refit")}
+    found["refitted"] = float(repaired.choice.name != PLAIN)
+    for name, model in (("before", repaired.plain), ("after", repaired.model)):
+        measured = evaluate(model, test, **MACHINE)
+        found[name] = {"worst group": measured.worst_group_accuracy, "average": measured.average.accuracy}
+    return found
+
+
 def judge_by_eye(kinds) -> None:
     "What a person says who looks at the cards: the square, which is always the same and in one place, is a shortcut"
     for name, kind in kinds.kinds.items():
@@ -118,8 +161,6 @@ def judging(seed: int) -> dict:
     hidden = {"all": maps, "judged": judged_maps(kinds, run.erm_, train, maps, device="cpu")}
     found: dict = {"ERM": {name: accuracy(run.erm_, data) for name, data in tests.items()}}
     found["ERM"]["heat in the corner"] = heat_in_the_corner(run.erm_, tests["biased-test"])
-    worth = {name: [kind.fall.mean for kind in kinds.kinds.values() if kind.label == name] for name in train.classes}
-    found["worth"] = {name: max(falls) for name, falls in worth.items()}  # chapter 3
     for what, shown in hidden.items():
         model = copy.deepcopy(run.erm_)
         finetune(model, train, shown, lr=run.finetune_lr, batch_size=32, recalibrate=True, seed=seed, **MACHINE)

@@ -371,8 +371,7 @@ def tutorials_grids() -> list[Grid]:
 
     rows, grids = rows_of("tutorials.json"), []
     titles = {
-        "stamps": "A stamp, hidden or blurred",
-        "photographs": "Photographs with a mark",
+        "evidence": "How faithful the maps are",
         "threshold": "How much to hide",
         "scenes": "A background",
         "refitting": "A background, refitted",
@@ -387,7 +386,7 @@ def tutorials_grids() -> list[Grid]:
             values = [row[name] for row in mine]
             cells.append([name, *(percent(value) for value in (statistics.mean(values), min(values), max(values)))])
         said = "one training" if len(mine) == 1 else f"{len(mine)} trainings"
-        says = f"Accuracies and shares in %, over {said}."
+        says = f"Accuracies, shares and falls of probability in %, over {said}."
         grids.append(Grid(["figure", "mean", "lowest", "highest"], cells, titles.get(chapter, chapter), says))
     return grids
 
@@ -542,11 +541,11 @@ ENTRIES = [
     ),
     Result(
         "tutorials",
-        "What three tutorials compare",
-        "The comparisons of three tutorials hold over seeds and rounding settings, few so far.",
-        "python benchmarks/tutorials.py --out benchmarks/tutorials.json",
+        "What the tutorials compare",
+        "What four tutorials compare, under settings that round as other processors do, over few seeds so far.",
+        "python benchmarks/tutorials.py --rounding all --out benchmarks/tutorials.json",
         CORE,
-        "2026-11-25",
+        "2026-11-26",
         tutorials_grids,
         ["tutorials.json"],
         "`tests/test_tutorials.py` holds what the chapters claim against each of them, and against two seeds that it "
