@@ -24,7 +24,7 @@ class Launched {
     this.headline = make("p", { class: "mt-headline" });
     this.curves = make("div", { class: "mt-curves" });
     this.legend = make("p", { class: "mt-made" });
-    this.table = make("div", { class: "mt-scroll" });
+    this.table = make("div", { class: "mt-scroll mt-trials" });
     this.groups = make("section", { class: "mt-groups", "aria-label": "one trial" });
     this.status = make("p", { class: "mt-status", role: "status" });
     const foot = make("div", { class: "mt-foot" }, this.status);
