@@ -19,8 +19,8 @@ lies in the modules, floor by floor (each imports from those before it alone):
 - keep and tell: `runs`, `resume`, `report`, `selective_report`, `evidence_steps`, `steps`, `repair_steps`,
   `commands`, `cli`
 - in the notebook: `lab.scrubber`, `lab.evidence`, `lab.review`, `lab.compare`, `lab.launcher`, `lab.coverage`, made of
-  `lab.sketch`, `lab.panels`, `lab.view`, `lab.gallery`, `lab.looking`, `lab.pages`, `lab.answers`,
-  `lab.trials` and `lab.jobs`
+  `lab.sketch`, `lab.background`, `lab.panels`, `lab.view`, `lab.gallery`, `lab.looking`, `lab.pages`, `lab.answers`,
+  `lab.ordering`, `lab.explained`, `lab.trials` and `lab.jobs`
 """
 
 from importlib import import_module

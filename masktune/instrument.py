@@ -14,6 +14,8 @@ import io
 import itertools
 import json
 import math
+import operator
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -298,6 +300,18 @@ def maps_words(
     return f"Maps: {maps.source} at {maps.layer or 'an unnamed layer'}, for the {maps.target} class."
 
 
+def _positions(index: Any, dataset: ImageDataset) -> list[int]:
+    "Positions in a data set; raises `ValueError` for what is none"
+    try:
+        found = [operator.index(i) for i in index]
+    except TypeError:
+        raise ValueError(f"index must be a list of whole numbers, positions in {dataset}, got {index!r}") from None
+    wrong = [i for i in found if not 0 <= i < len(dataset)]
+    if wrong:
+        raise ValueError(f"index {wrong[0]} is out of range: {dataset} has images 0 to {len(dataset) - 1}")
+    return found
+
+# %% ../nbs/api/27_instrument.ipynb #27a0c040
 def instrument_data(
     dataset: ImageDataset,  # the images to show
     maps: SaliencyMaps,  # the saliency maps of these images
@@ -312,14 +326,22 @@ def instrument_data(
 ) -> dict[str, Any]:  # for `instrument_html`
     "Gather what a page shows: pictures of at most 300 kB in all, maps, labels, answers"
     rule, fill = Threshold.parse(rule), look_up("fill", fill, FILLS)
+    if not isinstance(dataset, ImageDataset) or not isinstance(maps, SaliencyMaps):
+        given = f"{type(dataset).__name__} and {type(maps).__name__}"
+        raise ValueError(f"a page needs a data set (ImageDataset) and its maps (SaliencyMaps), got {given}")
     dataset.need_one_label("the instrument")
-    maps.check(dataset)
-    samples = [dataset[int(i)] for i in index]
+    classifier = None if model is None else as_classifier(model, dataset)
+    maps.check(dataset, classifier)
+    if isinstance(tile, bool) or not isinstance(tile, int) or not 8 <= tile <= 1024:
+        raise ValueError(f"tile must be a whole number of at least 8, and at most 1,024, got {tile!r}")
+    samples = [dataset[i] for i in _positions(index, dataset)]
     options = instrument_options(dataset, rule, maps_words(maps), model is not None)
     options["sample"] = sample_of(maps)
-    if model is not None and samples:
+    if classifier is not None and samples:
         asked = strengths if strengths is not None else strengths_of(rule)
-        options["grid"] = answers_on_grid(as_classifier(model, dataset), samples, maps, rule, fill, asked, marks)
+        if not len(asked):
+            raise ValueError("strengths must hold at least one, or be None: then they are spread over the rule's range")
+        options["grid"] = answers_on_grid(classifier, samples, maps, rule, fill, asked, marks)
     controls = instrument_controls(rule, fill, tile, len(samples))
     return {"options": options, "controls": controls, "page": light_page(dataset, maps, samples, marks=marks)}
 
@@ -339,7 +361,7 @@ def light_page(
     return page
 
 # %% ../nbs/api/27_instrument.ipynb #27a0c030
-PANEL_SCRIPTS = ("scrubber", "review", "gallery", "evidence", "compare", "coverage")  # a file a panel
+PANEL_SCRIPTS = ("scrubber", "review", "gallery", "evidence", "compare", "coverage", "launcher")  # a file a panel
 
 
 def static_text(
@@ -380,6 +402,8 @@ def instrument_html(
     still: str = "",  # HTML that is shown where scripts do not run
 ) -> str:  # a part of a page, which needs no network and no Python
     "Write an instrument that lives without Python: style, place, data and script, for any HTML page"
+    if not re.fullmatch(r"[A-Za-z0-9-]+", mark):
+        raise ValueError(f"mark must be letters, digits and hyphens, got {mark!r}")
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
     script = script_text(data["options"].get("panel", "scrubber"))
     parts = [

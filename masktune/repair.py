@@ -67,7 +67,12 @@ class Candidate:
     @property
     def is_plain_network(self) -> bool:
         "Whether it is the plain network, with its own last layer or another"
-        return self.name.split(",")[0] == PLAIN
+        return self.network == PLAIN
+
+    @property
+    def network(self) -> str:
+        "The name of the candidate whose last layer was refitted, or its own"
+        return self.name.split(",")[0]
 
     def to_dict(self) -> dict[str, Any]:  # name, gamma (None: not refitted) and scores 0..1
         "Return name, gamma and scores as JSON takes them"
@@ -103,9 +108,8 @@ class Repair:
     ) -> Choice:  # also kept in `choice`
         "Choose again, by another criterion; nothing is computed anew"
         scores = {name: candidate.scores for name, candidate in self.candidates.items()}
-        ours = {name: c.gamma for name, c in self.candidates.items() if c.is_plain_network}
-        refitted = {name: gamma for name, gamma in ours.items() if gamma is not None}
-        self.choice = choose_candidate(scores, PLAIN, refitted, self.conflict, criterion)
+        refits = {name: (c.network, c.gamma) for name, c in self.candidates.items() if c.gamma is not None}
+        self.choice = choose_candidate(scores, PLAIN, refits, self.conflict, criterion)
         return self.choice
 
     def evaluate(

@@ -1,6 +1,7 @@
 "The `masktune` command as a shell sees it: on somebody's own images, and when something is wrong."
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -192,6 +193,15 @@ def test_many_problems_are_listed_and_end_in_one_line(pets, tmp_path):
     assert lines[-1].startswith("masktune: ") and "2 problems, listed above" in lines[-1]
 
 
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory):
+    "A run that is ready to be finetuned; who spoils it takes a copy"
+    out = tmp_path_factory.mktemp("whole") / "run"
+    assert masktune("erm", "--data", "biased-digits", "--out", out, "--epochs", "1").returncode == 0
+    assert masktune("saliency", out).returncode == 0
+    return out
+
+
 @pytest.mark.parametrize(
     "name, content, says",
     [
@@ -201,10 +211,8 @@ def test_many_problems_are_listed_and_end_in_one_line(pets, tmp_path):
         ("round-1/maps.safetensors", b"", "no intact safetensors"),
     ],
 )
-def test_broken_files_of_a_run_are_named(tmp_path, name, content, says):
-    out = tmp_path / "run"
-    assert masktune("erm", "--data", "biased-digits", "--out", out, "--epochs", "1").returncode == 0
-    assert masktune("saliency", out).returncode == 0
+def test_broken_files_of_a_run_are_named(whole_run, tmp_path, name, content, says):
+    out = shutil.copytree(whole_run, tmp_path / "run")
     (out / name).write_bytes(content)
     run = masktune("finetune", out)
     assert run.returncode == 2 and says in run.stderr and name in run.stderr and run.stderr.count("\n") == 1

@@ -72,6 +72,7 @@ def test_imports_run_downward_only():
     assert not upward, upward
 
 
+@cache
 def own_attributes(module: str) -> set[str]:
     "Underscore names that a module gives its own objects: methods, fields, what is set on an object"
     found = set()

@@ -549,3 +549,158 @@ def test_axe_finds_nothing_in_saved_panels_and_they_live_without_a_kernel(browse
     page.close()
     for panel in panels:
         panel.close()
+
+
+@pytest.fixture(scope="module")
+def tried(explained):
+    "A launcher that has finetuned twice on a few images"
+    from masktune.finetune import MaskTune
+    from masktune.lab.launcher import Launcher
+
+    model, images, _ = explained
+    run = MaskTune(model.network, epochs=0, finetune_lr=0.01, device="cpu", progress=False).fit_erm(images)
+    launcher = Launcher(run, images, {"test": images, "swapped": run.swapped(images)})
+    yield launcher.sweep([1, 4]).wait()
+    launcher.close()
+
+
+def test_a_row_of_the_table_keeps_its_model_and_is_looked_at_and_sorted(browser, tried):
+    from bridge import Bridge
+
+    live = Bridge(browser, tried.view)
+    page = live.page
+    live.until(lambda: page.locator("tbody tr:has([data-key])").count() == 2)
+    assert tried.trials.kept == 2 and page.locator(".mt-chart").count() == 2
+    page.get_by_role("button", name="keep this model: trial 1, mask").focus()
+    page.keyboard.press("Enter")
+    live.until(lambda: tried.trials.kept == 1 and not live.ahead())
+    assert tried.run.rule == "mean_std(k=1)"
+    kept = page.get_by_role("button", name="✓ kept: trial 1, mask")
+    assert kept.evaluate("e => e === document.activeElement")  # where the keyboard was
+    page.get_by_role("button", name="look at trial 2").press("Enter")
+    assert "Trial 2, mask: mean_std(k=4)" in page.locator(".mt-groups h4").inner_text()
+    assert page.locator(".mt-groups table").count() == 2 and "of trial 2" in page.locator(".mt-chart").first.evaluate(
+        "e => e.getAttribute('aria-label')"
+    )
+    live.until(lambda: tried.view.controls.get("chosen") == 2)
+    numbers = lambda: page.locator("button[data-key^='look']").all_inner_texts()  # noqa: E731
+    for down in (True, False):
+        page.locator("th button[data-key='sort on test']").press("Enter")
+        wanted = sorted(tried.trials.trials, key=lambda trial: (trial.scores[0][0], -trial.number), reverse=down)
+        if len({trial.scores[0][0] for trial in wanted}) == 2:
+            assert numbers() == [str(trial.number) for trial in wanted]
+        order = page.locator("th", has=page.locator("[data-key='sort on test']")).get_attribute("aria-sort")
+        assert order == ("descending" if down else "ascending")
+    tried.view.summary = tried.view.summary | {"running": True, "points": [[0.1, 0.7, 0.5], [0.4, 0.6, 0.6]]}
+    live.until(lambda: page.get_by_role("button", name="keep this model: trial 2, mask").is_disabled())
+    assert "Thick: running" in page.locator(".mt-launcher").inner_text()
+    live.close()
+
+
+def looks_the_same(browser, text, width, scheme, name):
+    "Open a panel's saved HTML, keep a picture, and let axe look at it: the page"
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = browser.new_page(viewport={"width": width, "height": 1500}, color_scheme=scheme)
+    page.set_content(f"<!doctype html><html lang='en'><meta charset='utf-8'><title>saved</title><main>{text}</main>")
+    page.locator(".masktune.mt .mt-headline").wait_for()
+    page.wait_for_timeout(300)
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SHOTS / f"{name}-saved-{width}-{scheme}.png")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    found = [f"{v['id']}: {v['nodes'][0]['html'][:150]}" for v in Axe().run(page).response["violations"]]
+    assert not [each for each in found if not each.startswith(("landmark", "page-has-heading", "region"))], found
+    return page
+
+
+@pytest.mark.parametrize("width, scheme", [(1400, "light"), (820, "dark"), (480, "light")])
+def test_a_saved_launcher_is_looked_at_and_sorted_without_a_kernel(browser, tried, width, scheme):
+    tried.view.controls = {}
+    text = tried._repr_html_()
+    assert len(text) < 500_000
+    page = looks_the_same(browser, text, width, scheme, "launcher")
+    assert "run the cell to finetune, or to keep another model" in page.locator(".mt-launcher").inner_text()
+    assert page.get_by_text("keep this model").count() == 0 and page.get_by_text("✓ kept").count() == 1
+    page.get_by_role("button", name="look at trial 1").press("Enter")
+    assert "Trial 1, mask: mean_std(k=1)" in page.locator(".mt-groups h4").inner_text()
+    page.locator("th button[data-key='sort number']").press("Enter")
+    assert page.locator("button[data-key^='look']").all_inner_texts() == ["2", "1"]
+    page.close()
+
+
+@pytest.mark.parametrize("width, scheme", [(820, "dark"), (480, "light")])
+def test_a_saved_scrubber_looks_elsewhere_without_a_kernel(browser, explained, width, scheme):
+    from masktune.lab.scrubber import ThresholdScrubber
+    from masktune.saliency import compute_saliency
+
+    model, images, maps = explained
+    scrubber = ThresholdScrubber(model, images, maps, page_size=24)
+    layer = scrubber.looking.layers[1]
+    scrubber.wait().looking.look(layer, "grad-cam")
+    scrubber.looking.maps_for(scrubber.shown)  # somebody has looked there: these maps are saved, too
+    scrubber.looking.look(*scrubber.looking.first)
+    asked = []
+    watch = model.register_forward_hook(lambda *_: asked.append(1))
+    here = scrubber.saved()
+    watch.remove()
+    assert not asked  # saving asks nobody
+    assert [(each["layer"], each["source"]) for each in here["page"]["elsewhere"]] == [(layer, "grad-cam")]
+    text = scrubber._repr_html_()
+    assert len(text) < 500_000
+    page = looks_the_same(browser, text, width, scheme, "elsewhere")
+    drawn = "all => all.map((canvas) => canvas.toDataURL())"
+    first, words = page.locator("canvas").evaluate_all(drawn), page.locator(".mt-made").inner_text()
+    page.get_by_label("maps", exact=True).select_option(label=f"grad-cam at {layer}")
+    page.wait_for_function("words => document.querySelector('.mt-made').innerText !== words", arg=words)
+    page.wait_for_timeout(300)
+    elsewhere = page.locator("canvas").evaluate_all(drawn)
+    assert f"grad-cam at {layer}" in page.locator(".mt-made").inner_text()
+    assert "→" not in "".join(page.locator(".mt-then").all_inner_texts())  # nobody was asked about these masks
+    made = scrubber.looking.saved(scrubber.shown, [(layer, "grad-cam")])[0]
+    for card, about in enumerate(here["page"]["images"]):
+        changed = made["maps"][card] != about["map"]
+        assert (elsewhere[4 * card + 1] != first[4 * card + 1]) == changed, card
+        assert elsewhere[4 * card] == first[4 * card], card  # the image is the same
+    other = compute_saliency(model, images.subset(scrubber.shown), layer, "grad-cam", device="cpu", progress=False)
+    areas = Threshold("mean_std", 2.0)(other.maps, (28, 28))
+    shown = [float(text.split()[1]) for text in page.locator(".mt-then").all_inner_texts()]
+    assert shown == pytest.approx((100 * areas.float().mean((1, 2))).tolist(), abs=0.051)
+    page.get_by_label("maps", exact=True).select_option("0")
+    page.wait_for_function("words => document.querySelector('.mt-made').innerText === words", arg=words)
+    page.wait_for_timeout(300)
+    assert page.locator("canvas").evaluate_all(drawn) == first
+    page.close()
+    scrubber.close()
+
+
+def test_the_filters_of_the_coverage_page_choose_its_images(browser, answered):
+    from bridge import Bridge
+
+    from masktune.lab.coverage import CoverageExplorer
+
+    explorer = CoverageExplorer(*answered, page_size=48, coverage=0.5, device="cpu")
+    images = explorer.dataset
+    live = Bridge(browser, explorer.view)
+    page = live.page
+    live.until(lambda: page.locator(".mt-card").count() == len(images))
+    names = "all => all.map((button) => button.getAttribute('aria-label').split(':')[0].split(' ')[1])"
+    numbers = lambda: sorted(map(int, page.locator(".mt-open").evaluate_all(names)))  # noqa: E731
+    for decision, verdict in (("answered", "wrong"), ("left open", "right"), ("all", "wrong"), ("left open", "all")):
+        page.get_by_label("decision").select_option(decision)
+        page.get_by_label("verdict").select_option(verdict)
+        chosen = {"decision": decision, "verdict": verdict}.items()
+        live.until(lambda chosen=chosen: chosen <= explorer.view.controls.items())
+        found = explorer.decided
+        wanted = torch.ones(len(images), dtype=torch.bool)
+        if decision != "all":
+            wanted &= found.answered == (decision == "answered")
+        if verdict != "all":
+            wanted &= found.correct == (verdict == "right")
+        assert set(explorer.order.tolist()) == set(wanted.nonzero().flatten().tolist())
+        live.until(lambda: numbers() == sorted(explorer.shown))
+        assert f"{len(explorer.order)} of {len(images)} images" in page.locator(".mt-counts").inner_text()
+    page.get_by_label("class", exact=True).select_option("1")
+    live.until(lambda: explorer.class_filter.value == 1 and numbers() == sorted(explorer.shown))
+    assert all(images.labels[i] == 1 for i in explorer.shown) and len(explorer.shown) > 0
+    live.close()
+    explorer.close()

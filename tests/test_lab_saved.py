@@ -12,11 +12,13 @@ from screenshots import CHROMIUM, FLAGS
 
 from masktune.abstaining import SelectiveClassifier
 from masktune.data import ArrayDataset
+from masktune.finetune import MaskTune
 from masktune.instrument import instrument_data
 from masktune.kinds import find_kinds
 from masktune.lab.compare import CompareExplorer
 from masktune.lab.coverage import CoverageExplorer
 from masktune.lab.evidence import ClassEvidence
+from masktune.lab.launcher import Launcher
 from masktune.lab.review import EvidenceReview
 from masktune.lab.scrubber import ThresholdScrubber
 from masktune.models import as_classifier, build_model
@@ -26,7 +28,7 @@ if CHROMIUM is None and os.environ.get("CI"):
     pytest.fail("Chromium is missing: .ci/run is to install it", pytrace=False)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: install the package chromium")
 
-SEEN = {"scrubber": ".mt-card", "evidence": ".mt-patch", "compare": ".mt-card", "coverage": ".mt-card"}
+SEEN = {"evidence": ".mt-patch", "review": ".mt-kind", "launcher": ".mt-looked"}
 STILL = "run the cell to make it live"
 
 
@@ -41,12 +43,14 @@ def outputs():
         one, other = (as_classifier(build_model("small-cnn", 2), data).eval() for _ in range(2))
     maps = compute_saliency(one, data, device="cpu", progress=False)
     kinds = find_kinds(one, data, limit=24, most=1, device="cpu")
+    plain = MaskTune(one.network, epochs=0, finetune_lr=0.01, progress=False, device="cpu").fit_erm(data)
     panels = {
         "scrubber": ThresholdScrubber(one, data, maps, page_size=6).wait(),
         "evidence": ClassEvidence(data, maps, count=4),
         "compare": CompareExplorer(one, other, data, page_size=6, device="cpu"),
         "coverage": CoverageExplorer(SelectiveClassifier([one]), data, page_size=6, device="cpu"),
         "review": EvidenceReview(kinds, data, one),
+        "launcher": Launcher(plain, data, {"test": data}).launch().wait(),
     }
     found = {name: (panel._repr_html_(), panel.describe()) for name, panel in panels.items()}
     for panel in panels.values():
@@ -85,7 +89,7 @@ def all_live(browser, path, names):
         place.evaluate("e => e.scrollIntoView({block: 'start'})")
     for name in names:
         area = page.locator(f".masktune.mt-{name}")
-        area.locator(SEEN.get(name, ".mt-kind")).first.wait_for()
+        area.locator(SEEN.get(name, ".mt-card")).first.wait_for()
         assert area.locator(".mt-headline").inner_text().strip()
     assert not wrong and not any(still.is_visible() for still in page.get_by_text(STILL).all())
     page.close()
@@ -129,13 +133,15 @@ class Stripped(HTMLParser):
             self.text.append(data.strip())
 
 
-@pytest.mark.parametrize("name", ["scrubber", "evidence", "compare", "coverage", "review"])
+@pytest.mark.parametrize("name", ["scrubber", "evidence", "compare", "coverage", "review", "launcher"])
 def test_where_scripts_are_stripped_a_picture_and_a_sentence_are_left(outputs, name):
     "As GitHub shows a notebook"
     page, words = outputs[name]
     left = Stripped(page)
-    assert len(left.text) == 1 and STILL in left.text[0]  # no script and no data has become text
-    assert left.alternatives == [words] and len(words) > 20
+    assert STILL in left.text[0] and (name == "launcher" or len(left.text) == 1)  # no script, no data has become text
+    assert words in left.alternatives[0] and len(left.alternatives) == 1 and len(words) > 20
+    if name == "launcher":  # its tables can be read
+        assert {"who paid", "average", "95 % interval"} <= set(left.text) and "masktune" not in "".join(left.text)
     assert len(page) < 500_000
 
 
@@ -146,12 +152,18 @@ def test_images_with_several_labels_are_refused_in_a_sentence():
         model = as_classifier(build_model("small-cnn", 2), data).eval()
     maps = compute_saliency(model, data, device="cpu", progress=False)
     assert maps.maps.ndim == 4
+    single = ArrayDataset(images, torch.arange(4) % 2, ["cat", "dog"], name="singles")
+    run = MaskTune(build_model("small-cnn", 2), epochs=0, finetune_lr=0.01, progress=False, device="cpu")
+    kinds = find_kinds(run.fit_erm(single).erm_, single, limit=4, most=1, device="cpu")
     calls = {
         "page": lambda: instrument_data(data, maps, range(2)),
         "scrubber": lambda: ThresholdScrubber(model, data, maps),
         "evidence": lambda: ClassEvidence(data, maps),
         "compare": lambda: CompareExplorer(model, model, data),
         "coverage": lambda: CoverageExplorer(SelectiveClassifier([model]), data),
+        "review": lambda: EvidenceReview(kinds, data, model),
+        "launcher": lambda: Launcher(run, data),
+        "launcher's tests": lambda: Launcher(run, single, {"test": data}),
     }
     for name, call in calls.items():
         with pytest.raises(ValueError, match=r"the instrument needs one label an image, and .*pairs") as caught:

@@ -214,18 +214,36 @@ def test_the_plain_model_is_kept_where_nothing_gains():
     same = {"plain": Scores(0.97, 0.96, 0.9, 0.5, 0.8), "mask": Scores(0.96, 0.95, 0.95, 0.6, 0.8)}
     assert choose_candidate(same, "plain", {}, COMMON).name == "plain"
     refits = same | {"plain, refit 4": Scores(0.90, 0.9, 0.9, 0.7, 0.9)}
-    assert choose_candidate(refits, "plain", {"plain, refit 4": 4.0}, COMMON).name == "plain"  # the price is too high
+    assert (
+        choose_candidate(refits, "plain", {"plain, refit 4": ("plain", 4.0)}, COMMON).name == "plain"
+    )  # the price is too high
     fair = same | {
         "plain, refit 2": Scores(0.95, 0.9, 0.9, 0.6, 0.8),
         "plain, refit 4": Scores(0.93, 0.9, 0.9, 0.7, 0.9),
     }
-    gammas = {"plain, refit 2": 2.0, "plain, refit 4": 4.0}
+    gammas = {"plain, refit 2": ("plain", 2.0), "plain, refit 4": ("plain", 4.0)}
     assert choose_candidate(fair, "plain", gammas, COMMON).name == "plain, refit 4"
     assert choose_candidate(fair, "plain", gammas, COMMON._replace(price=0.02)).name == "plain"  # many causes
     assert choose_candidate(fair, "plain", gammas, COMMON._replace(errors=2)).name == "plain"  # too few
     lifted = fair | {"transplant": Scores(0.94, 0.93, 0.93, 0.6, 0.8)}
     low = lifted | {"plain": Scores(0.97, 0.96, 0.6, 0.5, 0.8)}
     assert choose_candidate(low, "plain", gammas, COMMON, TWO_STEP).name == "mask"
+
+
+def test_errors_count_after_a_finetuning_too():
+    "A frame: what was transplanted covers a part of it, and the errors that are left contradict the rest"
+    found = {
+        "plain": Scores(0.98, 0.98, 0.35, 0.0, 0.8),
+        "transplant": Scores(0.97, 0.96, 0.97, 0.1, 0.7),
+        "transplant, refit 2": Scores(0.96, 0.95, 0.95, 0.2, 0.7),
+        "transplant, refit 6": Scores(0.90, 0.88, 0.93, 0.4, 0.6),
+    }
+    refits = {"transplant, refit 2": ("transplant", 2.0), "transplant, refit 6": ("transplant", 6.0)}
+    both = choose_candidate(found, "plain", refits, COMMON)
+    assert both.name == "transplant, refit 2" and "swapped" in both.why and "errors contradict" in both.why
+    assert choose_candidate(found, "plain", refits, COMMON._replace(price=0.02)).name == "transplant"
+    worse = found | {"transplant, refit 2": Scores(0.91, 0.9, 0.95, 0.2, 0.7)}
+    assert choose_candidate(worse, "plain", refits, COMMON).name == "transplant"  # each costs too much
 
 
 def test_inferred_environments_are_those_that_differ_most():

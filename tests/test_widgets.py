@@ -243,6 +243,31 @@ def test_a_job_needs_no_widgets_and_counts_its_steps_over_all_epochs(digits):
     assert job.step(Step(4, 4, 1, 1, torch.tensor([0.5, 1.0, 2.0]), dict)) is True
 
 
+def test_nobody_asks_a_model_while_a_job_makes_maps_with_it(run, digits, monkeypatch):
+    "Maps are made by hooks in the plain model: a question at the same time would run into them"
+    from masktune.lab.panels import asking
+
+    order, asked = [], []
+
+    def ask():
+        with asking(run.erm_):
+            order.append("asked")
+
+    def slow(*given, make=run.compute_maps):
+        asked.append(threading.Thread(target=ask))
+        asked[0].start()
+        time.sleep(0.1)
+        order.append("made")
+        return make(*given)
+
+    monkeypatch.setattr(run, "compute_maps", slow)
+    job = FinetuningJob(run, digits["train"])
+    run.rounds_ = []
+    job.launch().wait()
+    asked[0].join()
+    assert order == ["made", "asked"] and job.finished and not job.failed
+
+
 def test_every_rule_has_its_own_strength_and_keeps_it(scrubber):
     usual = {"mean_std": 2.0, "quantile": 0.9, "fixed": 0.5, "otsu": None}
     for first in usual:
@@ -499,9 +524,11 @@ def test_every_finetuning_is_a_row_whose_model_can_be_taken_back(run, digits):
     assert [trial.settings["rule"] for trial in launcher.trials.trials] == ["mean_std(k=1)", "mean_std(k=4)"]
     first, last = launcher.trials.trials
     assert launcher.trials.best is max((last, first), key=lambda trial: trial.swapped) and launcher.trials.kept == 2
-    buttons = launcher.table.children[1].children
-    assert [button.disabled for button in buttons] == [False, True]
-    buttons[0].click()
+    rows = launcher.view.page["trials"]
+    assert [row["kept"] for row in rows] == [False, True] and all(row["points"] for row in rows)
+    assert [row["best"] for row in rows] == [trial is launcher.trials.best for trial in launcher.trials.trials]
+    launcher.view.wishes = {"keep": 1, "asked": 1}  # what the button of the first row does
+    assert [row["kept"] for row in launcher.view.page["trials"]] == [True, False]
     assert (launcher.trials.kept, run.rule) == (1, "mean_std(k=1)")
     assert evaluate(run.model_, digits["test"], device="cpu").average == first.metrics["test"].average
     assert "who paid" in launcher.trials._repr_html_()
@@ -518,7 +545,8 @@ def test_every_remedy_is_tried_in_one_press_and_a_repairs_candidates_are_rows(ru
     assert [trial.remedy for trial in launcher.trials.trials] == ["transplant", "refit"]
     refitted = launcher.trials.trials[1]
     assert evaluate(run.model_, digits["test"], device="cpu").average == refitted.metrics["test"].average
-    assert "before" in launcher.headline.value and "[" in launcher.headline.value
+    headline = launcher.view.summary["headline"]
+    assert "before" in headline and "[" in headline and headline in launcher._repr_html_()
     table = str(launcher.trials)
     assert "remedy" in table and "transplant" in table and "who paid" in table
     launcher.keep(1)
@@ -555,6 +583,22 @@ def test_what_is_said_of_evidence_is_kept_and_can_be_taken_back(run, digits, tmp
     assert load_kinds(tmp_path / "kinds.json").verdicts == {first: "shortcut"}
     assert len(review.view.options["kinds"]) == len(kinds.kinds) and len(review._repr_html_()) < 500_000
     review.close()
+
+
+def test_a_page_that_sets_several_controls_is_followed_once(run, digits, monkeypatch):
+    "By the class that all panels share: everything is set, then what follows is done"
+    from masktune.lab import evidence
+    from masktune.lab.pages import SetByPage
+
+    panel = ClassEvidence(digits["train"], run.rounds_[0].maps, count=2)
+    assert isinstance(panel, SetByPage)
+    gathered, gather = [], evidence.gather_evidence
+    monkeypatch.setattr(evidence, "gather_evidence", lambda *given: gathered.append(given[2:]) or gather(*given))
+    panel.view.controls = panel.view.controls | {"count": 3, "share": 0.5}
+    assert gathered == [(3, 0.5)] and len(panel.view.page["classes"][0]["images"]) == 3
+    panel.share.value = 0.4  # from code, too
+    assert gathered[1:] == [(3, 0.4)] and panel.view.controls["share"] == 0.4
+    panel.close()
 
 
 def test_opening_and_closing_leaves_no_widget_and_no_thread_behind(run, digits):

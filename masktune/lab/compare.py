@@ -15,15 +15,24 @@ from torch import nn
 
 from .. import comparing
 from ..data import ImageDataset
-from ..evaluation import Evaluation, Table
+from ..evaluation import Evaluation, Table, predict
 from ..figures import ERM_COLOR, MASKTUNE_COLOR, mean_maps, overlay
 from ..finetune import MaskTune
 from ..instrument import maps_text, maps_words
-from .pages import LiveGallery
-from .panels import asking, check_classifier, check_images, check_run, choice
+from .pages import LiveGallery, group_data
+from masktune.lab.panels import (
+    asking,
+    check_classifier,
+    check_images,
+    check_names,
+    check_options,
+    check_run,
+    choice,
+    options_of,
+)
 from .sketch import Sheet, heat_tiles, rgb, square_tiles, stacked
 from ..masking import normalize
-from ..report import GroupRow, group_table
+from ..report import group_table
 from ..saliency import SaliencyMaps
 
 # %% ../../nbs/api/lab/65_compare.ipynb #65a0c004
@@ -43,7 +52,7 @@ def verdicts(
 # %% ../../nbs/api/lab/65_compare.ipynb #65a0c007
 def comparison_headline(
     found: comparing.Comparison,  # of two models
-) -> str:
+) -> str:  # one or two sentences
     "Say in a sentence what changed, with intervals, and how much of the heat moved"
     counts = {name: int(which.sum()) for name, which in found.cases.items()}
     changed = f"{counts['newly right']:,} images newly right, {counts['newly wrong']:,} newly wrong"
@@ -55,12 +64,6 @@ def comparison_headline(
 
 def _interval(share: Any) -> str:
     return ", ".join(f"{end:.1%}" for end in share.interval)
-
-
-def _row(row: GroupRow) -> dict[str, Any]:
-    "A line of the table of groups, as the page takes it"
-    shares = {"before": row.before.accuracy, "after": row.after.accuracy, "change": row.change}
-    return {"name": row.name, "count": row.count, **shares, "interval": list(row.interval), "worst": row.worst}
 
 
 def _sureness(before: Evaluation, after: Evaluation) -> str:
@@ -110,6 +113,11 @@ class CompareExplorer(LiveGallery):
         **options: Any,
     ):
         check_run(run)
+        known = [*options_of(CompareExplorer)[0], *options_of(predict)[0][2:]]  # predict's but for model and data set
+        check_options("CompareExplorer", options, [*known, *comparing.MAP_OPTIONS])
+        if isinstance(names, str):
+            raise ValueError(f"names must be two, of before and of after, got {names!r}")
+        check_names("models", names)
         dataset = check_images("dataset", dataset, before)
         super().__init__(dataset, page_size, tile)
         models = (check_classifier("before", before, dataset), check_classifier("after", after, dataset))
@@ -126,14 +134,14 @@ class CompareExplorer(LiveGallery):
         made = "; ".join(dict.fromkeys(map(maps_words, self.maps))) or f"No maps: {self.no_maps.splitlines()[0]}"
         self.begin(f"Two models on {dataset}", made, verdict=self.verdict_filter)
 
-    def more_options(self) -> dict[str, Any]:
+    def more_options(self) -> dict[str, Any]:  # as the page's script reads them
         "What stands above the images: the headline, the groups, the cases, the mean maps"
         found = self.comparison
         return {
             "headline": comparison_headline(found),
             "names": list(found.names),
             "columns": ["image", *(f"map, {name}" for name in found.names[: len(self.maps)])],
-            "rows": [_row(row) for row in self.rows],
+            "rows": group_data(self.rows),
             "sure": _sureness(*self.evaluations),
             "cases": {name: int(which.sum()) for name, which in self.cases.items()},
             "means": self._means(),
@@ -153,7 +161,7 @@ class CompareExplorer(LiveGallery):
     def page_data(
         self,
         limit: int | None = None,  # characters of all pictures together; None: as they are
-    ) -> dict[str, Any]:
+    ) -> dict[str, Any]:  # images and what both models say, as the page's script reads them
         "Each image with both answers, both maps with their heights, and how much of the heat moved"
         page = super().page_data(limit)
         for about in page["images"]:
@@ -166,11 +174,14 @@ class CompareExplorer(LiveGallery):
             about["case"] = next(name for name, which in self.cases.items() if name != "all" and which[i])
         return page | {"grids": [list(maps.maps.shape[1:]) for maps in self.maps]}
 
-    def keep(self) -> np.ndarray:
+    def keep(self) -> np.ndarray:  # (N,) bool, True where an image is shown
         "Say which images the filters let through: (N,) bool"
         return super().keep() & self.cases[self.verdict_filter.value]
 
-    def says(self, index: int) -> list[tuple[str, float, str]]:
+    def says(
+        self,
+        index: int,  # position in the data set
+    ) -> list[tuple[str, float, str]]:  # for each model: class by name, probability 0..1, "right" or "wrong"
         "What both models say of an image: the class, its probability, right or wrong"
         return [
             (
@@ -181,13 +192,13 @@ class CompareExplorer(LiveGallery):
             for found in self.evaluations
         ]
 
-    def table(self) -> Table:
+    def table(self) -> Table:  # a row for each image of the page
         "List the page's images: class, and what both models say"
         said = {i: [f"{name} {sure:.3f}, {right}" for name, sure, right in self.says(i)] for i in self.shown}
         rows = [[str(i), self.dataset.classes[int(self.dataset.labels[i])], *said[i]] for i in self.shown]
         return Table(["image", "class", *self.comparison.names], rows, left=4)
 
-    def still(self) -> np.ndarray:
+    def still(self) -> np.ndarray:  # (H, W, 3) uint8
         "Draw the panel as it is now: (H, W, 3) uint8"
         sheet = Sheet(len(self.images), self.tiles, self.tile.value, lines=3)
         if len(self.images):
@@ -197,7 +208,7 @@ class CompareExplorer(LiveGallery):
         sheet.write([_lines(classes[sample.label], names, self.says(sample.index)) for sample in self.samples])
         return stacked(mean_map_sheet(self.maps, self.dataset).canvas, sheet.canvas) if self.maps else sheet.canvas
 
-    def describe(self) -> str:
+    def describe(self) -> str:  # both accuracies and the number of images shown, in a sentence
         "Say in words what the panel shows"
         average = self.rows[0]
         return (

@@ -18,10 +18,23 @@ from torch import Tensor
 
 from ..abstaining import SelectiveClassifier
 from ..data import ImageDataset, Sample
-from ..evaluation import Table
+from ..evaluation import Table, predict
 from ..figures import CURVE_COLORS, ERM_COLOR, MASKTUNE_COLOR
 from .pages import LiveGallery
-from .panels import NARROW, W, asking, check_images, choice, decimals_of, step_through
+from masktune.lab.panels import (
+    NARROW,
+    W,
+    asking,
+    check_classifier,
+    check_images,
+    check_names,
+    check_options,
+    check_share,
+    choice,
+    decimals_of,
+    options_of,
+    step_through,
+)
 from .sketch import Chart, Sheet, rgb, square_tiles, stacked
 from ..selective import RiskCoverage, SelectiveRow, coverage_threshold, risk_coverage, selective_table
 
@@ -29,7 +42,7 @@ from ..selective import RiskCoverage, SelectiveRow, coverage_threshold, risk_cov
 def draw_curves(
     curves: Mapping[str, RiskCoverage],  # by classifier
     chosen: str,  # which of them is looked at
-    point: tuple[float, float],  # its coverage and risk now, 0..1; a NaN draws none
+    point: tuple[float, float],  # coverage and risk where the slider stands, 0..1; a NaN draws no point
     width: int = 460,  # pixels
     height: int = 230,  # pixels
 ) -> np.ndarray:  # (height, width, 3) uint8
@@ -71,6 +84,7 @@ def _by_name(selective: Any) -> dict[str, SelectiveClassifier]:
         raise ValueError(f"selective must be a SelectiveClassifier, or several by name, got {type(found).__name__}")
     if not found:
         raise ValueError("selective must name at least one classifier")
+    check_names("selective", found)
     for name, one in found.items():
         if not isinstance(one, SelectiveClassifier):
             raise ValueError(
@@ -108,11 +122,19 @@ class ScoredImages:
         self.val = {name: score for name, (_, score) in chosen_on.items()}
         self.curves = {name: risk_coverage(score, said == dataset.labels) for name, (said, score) in self.given.items()}
 
-    def threshold(self, name: str, coverage: float) -> float:
+    def threshold(
+        self,
+        name: str,  # which classifier
+        coverage: float,  # share of validation images to answer, 0..1
+    ) -> float:  # images with at least this score are answered
         "Find the threshold at which this share of the validation images is answered; ties decide"
         return coverage_threshold(self.val[name], coverage, tolerance=1.0)
 
-    def decide(self, name: str, coverage: float) -> Decided:
+    def decide(
+        self,
+        name: str,  # which classifier
+        coverage: float,  # share of validation images to answer, 0..1
+    ) -> Decided:  # threshold, answers, scores, which are right, which are given, and the table's rows
         "Answer at the threshold for a coverage"
         threshold, (answer, score) = self.threshold(name, coverage), self.given[name]
         rows = selective_table(score, answer, self.dataset, threshold)
@@ -130,9 +152,9 @@ def ranks_of(
 
 def ranked_data(
     scored: ScoredImages,  # what classifiers say of the images
-    name: str,  # which classifier
+    name: str,  # name of the classifier
     steps: Sequence[float],  # of the slider, shares to be answered
-) -> dict[str, Any]:
+) -> dict[str, Any]:  # numbers packed as base64, and the counts at each step
     "Write what a page needs of one classifier: right or wrong, row of the table, images answered at each step"
     answer, score = scored.given[name]
     data = scored.dataset
@@ -182,11 +204,15 @@ class CoverageExplorer(LiveGallery):
         **options: Any,  # where scores are computed: see `masktune.evaluation.predict`
     ):
         self.selective = _by_name(selective)
-        if isinstance(coverage, bool) or not isinstance(coverage, (int, float)) or not 0 < coverage <= 1:
-            raise ValueError(f"coverage must be above 0 and at most 1, got {coverage!r}")
+        check_share("coverage", coverage)
+        known = [*options_of(CoverageExplorer)[0], *options_of(predict)[0][2:]]  # predict's but for model and data set
+        check_options("CoverageExplorer", options, known)
         if val is not None:
             val = check_images("val", val)
         dataset = check_images("dataset", dataset)
+        for name, one in self.selective.items():
+            for model in one.models:
+                check_classifier(f"selective[{name!r}]", model, dataset)
         super().__init__(dataset, page_size, tile)
         self.scored, self._on_val = ScoredImages(self.selective, dataset, val, **options), val is not None
         self.ranks = {name: ranks_of(score) for name, (_, score) in self.scored.given.items()}
@@ -209,7 +235,7 @@ class CoverageExplorer(LiveGallery):
             f"An image is answered where its score is at least a threshold, chosen on {where}; labels choose nothing."
         )
 
-    def more_options(self) -> dict[str, Any]:
+    def more_options(self) -> dict[str, Any]:  # as the page's script reads them
         "What the page needs to follow a dragged point"
         return {
             "names": [row.name for row in self.rows],
@@ -223,7 +249,7 @@ class CoverageExplorer(LiveGallery):
     def page_data(
         self,
         limit: int | None = None,  # characters of all pictures together; None: as they are
-    ) -> dict[str, Any]:
+    ) -> dict[str, Any]:  # images and what each classifier says, as the page's script reads them
         "Each image with every classifier's answer and rank"
         page = super().page_data(limit)
         for about in page["images"]:
@@ -242,7 +268,7 @@ class CoverageExplorer(LiveGallery):
         "Coverage and risk of all, and of every group or class"
         return self.decided.rows
 
-    def calibrated(self) -> SelectiveClassifier:
+    def calibrated(self) -> SelectiveClassifier:  # the copy, calibrated
         "Copy the chosen classifier with its threshold as the slider says; its models are shared"
         given = self.selective[self.classifier.value]
         found = copy.deepcopy(given, {id(model): model for model in given.models})
@@ -258,7 +284,7 @@ class CoverageExplorer(LiveGallery):
             self.view.options = self.view.options | self.more_options()
         super().select()
 
-    def keep(self) -> np.ndarray:
+    def keep(self) -> np.ndarray:  # (N,) bool, True where an image is shown
         "Say which images the filters let through: (N,) bool"
         keep = super().keep()
         for control, flag, yes in (
@@ -269,7 +295,10 @@ class CoverageExplorer(LiveGallery):
                 keep &= flag.numpy() == (control.value == yes)
         return keep
 
-    def arrange(self, index: np.ndarray) -> np.ndarray:
+    def arrange(
+        self,
+        index: np.ndarray,  # positions in the data set that the filters let through
+    ) -> np.ndarray:  # these positions in the order in which they are shown
         "Sort the images that are left by rank, or shuffled"
         if self.sort.value == "at random":
             return super().arrange(index)
@@ -278,7 +307,7 @@ class CoverageExplorer(LiveGallery):
         last = int(self.decided.answered.sum()) + 0.5  # between the last that is answered and the next
         return index[np.argsort(keys.get(self.sort.value, np.abs(rank - last)), kind="stable")]
 
-    def table(self) -> Table:
+    def table(self) -> Table:  # a row for each image of the page
         "List the page's images: class, answer, rank by sureness, decision, verdict"
         head = ["image", "class", "answer", "rank", "decision", "verdict"]
         return Table(head, [list(map(str, self._words(sample))) for sample in self.samples], left=3)
@@ -291,7 +320,7 @@ class CoverageExplorer(LiveGallery):
         rank = f"{int(self.ranks[self.classifier.value][i]):,} of {len(self.dataset):,}"
         return i, classes[sample.label], classes[int(self.decided.answer[i])], rank, decision, verdict
 
-    def still(self) -> np.ndarray:
+    def still(self) -> np.ndarray:  # (H, W, 3) uint8
         "Draw the panel as it is now, answered images framed, those left open pale: (H, W, 3) uint8"
         sheet, lines = Sheet(len(self.shown), 1, self.tile.value, lines=3), []
         for card, sample in enumerate(self.samples):
@@ -306,7 +335,7 @@ class CoverageExplorer(LiveGallery):
         curves = draw_curves(self.scored.curves, self.classifier.value, (whole.coverage, whole.risk))
         return stacked(curves, sheet.canvas)
 
-    def describe(self) -> str:
+    def describe(self) -> str:  # coverage and risk where the slider stands, in a sentence
         "Say in words what the panel shows"
         whole = self.rows[0]
         asked = f"{100 * self.coverage.value:.6g}% asked{' of validation images' if self._on_val else ''}"

@@ -18,6 +18,7 @@ from ..evaluation import Table
 from ..figures import mean_maps
 from ..instrument import WideFinding, ask_widely, light_page, maps_text, maps_words, page_data
 from ..kinds import Kinds
+from .pages import SetByPage
 from masktune.lab.panels import (
     NARROW,
     Panel,
@@ -27,8 +28,10 @@ from masktune.lab.panels import (
     check_images,
     check_kinds,
     check_maps,
+    check_share,
     check_whole,
     close_widgets,
+    named_options,
     place_of,
     step_through,
 )
@@ -126,12 +129,15 @@ def evidence_sections(
     return sections
 
 # %% ../../nbs/api/lab/64_evidence.ipynb #51c2c9c3
-class ClassEvidence(Panel):
+class ClassEvidence(SetByPage, Panel):
     """For every class, where its evidence lies on the whole, and the patches that spoke for it most strongly.
 
     With `kinds`, each kind of a class's evidence has patches of its own; with `model`, the panel's headline says how
     many answers change when the evidence is hidden."""
 
+    after_page = ("draw",)
+
+    @named_options
     def __init__(
         self,
         dataset: ImageDataset,  # the images
@@ -144,10 +150,9 @@ class ClassEvidence(Panel):
     ):
         dataset = check_images("dataset", dataset)
         self.dataset, self.maps, self.kinds = dataset, check_maps("maps", maps, dataset), check_kinds(kinds, dataset)
-        self.tile, self.model = check_whole("tile", tile, 8), model
-        check_whole("count", count)
-        if not 0 < share <= 1:
-            raise ValueError(f"share must be above 0 and at most 1, got {share!r}")
+        self.tile, self.model = check_whole("tile", tile, 8, 1024), model
+        check_whole("count", count, most=1000)
+        check_share("share", share)
         super().__init__()
         least, self.most = min(0.1, share), max(48, count)
         step = step_through(share, least, 0.05)
@@ -159,9 +164,9 @@ class ClassEvidence(Panel):
         options |= {"low": least, "high": 1.0, "step": step, "classes": list(dataset.classes)}
         options |= {"made": maps_words(self.maps), "headline": self._headline(), "groups": list(dataset.group_names)}
         self.view = InstrumentView(options=options, finding={"words": self._words()})
-        self.view.observe(self._pull, "controls")
+        self.view.observe(self.pull, "controls")
         self.box.children = [self.view]
-        self._drawn, self._pulling = -1, False
+        self._drawn = -1
         self.follow(self.draw, self.count, self.share)
         self.draw()
 
@@ -185,25 +190,22 @@ class ClassEvidence(Panel):
         more = f", and {len(self.found) - 4} more classes" if len(self.found) > 4 else ""
         return f"{'; '.join(told)}{more}." if told else "No class was recognised in any image."
 
-    def _pull(self, change: Mapping[str, Any]) -> None:
-        "Set the controls as the page has set them"
-        if self.closed or self._pulling:
-            return
-        self._pulling = True
-        try:
-            self.count.value, self.share.value = change["new"]["count"], change["new"]["share"]
-        finally:
-            self._pulling = False
-        self.draw()
+    def set_controls(self, wanted: Mapping[str, Any]) -> None:
+        "Set the controls; they refuse what they do not know"
+        self.count.value, self.share.value = wanted["count"], wanted["share"]
+
+    def push(self) -> None:
+        "Tell the page how the controls are set"
+        self.view.controls = {"count": self.count.value, "share": self.share.value, "tile": self.tile}
 
     def draw(self) -> None:
         "Gather the evidence as the controls say; the page cuts out the patches"
-        if self._pulling:
+        if self.postponed("draw"):
             return
         with self.lock:
-            count, share = self.count.value, self.share.value
-            self.found = gather_evidence(self.dataset, self.maps, count, share)
-            self.view.controls = {"count": count, "share": share, "tile": self.tile}
+            count = self.count.value
+            self.found = gather_evidence(self.dataset, self.maps, count, self.share.value)
+            self.push()
             if self._drawn != count:
                 self._drawn = count
                 self.view.page = self.page_data(1_000_000)
@@ -211,7 +213,7 @@ class ClassEvidence(Panel):
     def page_data(
         self,
         limit: int,  # characters of all pictures together
-    ) -> dict[str, Any]:
+    ) -> dict[str, Any]:  # images by class or kind, as the page's script reads them
         "A section a class or kind, each with its images"
         sections = evidence_sections(self.found, self.maps, self.count.value, self.kinds)
         index = list(dict.fromkeys(i for each in sections for i in each["index"]))
@@ -225,14 +227,14 @@ class ClassEvidence(Panel):
             each["images"] = [about[i] | kind for i in each.pop("index")]
         return page | {"classes": sections}
 
-    def table(self) -> Table:
+    def table(self) -> Table:  # a row for each class
         "List the classes: hottest cell of the mean map, how hot, images of the patches"
         head = ["seen as", "hottest cell of the mean map", "hotter than its average", "images of the patches"]
         return Table(
             head, [[e.name, e.place, f"{e.ratio:.1f} x", ", ".join(map(str, e.images))] for e in self.found], left=4
         )
 
-    def still(self) -> np.ndarray:
+    def still(self) -> np.ndarray:  # (H, W, 3) uint8
         "Draw the panel as it is now, a card a class: its mean map, then its patches: (H, W, 3) uint8"
         sheet, lines = Sheet(len(self.found), 1 + self.count.value, self.tile, width=1, lines=1), []
         for card, each in enumerate(self.found):
@@ -244,7 +246,7 @@ class ClassEvidence(Panel):
         sheet.write(lines)
         return sheet.canvas
 
-    def describe(self) -> str:
+    def describe(self) -> str:  # a sentence with a clause for each class
         "Say in words what the panel shows"
         said = (f"{e.name}: hottest at {e.place}, {e.ratio:.1f} x its average" for e in self.found)
         return f"ClassEvidence: {'; '.join(said)}"
@@ -255,7 +257,7 @@ class ClassEvidence(Panel):
 
     def close(self) -> None:
         "Follow the page no more, and free the widgets"
-        self.view.unobserve(self._pull, "controls")
+        self.view.unobserve(self.pull, "controls")
         super().close()
         for control in (self.count, self.share):
             close_widgets(control)

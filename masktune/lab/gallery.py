@@ -53,11 +53,18 @@ class Pager:
         self.previous.on_click(lambda _: self.turn(-1))
         self.next.on_click(lambda _: self.turn(1))
 
-    def turn(self, by: int) -> None:
+    def turn(
+        self,
+        by: int,  # how many pages; negative: back
+    ) -> None:
         "Go some pages on, or back; at the ends one stays"
         self.page.value = min(max(self.page.value + by, 1), self.page.max)
 
-    def count(self, chosen: int, total: int) -> None:
+    def count(
+        self,
+        chosen: int,  # images that the filters let through
+        total: int,  # images of the data set
+    ) -> None:
         "Say that `chosen` images of `total` are paged through"
         self.page.max = max(-(-chosen // self.page_size.value), 1)
         self.counts.value = f"of {self.page.max:,} &nbsp; ({chosen:,} of {total:,} images)"
@@ -82,8 +89,8 @@ class Gallery(Panel):
         tile: int,  # side of a picture, in pixels
     ):
         dataset = check_images("dataset", dataset)
-        check_whole("page_size", page_size)
-        check_whole("tile", tile, 8)
+        check_whole("page_size", page_size, most=1000)
+        check_whole("tile", tile, 8, 1024)
         super().__init__()
         self.dataset, self.order = dataset, np.arange(len(dataset))
         self._shuffled = np.random.default_rng(0).permutation(len(dataset))
@@ -99,7 +106,7 @@ class Gallery(Panel):
         self.follow(self.select, self.class_filter, self.group_filter)
         self.follow(self.show_page, self.page, self.page_size, self.tile)
 
-    def keep(self) -> np.ndarray:
+    def keep(self) -> np.ndarray:  # (N,) bool, True where an image is shown
         "Say which images the filters let through: (N,) bool"
         keep = np.ones(len(self.dataset), bool)
         if self.class_filter.value >= 0:
@@ -108,7 +115,10 @@ class Gallery(Panel):
             keep &= self.dataset.groups.numpy() == self.group_filter.value
         return keep
 
-    def arrange(self, index: np.ndarray) -> np.ndarray:
+    def arrange(
+        self,
+        index: np.ndarray,  # positions in the data set that the filters let through
+    ) -> np.ndarray:  # these positions in the order in which they are shown
         "Sort the images that are left, given as positions in the data set: here at random, always alike"
         return index[np.argsort(self._shuffled[index])]
 
@@ -139,7 +149,7 @@ class Gallery(Panel):
         "Paint the page on `sheet` and send it"
         raise NotImplementedError(f"{type(self).__name__} must say what a page looks like")
 
-    def still(self) -> np.ndarray:
+    def still(self) -> np.ndarray:  # (H, W, 3) uint8
         "Draw the panel as it is now: (H, W, 3) uint8"
         return self.sheet.canvas
 
@@ -147,7 +157,7 @@ class Gallery(Panel):
 def strength_slider(
     name: str,  # of the rule
     strength: float | None,  # where it begins; None: the rule's default
-) -> W.FloatSlider:
+) -> W.FloatSlider:  # the widget, not shown yet
     "Make a slider over a rule's usual range, or as far as `strength` where that is farther"
     _, _, low, high, step = rule_range(name)
     parameter, usual = RULES[name][1:3]
@@ -224,7 +234,11 @@ class PageOfMasks:
         for card, picture in enumerate(pictures):
             self.sheet.put(card, place, picture)
 
-    def mask_by(self, rule: Threshold, fill: str) -> None:
+    def mask_by(
+        self,
+        rule: Threshold,  # from map to mask
+        fill: str,  # what hidden pixels become: zero, mean, blur or noise
+    ) -> None:
         "Mask the page by another rule, and paint what changes: outlines and masked images"
         if not len(self.images):
             return
@@ -316,11 +330,14 @@ class MaskGallery(Gallery):
         self.sheet.write(self.captions())
         self.picture.value = encode(self.sheet.canvas)
 
-    def captions(self) -> list[list[tuple[str, tuple[int, int, int]]]]:
+    def captions(self) -> list[list[tuple[str, tuple[int, int, int]]]]:  # lines of each card: text and colour
         "Say for each card the lines under it, with their colours"
         return [[("", Sheet.INK), (f"masked {100 * area:.1f} %", Sheet.SOFT)] for area in self.areas]
 
-    def masked_area(self, index: np.ndarray | None = None) -> np.ndarray:
+    def masked_area(
+        self,
+        index: np.ndarray | None = None,  # (M,) positions in the data set; None: all
+    ) -> np.ndarray:  # (M,) float, shares 0..1
         "Measure coarsely the share of each image that the rule hides: (N,) float"
         index = np.arange(len(self.dataset)) if index is None else index
         parts = np.array_split(index, -(-len(index) // 4096) or 1)

@@ -8,7 +8,6 @@ __all__ = ['kind_sentences', 'EvidenceReview']
 # %% ../../nbs/api/lab/64a_review.ipynb #64b0c006
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,12 +18,21 @@ from ..data import ImageDataset
 from ..errors import look_up
 from ..instrument import maps_text, path_of, picture_url
 from ..kinds import VERDICTS, Kind, Kinds, save_kinds
-from .panels import Panel, asking, check_classifier, check_images, check_whole, place_of
+from masktune.lab.panels import (
+    Panel,
+    asking,
+    check_classifier,
+    check_images,
+    check_path,
+    check_whole,
+    named_options,
+    place_of,
+)
 from .sketch import Sheet, square_tiles
 from .view import InstrumentView, saved_html
 from ..layers import named_layer
 from ..masking import Threshold
-from ..models import Classifier
+from ..models import Classifier, model_fingerprint
 from ..similarity import look
 
 # %% ../../nbs/api/lab/64a_review.ipynb #64b0c008
@@ -65,6 +73,7 @@ class EvidenceReview(Panel):
     What is said goes into `kinds` (`kinds.judged("shortcut")`), and with `path` to disk at every word: of a run,
     `RUN/kinds.json`, where `masktune judge` and the finetuning look for it."""
 
+    @named_options
     def __init__(
         self,
         kinds: Kinds,  # from `find_kinds`
@@ -76,11 +85,14 @@ class EvidenceReview(Panel):
         if not isinstance(kinds, Kinds):
             raise ValueError(f"kinds must be kinds of evidence (`find_kinds` gives them), got {type(kinds).__name__}")
         check_images("dataset", dataset)
-        check_whole("count", count)
+        check_whole("count", count, most=100)
+        path = check_path("path", path, folder=False)
         kinds.select(next(iter(kinds.kinds)), dataset)  # raises for other images
+        classifier = check_classifier("model", model, dataset)
+        if model_fingerprint(classifier) != kinds.model:
+            raise ValueError(f"model must be {kinds.model}, with which these kinds were found, got another")
         super().__init__()
-        self.kinds, self.dataset, self.path = kinds, dataset, None if path is None else Path(path)
-        self.model = check_classifier("model", model, dataset)
+        self.kinds, self.dataset, self.path, self.model = kinds, dataset, path, classifier
         self._first: list[Tensor] = []  # an example of each kind, for the still picture
         self.view = InstrumentView(options=self._options(count), judgements=dict(kinds.verdicts))
         self.view.observe(self._judged, "judgements")
@@ -136,7 +148,7 @@ class EvidenceReview(Panel):
         self,
         kind: str,  # the kind's name
         verdict: str,  # shortcut, object or unsure
-    ) -> "EvidenceReview":
+    ) -> "EvidenceReview":  # this panel
         "Say it from code; raises `ValueError` for an unknown kind or word"
         look_up("kind", kind, self.kinds.kinds)
         self.view.judgements = {**self.view.judgements, kind: look_up("verdict", verdict, VERDICTS)}
@@ -147,7 +159,7 @@ class EvidenceReview(Panel):
         self.view.unobserve(self._judged, "judgements")
         super().close()
 
-    def still(self) -> np.ndarray:
+    def still(self) -> np.ndarray:  # (H, W, 3) uint8
         "Paint a card a kind: an example, its name and what was said of it"
         sheet = Sheet(len(self._first), 1, 144, lines=2)
         for card, image in enumerate(self._first):
@@ -156,7 +168,7 @@ class EvidenceReview(Panel):
         sheet.write([[(n, Sheet.INK), (verdicts.get(n, "not judged"), Sheet.SOFT)] for n in self.kinds.kinds])
         return sheet.canvas
 
-    def describe(self) -> str:
+    def describe(self) -> str:  # a sentence with the judged kinds by name
         "Say in words what was judged"
         said = {verdict: self.kinds.verdicts and self._named(verdict) for verdict in VERDICTS}
         parts = [f"{verdict}: {', '.join(names)}" for verdict, names in said.items() if names]

@@ -35,7 +35,7 @@ class InstrumentView(anywidget.AnyWidget):
     masks = traitlets.Dict().tag(sync=True)  # of a rule that the browser does not know
     selected: traitlets.List = traitlets.List().tag(sync=True)  # positions in the data set
     sample = traitlets.Dict().tag(sync=True)  # maps of the histogram, where others are looked at than at first
-    wishes = traitlets.Dict().tag(sync=True)  # what the page asks for: {"measure": how often}
+    wishes = traitlets.Dict().tag(sync=True)  # what the page asks for: {"measure": how often}, {"keep": a trial}
     worth = traitlets.Dict().tag(sync=True)  # what each layer, source and fill is worth, once it was measured
     judgements = traitlets.Dict().tag(sync=True)  # of kinds of evidence: what a person said
 
@@ -45,7 +45,8 @@ def saved_html(
     canvas: np.ndarray,  # (H, W, 3) uint8, a still picture for where no script runs
     words: str,  # what the picture shows, in words
     mark: str,  # names the panel on the page
+    more: str = "",  # HTML below the picture, where there are tables to read
 ) -> str:  # a part of a page
     "Write what a notebook keeps of a panel: live where scripts run, else a still picture, hidden by the live panel"
-    inside = instrument_html(data, mark, still_html(canvas, words, mark))
+    inside = instrument_html(data, mark, still_html(canvas, words, mark) + more)
     return f'<div class="masktune-still-{mark}">{still_style(mark)}{inside}</div>'

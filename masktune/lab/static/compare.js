@@ -65,19 +65,7 @@ class Compare extends Gallery {
       ),
     );
     this.chips = make("div", { class: "mt-line", role: "group", "aria-label": "what changed" }, ...cases);
-    const share = (name, i) => [`${name}, accuracy`, ...(i ? ["change, with 95 %"] : [])];
-    const head = ["", "images", share(options.names[0], 0), share(options.names[1], 1)].flat();
-    const points = (share) => (100 * share).toFixed(1);
-    const changed = ({ change, interval }) =>
-      `${change > 0 ? "+" : ""}${points(change)} [${interval.map(points).join(", ")}]`;
-    const rows = options.rows.map((row) => [
-      row.name + (row.worst ? " (worst)" : ""),
-      counted(row.count),
-      percent(row.before),
-      percent(row.after),
-      changed(row),
-    ]);
-    const table = make("div", { class: "mt-scroll" }, tableOf(head, rows, options.sure));
+    const table = make("div", { class: "mt-scroll" }, groupsTable(options.names, options.rows, options.sure));
     return [make("div", { class: "mt-top mt-start" }, table, this.means()), this.chips];
   }
 

@@ -37,6 +37,22 @@ function tableOf(head, rows, caption = "") {
   );
 }
 
+// two models' accuracy group by group, with the change and its interval
+function groupsTable(names, rows, caption = "") {
+  const head = ["", "images", `${names[0]}, accuracy`, `${names[1]}, accuracy`, "change, with 95 %"];
+  const points = (share) => (100 * share).toFixed(1);
+  const changed = ({ change, interval }) =>
+    `${change > 0 ? "+" : ""}${points(change)} [${interval.map(points).join(", ")}]`;
+  const cells = rows.map((row) => [
+    row.name + (row.worst ? " (worst)" : ""),
+    counted(row.count),
+    percent(row.before),
+    percent(row.after),
+    changed(row),
+  ]);
+  return tableOf(head, cells, caption);
+}
+
 // Keys here are ours: in JupyterLab 1, 2 and 3 make headings of cells, Enter opens one, arrows fold them
 function keep_keys(root) {
   root.setAttribute("data-lm-suppress-shortcuts", "true");

@@ -7,13 +7,14 @@ class Histogram {
   constructor(sample, grid) {
     const [h, w] = grid;
     const size = [4 * h, 4 * w];
-    const all = mapOf(sample.maps);
     this.heights = [];
-    for (let start = 0; start < all.length; start += h * w) {
-      const saliency = normalize(all.subarray(start, start + h * w), h, w, ...size);
-      const found = new Heights(saliency);
-      found.ordered = saliency.slice().sort();
-      this.heights.push(found);
+    for (const all of [sample.maps].flat().map(mapOf)) {
+      for (let start = 0; start < all.length; start += h * w) {
+        const saliency = normalize(all.subarray(start, start + h * w), h, w, ...size);
+        const found = new Heights(saliency);
+        found.ordered = saliency.slice().sort();
+        this.heights.push(found);
+      }
     }
     this.bars = svg("path", { class: "mt-bars" });
     this.mark = svg("line", { class: "mt-mean", y1: 2, y2: 52 });
@@ -54,6 +55,8 @@ class Histogram {
   }
 }
 
+const worthUpTo = (known) => (known.length ? ` (worth up to ${Math.max(...known).toFixed(2)})` : "");
+
 const COLUMNS = ["image", "map", "what is hidden", "what is left"];
 
 // Where one looks: layer and source of the maps, with what each is worth once it was measured
@@ -66,6 +69,9 @@ class Looking {
     const same = (names) => names.map((name) => [name, name]);
     this.layer = choose("layer", same(options.layers), controls.layer, (layer) => this.look({ layer }));
     this.source = choose("maps by", same(options.sources), controls.source, (source) => this.look({ source }));
+    this.saved = this.places(); // without a kernel: layers and sources whose maps were saved with the page
+    const pairs = this.saved.map((place, i) => [`${place.source} at ${place.layer}`, i]);
+    this.place = choose("maps", pairs, 0, (i) => this.look(this.saved[i]));
     this.measure = small("measure what each is worth", () => this.ask(), { hidden: !(host.live && options.asks) });
     this.table = make("div", {});
     this.status = make("span", { class: "mt-counts", role: "status" });
@@ -75,7 +81,8 @@ class Looking {
       make("summary", {}, "where to look, and what to put there"),
     );
     this.details.append(make("div", { class: "mt-line" }, this.measure, this.status), this.table);
-    const fields = host.live ? [this.layer.label, this.source.label] : [make("span", {}, this.words())];
+    const alone = this.saved.length > 1 ? this.place.label : make("span", {}, this.words());
+    const fields = host.live ? [this.layer.label, this.source.label] : [alone];
     this.element.append(make("div", { class: "mt-line" }, ...fields), this.details);
     this.tell();
   }
@@ -85,9 +92,21 @@ class Looking {
     return source === undefined ? undefined : `${source} at ${layer}`;
   }
 
-  look(change) {
-    this.status.textContent = "";
+  // where the maps of a saved page are from: those it was saved with, then the others
+  places() {
+    const { controls, host } = this.panel;
+    const others = host.live ? [] : (host.get("page").elsewhere ?? []);
+    return [controls, ...others].map(({ layer, source }) => ({ layer, source }));
+  }
+
+  at({ layer, source }) {
+    return this.saved.findIndex((place) => place.layer === layer && place.source === source);
+  }
+
+  look({ ...change }) {
     this.panel.set(change);
+    if (!this.panel.host.live) return;
+    this.status.textContent = "";
     this.panel.status.textContent = `Making maps: ${this.words()}.`;
   }
 
@@ -101,6 +120,7 @@ class Looking {
     const { layer, source } = this.panel.controls;
     this.layer.select.value = layer;
     this.source.select.value = source;
+    this.place.select.value = this.at({ layer, source });
   }
 
   // rows of what was measured: how far the answers fall when the evidence is hidden, beyond as much elsewhere
@@ -112,8 +132,10 @@ class Looking {
     this.details.hidden = !rows.length && this.measure.hidden;
     const { fill_words: fills } = this.panel.options;
     const interval = (row) => `${row.effect.toFixed(2)} [${row.low.toFixed(2)}, ${row.high.toFixed(2)}]`;
+    const { host } = this.panel;
     const take = (row) => {
       const { layer, source, fill } = row;
+      if (!host.live && this.at(row) < 0) return "";
       const call = () => this.panel.set({ layer, source, fill });
       return small("look here", call, { "aria-label": `look here: ${source} at ${layer}, ${fills[fill] ?? fill}` });
     };
@@ -122,15 +144,9 @@ class Looking {
       fills[row.fill] ?? row.fill,
       interval(row),
       percent(row.area),
-      ...(this.panel.host.live ? [take(row)] : []),
+      take(row),
     ]);
-    const head = [
-      "maps",
-      "hidden pixels become",
-      "worth, with 95 %",
-      "area hidden",
-      ...(this.panel.host.live ? [""] : []),
-    ];
+    const head = ["maps", "hidden pixels become", "worth, with 95 %", "area hidden", ""];
     const said =
       "Worth: how much of the answer's probability is lost when this is hidden, beyond as much hidden elsewhere.";
     this.table.replaceChildren(...(rows.length ? [tableOf(head, cells, said)] : []));
@@ -138,9 +154,14 @@ class Looking {
       const name = field === this.layer ? "layer" : "source";
       for (const option of field.select.options) {
         const known = rows.filter((row) => row[name] === option.value).map((row) => row.effect);
-        option.textContent = option.value + (known.length ? ` (worth up to ${Math.max(...known).toFixed(2)})` : "");
+        option.textContent = option.value + worthUpTo(known);
       }
     }
+    this.saved.forEach((place, i) => {
+      const known = rows.filter((row) => row.layer === place.layer && row.source === place.source);
+      const option = this.place.select.options[i];
+      option.textContent = `${place.source} at ${place.layer}${worthUpTo(known.map((row) => row.effect))}`;
+    });
   }
 }
 
@@ -280,6 +301,17 @@ export class Instrument {
     return parameter ? `${name}(${parameter}=${short(this.strength)})` : `${name}()`;
   }
 
+  // the page with the maps that are looked at: without a kernel, one of those that were saved with it
+  get page() {
+    const page = this.host.get("page");
+    const { layer, source } = this.controls;
+    const same = (place) => place.layer === layer && place.source === source;
+    const other = this.host.live ? undefined : (page.elsewhere ?? []).find(same);
+    if (!other) return page;
+    const images = page.images.map((about, i) => ({ ...about, map: other.maps[i] }));
+    return { ...page, images, grid: other.grid, source: other.source, made: other.made, other: true };
+  }
+
   // what the model says of the page as it is now; null where it has not been asked
   answers() {
     const { grid } = this.options;
@@ -288,6 +320,7 @@ export class Instrument {
       return found && found.key === this.key() ? found : null;
     }
     if (grid.rule !== this.controls.rule || grid.fill !== this.fill) return null;
+    if (grid.layer && (grid.layer !== this.controls.layer || grid.source !== this.controls.source)) return null;
     const off = (answer) => Math.abs(answer.strength - (this.strength ?? answer.strength));
     const best = grid.answers.reduce((found, answer) => (off(answer) < off(found) ? answer : found));
     return off(best) <= grid.within ? best : null;
@@ -370,7 +403,9 @@ export class Instrument {
   // the maps of the histogram: others, once they are made, where one looks elsewhere
   sampled() {
     const other = this.host.get("sample") ?? {};
-    const sample = other.maps ? other : other.none ? null : this.options.sample;
+    const { page } = this;
+    const here = page.other ? { maps: page.images.map(({ map }) => map), grid: page.grid } : this.options.sample;
+    const sample = other.maps ? other : other.none ? null : here;
     this.histogram = sample?.maps ? new Histogram(sample, sample.grid) : null;
     this.side.replaceChildren(...(this.histogram ? [this.histogram.picture] : []));
     if (this.shown.length) this.conclude();
@@ -486,7 +521,8 @@ export class Instrument {
     if ("tile" in controls) this.wide = undefined;
     const paints = ["rule", "strengths", "fill", "tile"].some((name) => name in controls);
     if (paints) this.repaint();
-    if (!this.host.live && !paints) this.arrange();
+    if (!this.host.live && "layer" in controls) this.elsewhere();
+    else if (!this.host.live && !paints) this.arrange();
     clearTimeout(this.sending);
     this.ahead = true; // what the kernel says of the controls is old until it has been told
     this.sending = setTimeout(
@@ -496,6 +532,13 @@ export class Instrument {
       },
       paints ? 60 : 0,
     );
+  }
+
+  // without a kernel: other maps of the same images
+  elsewhere() {
+    this.made.textContent = this.options.made.replace(this.host.get("page").made, this.page.made);
+    this.sampled();
+    this.turned();
   }
 
   select(index, on) {
@@ -600,7 +643,7 @@ export class Instrument {
   }
 
   async turned() {
-    const page = this.host.get("page");
+    const { page } = this;
     const turn = (this.turn = (this.turn ?? 0) + 1);
     const pictures = await Promise.all(page.images.map((about) => new Picture(about, page).load()));
     if (turn !== this.turn) return; // another page came meanwhile
