@@ -139,9 +139,7 @@ def ask_page(
     said: Tensor,  # (B,) int64, the classes it said before
     classes: list[str],  # names of the classes, in the order of the scores
     key: str,  # what is asked, for the page
-) -> (
-    PageAnswers
-):  # for each image the class said then, what is left of the first one's probability, and the likeliest classes
+) -> PageAnswers:  # classes said then, what is left of the first ones, the likeliest
     "Ask a model what it says of a page's images, whole and with a part hidden"
     place_of(model)
     with asking(model):
@@ -156,10 +154,10 @@ def answers_table(
     samples: Sequence[Sample],  # the page's images
     said: np.ndarray,  # (N,) int, the class each image of the data set is seen as
     sure: np.ndarray,  # (N,) float, its probability
-    classes: Sequence[str],  # their names
+    classes: Sequence[str],  # names of the classes, in the order of the scores
     areas: np.ndarray,  # (B,) float, the share of each image on the page that is hidden
     answers: PageAnswers | None,  # what is said with that hidden; None: not known yet
-) -> Table:
+) -> Table:  # a row for each image of the page
     "List a page: image, class, answer, hidden share, answer then"
     head = ["image", "class", "predicted", "probability", "masked"]
     rows: list[list[Any]] = []
@@ -177,7 +175,7 @@ def answers_lines(
     samples: Sequence[Sample],  # the page's images
     said: np.ndarray,  # (N,) int, the class each image of the data set is seen as
     sure: np.ndarray,  # (N,) float, its probability
-    classes: Sequence[str],  # their names
+    classes: Sequence[str],  # names of the classes, in the order of the scores
     areas: np.ndarray,  # (B,) float, the share of each image on the page that is hidden
     answers: PageAnswers | None,  # what is said with that hidden; None: not known yet
 ) -> list[list[tuple[str, tuple[int, int, int]]]]:  # card by card two lines, with their colours

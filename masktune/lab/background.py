@@ -18,7 +18,7 @@ _AT_WORK: dict[threading.Thread, Callable[[], Any]] = {}  # how each is asked to
 _LEAVING = threading.Event()
 
 
-def leaving() -> bool:
+def leaving() -> bool:  # True: begin no thread and no question to a model any more
     "Whether the interpreter is about to end: nothing new is to be begun"
     return _LEAVING.is_set()
 

@@ -190,7 +190,10 @@ class ClassEvidence(SetByPage, Panel):
         more = f", and {len(self.found) - 4} more classes" if len(self.found) > 4 else ""
         return f"{'; '.join(told)}{more}." if told else "No class was recognised in any image."
 
-    def set_controls(self, wanted: Mapping[str, Any]) -> None:
+    def set_controls(
+        self,
+        wanted: Mapping[str, Any],  # value by control, as the page writes it
+    ) -> None:
         "Set the controls; they refuse what they do not know"
         self.count.value, self.share.value = wanted["count"], wanted["share"]
 

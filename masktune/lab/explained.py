@@ -21,7 +21,7 @@ def explained(
     dataset: ImageDataset,  # the images, with one label each
     maps: SaliencyMaps | None = None,  # of these images; None: they are made, or the run's
     run: MaskTune | None = None,  # whose model and maps to take where none are given
-) -> tuple[Classifier | None, SaliencyMaps]:
+) -> tuple[Classifier | None, SaliencyMaps]:  # who is asked (None: nobody), and the maps
     "Return the model to ask and the maps to show, checked against each other; raises `ValueError`"
     if run is not None and model is None and maps is None:
         model, maps = run.explained_model(1), _maps_of(run, dataset)
@@ -45,7 +45,7 @@ def marks_of(
     run: MaskTune | None = None,  # whose marks to take where none are given
     given: Any = None,  # masks of what is hidden in any case, as `read_masks` takes them
     protect: Any = None,  # masks of what is never hidden
-) -> Marks:
+) -> Marks:  # empty where nothing is marked
     "Return what people have marked on the images: as given here, else the run's"
     if run is not None and given is None and protect is None:
         return run.marks(dataset, trained_on=False)

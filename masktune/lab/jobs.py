@@ -58,8 +58,8 @@ def check_launch(
 def check_classes(
     name: str,  # of the argument, for the message
     dataset: ImageDataset,  # what was given
-    run: MaskTune,  # its plain model is trained
-) -> ImageDataset:  # the same
+    run: MaskTune,  # a run whose plain model is trained
+) -> ImageDataset:  # `dataset` itself
     "Return a data set whose classes are those the run was trained for; raises `ValueError`"
     if run.classes_ and list(dataset.classes) != list(run.classes_):
         raise ValueError(f"{name} has classes {list(dataset.classes)}, the run was trained for {list(run.classes_)}")

@@ -311,7 +311,7 @@ class Launcher(Panel):
         "Draw loss and accuracy so far: (180, 840, 3) uint8"
         return draw_progress(self.job.points, self.run.rounds)
 
-    def saved(self) -> dict[str, Any]:
+    def saved(self) -> dict[str, Any]:  # what `instrument_html` takes
         "Gather what a page without a kernel can show: everything that was tried"
         controls = {"sort": "number", "down": False, **self.view.controls}
         summary = self._summary() | {"running": False, "status": self.describe()}

@@ -299,12 +299,14 @@ class Measuring:
     def _say(self, status: str, running: bool = True) -> None:
         self.tell({"rows": self.page_rows(), "status": status, "running": running})
 
-    def page_rows(self) -> list[dict[str, Any]]:
+    def page_rows(
+        self,
+    ) -> list[dict[str, Any]]:  # layer, source, fill, effect and area each, and whether it is the best
         "Return the rows as the page takes them; the best is marked"
         best = max(self.rows, key=lambda row: row.score, default=None)
         return [row.to_dict() | {"best": row is best} for row in self.rows]
 
-    def best_pairs(self) -> list[tuple[str, str]]:
+    def best_pairs(self) -> list[tuple[str, str]]:  # (layer, source) each
         "List the layers and sources that were measured, the best first"
         ordered = sorted(self.rows, key=lambda row: row.score, reverse=True)
         return list(dict.fromkeys((row.layer, row.source) for row in ordered))

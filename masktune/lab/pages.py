@@ -40,7 +40,7 @@ def page_images(
 # %% ../../nbs/api/lab/62b_pages.ipynb #62d0c031
 def group_data(
     rows: Sequence[GroupRow],  # from `group_table`: all images, then every group or class
-) -> list[dict[str, Any]]:
+) -> list[dict[str, Any]]:  # name, count, both shares and the change of each row
     "Return a table of groups as a page takes it"
     found = []
     for row in rows:

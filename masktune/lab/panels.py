@@ -108,7 +108,7 @@ def check_whole(
 def check_share(
     name: str,  # of the argument, for the message
     value: Any,  # what was given
-) -> float:  # the same
+) -> float:  # `value` itself
     "Return `value` if it is a number above 0 and at most 1; raises `ValueError`"
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1:
         raise ValueError(f"{name} must be above 0 and at most 1, got {value!r}")
@@ -167,7 +167,7 @@ _T = TypeVar("_T")
 
 def named_options(
     call: Callable[_P, _T],  # a panel's `__init__`
-) -> Callable[_P, _T]:  # the same, which says of an option that there is not which is nearest
+) -> Callable[_P, _T]:  # `call`, but an unknown option is refused with the nearest name
     "Let a call refuse unknown options with our sentence"
     known = options_of(call)[0]
 

@@ -82,7 +82,7 @@ def fill_for(
 
 
 def how_made(
-    trial: Trial,
+    trial: Trial,  # one of `Trials`
 ) -> dict[str, str]:  # remedy, rule, fill, layer, rate, rounds
     "Say how a trial was made, as far as its remedy has it: a refitted last layer masks nothing"
     if trial.remedy.split(",")[0] in ("refit", PLAIN):
@@ -96,7 +96,7 @@ def how_made(
 def few_points(
     points: Sequence[tuple[float, float, float]],  # of a curve
     most: int = 80,  # at most so many, the first and the last among them
-) -> list[list[float]]:
+) -> list[list[float]]:  # [rounds done, loss, accuracy] each
     "Thin a curve for a page"
     step = max((len(points) - 1) / (most - 1), 1)
     places = dict.fromkeys(min(round(i * step), len(points) - 1) for i in range(most)) if points else {}
@@ -123,7 +123,7 @@ class Trials:
     def add(
         self,
         remedy: str | None = None,  # what was done; None: what the run's mode says
-        points: Sequence[tuple[float, float, float]] = (),  # its curve: rounds done, loss, accuracy
+        points: Sequence[tuple[float, float, float]] = (),  # the training's curve: rounds done, loss, accuracy
     ) -> Trial:  # the trial that was noted
         "Note what the run has just done, with what was measured of it"
         measured = {name: self.run.metrics_["masktune"][name] for name in self.tests}
@@ -193,7 +193,7 @@ class Trials:
         scored = [trial for trial in self.trials if trial.swapped is not None]
         return max(scored, key=lambda trial: trial.swapped or 0.0, default=None)
 
-    def page_data(self) -> list[dict[str, Any]]:
+    def page_data(self) -> list[dict[str, Any]]:  # what the page's script reads of each trial, in their order
         "Return every trial as a page takes it: how it was made, what came of it, its groups, its curve"
         best, found = self.best if len(self) > 1 else None, []
         for trial in self.trials:
