@@ -331,7 +331,7 @@ def instrument_data(
         raise ValueError(f"a page needs a data set (ImageDataset) and its maps (SaliencyMaps), got {given}")
     dataset.need_one_label("the instrument")
     classifier = None if model is None else as_classifier(model, dataset)
-    maps.check(dataset, classifier)
+    maps.check(dataset, classifier if maps.model else None)  # those that do not say whose they are are believed
     if isinstance(tile, bool) or not isinstance(tile, int) or not 8 <= tile <= 1024:
         raise ValueError(f"tile must be a whole number of at least 8, and at most 1,024, got {tile!r}")
     samples = [dataset[i] for i in _positions(index, dataset)]

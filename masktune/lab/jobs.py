@@ -79,7 +79,7 @@ class FinetuningJob:
         val: ImageDataset | None = None,  # images that were not trained on: what refit and repair need
     ):
         check_launch(run, train, tests)
-        folder = check_path("folder", folder, folder=True)
+        check_path("folder", folder, folder=True)
         self.run, self.train, self.tests, self.folder, self.changed = run, train, dict(tests or {}), folder, changed
         self.val, self.remedy = val, run.mode  # what is done to the plain model, one of `REMEDIES`
         self.repaired: Repair | None = None  # of the remedy repair: every candidate

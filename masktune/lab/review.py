@@ -86,13 +86,13 @@ class EvidenceReview(Panel):
             raise ValueError(f"kinds must be kinds of evidence (`find_kinds` gives them), got {type(kinds).__name__}")
         check_images("dataset", dataset)
         check_whole("count", count, most=100)
-        path = check_path("path", path, folder=False)
+        file = check_path("path", path, folder=False)
         kinds.select(next(iter(kinds.kinds)), dataset)  # raises for other images
         classifier = check_classifier("model", model, dataset)
         if model_fingerprint(classifier) != kinds.model:
             raise ValueError(f"model must be {kinds.model}, with which these kinds were found, got another")
         super().__init__()
-        self.kinds, self.dataset, self.path, self.model = kinds, dataset, path, classifier
+        self.kinds, self.dataset, self.path, self.model = kinds, dataset, file, classifier
         self._first: list[Tensor] = []  # an example of each kind, for the still picture
         self.view = InstrumentView(options=self._options(count), judgements=dict(kinds.verdicts))
         self.view.observe(self._judged, "judgements")
