@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from .adapters import as_datasets
-from .batchnorm import recalibrate_batchnorm, start_training, still_modules
+from .batchnorm import recalibrate_batchnorm, share_statistics, start_training, still_modules
 from .data import ImageDataset
 from .devices import find_process, is_watched, place_model, progress_bar
 from .divergence import LossWatch, TrainingDiverged, diverged, is_finite
@@ -296,6 +296,7 @@ def _epoch(training: _Training, epoch: int) -> None:
     started, options = time.perf_counter(), training.options
     _pass(training, epoch)
     row = _look(training, epoch)
+    share_statistics(training.model.network, training.process)
     if epoch < options.epochs:
         training.schedule.step()
     _select(training, row)

@@ -45,7 +45,14 @@ def everything(digits, folder, batch_size):
     odd = digits["test"].subset(range(69))
     maps = compute_saliency(model, odd, batch_size=16, path=folder / "maps.safetensors", **options)
     found = evaluate(model, odd, batch_size=16, **options)
-    if os.environ.get("RANK", "0") == "0":
+    torch.manual_seed(0)
+    normed = nn.Sequential(
+        nn.Conv2d(3, 4, 3, 4), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
+    )
+    fit(normed, train, epochs=1, lr=0.05, batch_size=batch_size, **options)
+    rank = os.environ.get("RANK", "0")
+    (folder / f"network-{rank}").write_text(model_fingerprint(normed))
+    if rank == "0":
         torch.save(
             {
                 "losses": [(row["loss"], row["val_loss"], row["accuracy"]) for row in history],
@@ -77,6 +84,8 @@ def test_two_processes_find_what_one_finds(digits, tmp_path):
     script.write_text(SCRIPT.format(tests=os.path.dirname(__file__)))
     run = subprocess.run([*TORCHRUN, script, two], capture_output=True, text=True, env=ENVIRONMENT)
     assert run.returncode == 0, run.stderr[-3000:]
+    first, second = ((two / f"network-{rank}").read_text() for rank in (0, 1))
+    assert first == second, "each process kept running statistics of its own"
     everything(digits, one, 16)
     expected, found = (torch.load(folder / "found.pt", weights_only=True) for folder in (one, two))
     torch.testing.assert_close(torch.tensor(found["losses"]), torch.tensor(expected["losses"]), atol=1e-4, rtol=0)
