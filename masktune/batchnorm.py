@@ -80,7 +80,7 @@ def _measuring(norms: Sequence[nn.modules.batchnorm._BatchNorm]) -> Iterator[Non
 # %% ../nbs/api/13_batchnorm.ipynb #2a000018
 @torch.no_grad()
 def share_statistics(
-    network: nn.Module,  # its batch normalisations in train mode are changed in place, those in eval mode are not
+    network: nn.Module,  # changed in place: running means and variances of what is in train mode
     process: Any,  # what `find_process` gives: how many processes there are, and their common mean
 ) -> None:
     "Give every process the mean of the running statistics that each has gathered from its own batches"

@@ -79,7 +79,7 @@ def test_every_table_has_a_heading_row(site):
 
 
 # What README and the front page, which is the same text, may quote without saying from where.
-QUOTED = ("known_answers", "digits_seeds", "digits_seeds_native", "selective")
+QUOTED = ("known_answers", "photographs", "digits_seeds", "digits_seeds_native", "selective")
 
 
 def test_every_figure_of_the_front_page_is_in_a_results_file():
