@@ -81,16 +81,18 @@ def _measuring(norms: Sequence[nn.modules.batchnorm._BatchNorm]) -> Iterator[Non
 @torch.no_grad()
 def share_statistics(
     network: nn.Module,  # changed in place: running means and variances of what is in train mode
-    process: Any,  # what `find_process` gives: how many processes there are, and their common mean
+    process: Any,  # what `find_process` gives: how many processes there are, which one this is, their common sums
+    first: bool = False,  # take the first process's, as distributed training does at each step; False: their mean
 ) -> None:
-    "Give every process the mean of the running statistics that each has gathered from its own batches"
+    "Give every process the same running statistics, where each has gathered them from its own batches"
     if process.num_processes == 1:
         return
     for norm in network.modules():
         if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.training:
             for statistic in (norm.running_mean, norm.running_var):
                 if statistic is not None:
-                    statistic.copy_(process.reduce(statistic, "mean"))
+                    share = process.process_index == 0 if first else 1 / process.num_processes
+                    statistic.copy_(process.reduce(statistic * share, "sum"))
 
 # %% ../nbs/api/13_batchnorm.ipynb #d2f0b002
 @torch.no_grad()

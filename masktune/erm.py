@@ -296,7 +296,7 @@ def _epoch(training: _Training, epoch: int) -> None:
     started, options = time.perf_counter(), training.options
     _pass(training, epoch)
     row = _look(training, epoch)
-    share_statistics(training.model.network, training.process)
+    share_statistics(training.model.network, training.process, first=True)
     if epoch < options.epochs:
         training.schedule.step()
     _select(training, row)
