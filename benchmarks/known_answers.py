@@ -29,7 +29,6 @@ Settings were chosen on seeds 700 to 703, native rounding, which are not among t
 - masking where transplanting gained nothing (clean-scenes, seed 700): never worth its epoch, so it is left out.
 - a second epoch of transplanted evidence (worst group on biased-digits, refitted: 0.972 after 0.971) and a second round
   of masking (0.965 after 0.957): more, for an epoch more. On digit-scenes every finetuning loses to ERM.
-
 - going by the errors after a finetuning, too, where they contradict the rest: on seeds 700 to 703 the worst group of
   frame is 14, 9, 29 and 30 % in place of 6, 7, 3 and 27, no other choice of `repair` gets worse. The idea came when
   the table of seeds 710 to 714 was already known; 715 to 719 had not been run then.

@@ -64,7 +64,7 @@ def evidence(seed: int) -> dict:
     found["lead"] = best.lead
     sides: dict = {
         "usual": (best.reference, {}),
-        "chosen": (best.chosen, {"layer": best.layer.name, "rule": repr(best.rule)}),
+        "chosen": (best.chosen, {"layer": best.layer.spelled, "rule": repr(best.rule)}),
     }
     for name, (measured, changes) in sides.items():
         trial = run.branch(**changes).compute_maps(train).finetune_round(train)

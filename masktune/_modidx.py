@@ -115,6 +115,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'masktune.choice.Scores.lesser': ('api/choice.html#scores.lesser', 'masktune/choice.py'),
                                  'masktune.choice._best_finetuned': ('api/choice.html#_best_finetuned', 'masktune/choice.py'),
                                  'masktune.choice._most_refitted': ('api/choice.html#_most_refitted', 'masktune/choice.py'),
+                                 'masktune.choice._network': ('api/choice.html#_network', 'masktune/choice.py'),
                                  'masktune.choice._worst_class': ('api/choice.html#_worst_class', 'masktune/choice.py'),
                                  'masktune.choice.choose_candidate': ('api/choice.html#choose_candidate', 'masktune/choice.py'),
                                  'masktune.choice.infer_environments': ('api/choice.html#infer_environments', 'masktune/choice.py'),

@@ -87,11 +87,11 @@ def share_statistics(
     "Give every process the same running statistics, where each has gathered them from its own batches"
     if process.num_processes == 1:
         return
+    share = float(process.process_index == 0) if first else 1 / process.num_processes
     for norm in network.modules():
         if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.training:
             for statistic in (norm.running_mean, norm.running_var):
                 if statistic is not None:
-                    share = process.process_index == 0 if first else 1 / process.num_processes
                     statistic.copy_(process.reduce(statistic * share, "sum"))
 
 # %% ../nbs/api/13_batchnorm.ipynb #d2f0b002

@@ -152,9 +152,14 @@ LEAST_CONFLICT = 0.05  # of accuracy, that going by the errors must cost: else t
 Refits = Mapping[str, tuple[str, float]]  # candidates that are another one with another last layer: whose, and `gamma`
 
 
+def _network(name: str, refits: Refits) -> str:
+    "The candidate whose last layer was refitted, or the candidate itself"
+    return refits[name][0] if name in refits else name
+
+
 def _best_finetuned(scores: Mapping[str, Scores], plain: str, refits: Refits) -> Choice | None:
     "The first step: a local shortcut that was unlearnt"
-    tuned = [name for name in scores if plain not in (name, refits.get(name, ("", 0.0))[0])]
+    tuned = [name for name in scores if _network(name, refits) != plain]
     if not tuned:
         return None
     best = max(tuned, key=lambda name: scores[name].both)  # of equal ones the first
@@ -167,8 +172,8 @@ def _best_finetuned(scores: Mapping[str, Scores], plain: str, refits: Refits) ->
 # %% ../nbs/api/38_choice.ipynb #c3810015
 def _most_refitted(scores: Mapping[str, Scores], so_far: str, refits: Refits, conflict: ErrorConflict) -> Choice | None:
     "The second step: as much weight on errors as accuracy allows, in the network that the first step took"
-    network, least = refits.get(so_far, (so_far, -1.0))
-    accuracy = scores[so_far].average
+    network, accuracy = _network(so_far, refits), scores[so_far].average
+    least = refits[so_far][1] if so_far in refits else -1.0  # of a layer as it was any refitting is more
     fair = {
         name: gamma
         for name, (whose, gamma) in refits.items()

@@ -8,7 +8,6 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -43,18 +42,11 @@ def run_ready(
             path.touch()
         given = (function, arguments, streams, str(cwd or Path.cwd()), dict(env or os.environ))
         process = _CONTEXT.Process(target=_carry_out, args=given)
-        with _headless():
+        with patch.dict(os.environ, MPLBACKEND="agg"):  # read where the process that imports ahead starts
             process.start()
         process.join()
         words = [path.read_text(encoding="utf-8") for path in streams]
-        return CompletedProcess([function.__name__, *map(str, arguments)], process.exitcode or 0, *words)
-
-
-@contextmanager
-def _headless():
-    "The process that imports ahead reads Matplotlib's backend where it starts"
-    with patch.dict(os.environ, MPLBACKEND="agg"):
-        yield
+        return CompletedProcess([function.__name__, *map(str, arguments)], process.exitcode, *words)
 
 
 def run_command(words: list[str]) -> int:

@@ -63,11 +63,11 @@ class SetByPage:
         wanted: Mapping[str, Any],  # value by control, as the page writes it
     ) -> None:
         "Set the controls as the page has set them"
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must say how its controls are set")
 
     def push(self) -> None:
         "Tell the page how the controls are set"
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must tell its page")
 
     def pull(
         self,
