@@ -121,12 +121,18 @@ def alternative(output: dict, before: str, code: str) -> str:
     return (sentences[-1] if sentences else f"what this gives: {code.splitlines()[-1]}")[:400]
 
 
+def picture_kind(output: NotebookNode) -> str | None:
+    "The form in which an output is a picture: `image/png`, `image/jpeg` (of Pillow's photographs), `image/svg+xml` ..."
+    kinds = [kind for kind in output.get("data", {}) if kind.startswith("image/")]
+    return max(kinds, key=lambda kind: kind == "image/png", default=None)
+
+
 def shown_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
     "One form of each output, and nothing of what went to stderr"
     for output in outputs:
-        data = output.get("data", {})
-        if "image/png" in data:
-            output.data = {"image/png": data["image/png"]}
+        data, kind = output.get("data", {}), picture_kind(output)
+        if kind:
+            output.data = {kind: data[kind]}
         elif "text/plain" in data and "text/markdown" not in data and "text/html" not in data:
             output.data = {"text/plain": data["text/plain"]}
     return [output for output in outputs if not (output.output_type == "stream" and output.name == "stderr")]
@@ -253,7 +259,7 @@ class Pages:
         part.source = re.sub(r"^#\|.*\n?", "", part.source, flags=re.MULTILINE).strip("\n")
         if not part.source:
             return
-        pictures = [output for output in part.outputs if "image/png" in output.get("data", {})]
+        pictures = [output for output in part.outputs if picture_kind(output)]
         part.metadata = {"tags": [tag for directive, tag in TAGS.items() if directive in directives]}
         if pictures:
             part.metadata["mystnb"] = {"image": {"alt": alternative(pictures[0], self.before, part.source)}}
@@ -262,15 +268,29 @@ class Pages:
                 part.metadata["mystnb"]["figure"] = {"caption": caption}
         part.outputs = shown_outputs(part.outputs)
         if not self.module or "remove-input" in part.metadata["tags"]:
-            self.cells.append(part)
+            self.place(part)
             return
         found = split_checks(part.source, bool(part.outputs), self.wanted)
         if found.example:
             part.source, self.wanted = found.example, False
-            self.cells.append(part)
+            self.place(part)
             self.shows(found.example)
         if found.checks:
             self.fold(found.checks, part.id)
+
+    def place(self, part: NotebookNode) -> None:
+        "Put a cell on the page; where it drew several pictures, its caption stands once, below the last of them"
+        self.cells.append(part)
+        pictures = [number for number, output in enumerate(part.outputs) if picture_kind(output)]
+        described = part.metadata.get("mystnb", {})
+        if len(pictures) < 2 or "figure" not in described:
+            return
+        mark = hashlib.sha1(f"last picture of {part.id}".encode()).hexdigest()[:8]
+        last = nbformat.v4.new_code_cell(part.source, id=mark, outputs=part.outputs[pictures[-1] :])
+        last.metadata = {"tags": ["remove-input"], "mystnb": dict(described)}
+        part.outputs = part.outputs[: pictures[-1]]
+        described.pop("figure")
+        self.cells.append(last)
 
     def shows(self, code: str) -> None:
         "An example is of the entry above it, and of every other that it names"

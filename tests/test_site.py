@@ -1,6 +1,7 @@
 """The site: built without a warning, no link leads nowhere, every picture has words, search finds, axe finds nothing
 serious."""
 
+import copy
 import functools
 import http.server
 import json
@@ -221,8 +222,9 @@ def test_an_assertion_becomes_an_example_with_its_answer():
     assert split_checks(failing, False, True).example == "f(-1)  # an error: ... at least 0 ..."
 
 
-def test_a_picture_has_words_and_the_caption_that_its_cell_gives_it(tmp_path):
-    picture = nbformat.v4.new_output("display_data", {"image/png": "iVBORw0KGgo=", "text/plain": "<Figure>"})
+@pytest.mark.parametrize("kind", ["image/png", "image/jpeg", "image/svg+xml"])
+def test_a_picture_has_words_and_the_caption_that_its_cell_gives_it(tmp_path, kind):
+    picture = nbformat.v4.new_output("display_data", {kind: "iVBORw0KGgo=", "text/plain": "<Figure>"})
     cells = [
         nbformat.v4.new_markdown_cell("Where does it look?"),
         nbformat.v4.new_code_cell('#| fig-cap: "The map lies on the square."\nplot()', outputs=[picture]),
@@ -230,9 +232,19 @@ def test_a_picture_has_words_and_the_caption_that_its_cell_gives_it(tmp_path):
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "in.ipynb")
     stage_notebook(tmp_path / "in.ipynb", tmp_path / "out.ipynb", {}, "")
     shown = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[1]
-    assert shown.source == "plot()" and list(shown.outputs[0].data) == ["image/png"]
+    assert shown.source == "plot()" and list(shown.outputs[0].data) == [kind]
     assert shown.metadata.mystnb.image.alt == "Where does it look?"
     assert shown.metadata.mystnb.figure.caption == "The map lies on the square."
+
+
+def test_the_caption_of_several_pictures_stands_once_below_the_last(tmp_path):
+    picture = nbformat.v4.new_output("display_data", {"image/png": "iVBORw0KGgo="})
+    cells = [nbformat.v4.new_code_cell('#| fig-cap: "Two rows."\nplot()', outputs=[picture, copy.deepcopy(picture)])]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "in.ipynb")
+    stage_notebook(tmp_path / "in.ipynb", tmp_path / "out.ipynb", {}, "")
+    first, last = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells
+    assert first.source == "plot()" and len(first.outputs) == 1 and "figure" not in first.metadata.mystnb
+    assert last.metadata.tags == ["remove-input"] and last.metadata.mystnb.figure.caption == "Two rows."
 
 
 def test_every_module_stands_on_its_floor_with_what_it_is_for(site):
