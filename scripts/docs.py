@@ -14,8 +14,9 @@ import warnings
 from pathlib import Path
 
 import nbformat
+from dark_pictures import add_dark_pictures
 from notebook_pages import stage_notebook
-from reference import NOTEBOOKS, ROOT, cell, linked, pages, public_names, source_file
+from reference import NOTEBOOKS, ROOT, cell, linked, narrow_fences, narrow_notebooks, pages, public_names, source_file
 from results import result_files, result_pages
 
 ASSETS, STAGE, SITE = ROOT / "scripts" / "docs_assets", ROOT / "_build" / "docs", ROOT / "_docs"
@@ -234,14 +235,14 @@ def buttons(found: re.Match) -> str:
 
 def stage_front(homes: dict[str, str], navigation: list[str]) -> None:
     """The front page: README's text, with what its comments ask of the site. The links after "buttons" are buttons, and
-    below them stands the live instrument; the picture that README has of it stays where it is."""
+    below them stands the live instrument, in place of the picture that README has of it."""
     target = STAGE / "index.ipynb"
     stage_notebook(NOTEBOOKS / "index.ipynb", target, homes, "")
     index, still = nbformat.read(target, as_version=4), ""
     for part in index.cells:
         if part.cell_type == "markdown" and (place := INSTRUMENT.search(part.source)):
             still = place[1].strip()
-            part.source = part.source.replace(place[0], place[1])
+            part.source = part.source.replace(place[0], "")
     for number, part in enumerate(index.cells):
         if part.cell_type == "markdown" and BUTTONS.search(part.source):
             part.source = BUTTONS.sub(buttons, part.source)
@@ -280,7 +281,7 @@ def stage_text(path: Path, target: str, homes: dict[str, str]) -> None:
     place = STAGE / target
     place.parent.mkdir(exist_ok=True)
     text = linked(path.read_text(encoding="utf-8"), homes, "../" * target.count("/"))
-    place.write_text(text, encoding="utf-8")
+    place.write_text(narrow_fences(text), encoding="utf-8")
 
 
 def stage() -> None:
@@ -314,6 +315,7 @@ def stage() -> None:
         contents("Project", ["changelog", "contributing"]),
     ]
     stage_front(homes, navigation)
+    narrow_notebooks(STAGE)
 
 
 # -- what Sphinx is told
@@ -407,6 +409,7 @@ def build() -> None:
         "html_math_renderer": "mathml",
         "html_show_sphinx": False,
         "html_copy_source": False,
+        "html_use_index": False,  # it would be empty: names are found by search
         "pygments_style": "a11y-high-contrast-light",
         "pygments_dark_style": "a11y-high-contrast-dark",
         "suppress_warnings": ["mystnb.unknown_mime_type"],
@@ -426,6 +429,7 @@ def build() -> None:
     app.build()
     if app.statuscode:
         raise SystemExit(f"scripts/docs.py: the site has {app._warncount} warnings, above: none is allowed")
+    add_dark_pictures(built)
     shutil.move(built, SITE)
     print(f"{SITE.relative_to(ROOT)}/index.html")
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import nbformat
 from nbformat import NotebookNode
-from reference import NOTEBOOKS, described, linked, names_of, pages, statements
+from reference import NOTEBOOKS, described, linked, names_of, narrow_fences, pages, statements
 
 CHECKS = {"code_prompt_show": "Checks", "code_prompt_hide": "Checks"}
 TAGS = {"echo: false": "remove-input", "hide_input": "remove-input", "output: false": "remove-output"}
@@ -191,8 +191,8 @@ def in_use(name: str, own: Path) -> str:
 
 
 def makers(name: str, module: str) -> list[str]:
-    "Functions and methods of a module that return a class: where nobody calls it, they show it in use"
-    functions = [node for top in statements(module) for node in ast.walk(top) if isinstance(node, ast.FunctionDef)]
+    "Functions of a module that return a class: where nobody calls it, they show it in use"
+    functions = [node for node in statements(module) if isinstance(node, ast.FunctionDef)]
     return [
         node.name
         for node in functions
@@ -320,12 +320,33 @@ class Pages:
         self.cells.append(folded)
 
 
+def heading_level(part: NotebookNode) -> int:
+    "Of a cell that begins with a heading how deep it is, 0 of any other"
+    found = re.match(r"(?:\(.*\)=\n)?(#+) ", part.source) if part.cell_type == "markdown" else None
+    return len(found[1]) if found else 0
+
+
+def without_empty_headings(cells: list[NotebookNode]) -> list[NotebookNode]:
+    "Leave out headings below which nothing is left, because all that stands there is private"
+    kept: list[NotebookNode] = []
+    for part in reversed(cells):
+        level = heading_level(part)
+        alone = level > 1 and "\n" not in part.source.strip()
+        below = heading_level(kept[-1]) if kept else 1
+        if not alone or not 0 < below <= level:
+            kept.append(part)
+    return kept[::-1]
+
+
 def stage_notebook(source: Path, target: Path, homes: dict[str, str], prefix: str, module: str | None = None) -> None:
     "Write a notebook as the site shows it"
     notebook, page = nbformat.read(source, as_version=4), Pages(homes, prefix, module)
     for part in notebook.cells:
         page.add(part)
     page.show_the_rest(source)
-    notebook.cells = page.cells
+    notebook.cells = without_empty_headings(page.cells)
+    for part in notebook.cells:
+        if part.cell_type == "markdown" and module is None:
+            part.source = narrow_fences(part.source)
     target.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, target)

@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import re
+import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -132,7 +133,7 @@ def field_table(module: str, node: ast.ClassDef) -> list[str]:
         default = "see source" if len(default) > 60 or "field(" in default else default
         behind = re.search(r"#\s+(.+)$", lines[each.end_lineno - 1])
         above = re.match(r"\s*#\s+(.+)$", lines[each.lineno - 2])
-        words = (behind or above or [""])[1 if behind or above else 0]
+        words = re.sub(r"^type: ignore\[[\w-]+\]\s*#?\s*", "", (behind or above or ["", ""])[1])
         rows.append(f"| `{each.target.id}` | `{cell(ast.unparse(each.annotation))}` | {default} | {cell(words)} |")
     return ["| field | type | default | meaning |", "| --- | --- | --- | --- |", *rows, ""] if rows else []
 
@@ -145,7 +146,42 @@ def signature(name: str, function: object) -> str:
         shown.insert(star, "*")
     shown = [re.sub(r"<[^>]*>", "...", s) for s in shown]
     line = f"{name}({', '.join(shown)})"
-    return line if len(line) < 88 else f"{name}(\n    " + ",\n    ".join(shown) + ")"
+    return line if len(line) <= CODE_WIDTH - len("classmethod ") else f"{name}(\n    " + ",\n    ".join(shown) + ")"
+
+
+CODE_WIDTH, LONG = 88, 16  # characters that fit beside the copy button; lines of a value that are shown without a click
+
+
+LAYOUT = [sys.executable, "-m", "ruff", "format", "--isolated", f"--line-length={CODE_WIDTH}"]
+
+
+@cache
+def narrow(code: str) -> str:
+    "Python code with lines that fit the page; as it is where it is no whole statement"
+    if all(len(line) <= CODE_WIDTH for line in code.split("\n")):
+        return code
+    run = subprocess.run([*LAYOUT, "-"], input=code, capture_output=True, text=True, encoding="utf-8")
+    return code if run.returncode else run.stdout.rstrip("\n")
+
+
+def narrow_notebooks(folder: Path) -> None:
+    "Lay out the code of all notebooks below a folder so that it fits the page, in one go"
+    subprocess.run([*LAYOUT, "--quiet", folder], check=True)
+
+
+def narrow_fences(text: str) -> str:
+    "A Markdown text whose Python examples fit the page"
+    found = re.compile(r"^```python\n(.*?)\n```$", re.DOTALL | re.MULTILINE)
+    return found.sub(lambda fence: f"```python\n{narrow(fence[1])}\n```", text)
+
+
+def constant(node: ast.stmt, source: str) -> str:
+    "A name and its value as they are written; a long value is closed until somebody opens it"
+    code = narrow(ast.get_source_segment(source, node) or ast.unparse(node))
+    fence, lines = f"```python\n{code}\n```", code.count("\n") + 1
+    if lines <= LONG:
+        return fence
+    return f"<details><summary>{names_of(node)[0]}: {lines} lines</summary>\n\n{fence}\n\n</details>"
 
 
 def prose(text: str | None) -> str:
@@ -161,8 +197,7 @@ def described(module: str, node: ast.stmt, level: int) -> str:
     "The page's piece for an exported function, class or constant"
     loaded = importlib.import_module(f"masktune.{module}")
     if not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-        text = ast.unparse(node)
-        return f"```python\n{text if len(text) < 1200 else text[:1200] + ' ...'}\n```"
+        return constant(node, source_file(module).read_text(encoding="utf-8"))
     thing = getattr(loaded, node.name)
     mark, source = (
         "#" * level,

@@ -1,9 +1,12 @@
 """The site: built without a warning, no link leads nowhere, every picture has words, search finds, axe finds nothing
 serious."""
 
+import ast
 import copy
 import functools
+import html
 import http.server
+import io
 import json
 import os
 import re
@@ -14,13 +17,16 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin
 
 import nbformat
+import numpy as np
 import pytest
 import result_entries
 import results
+from dark_pictures import add_dark_pictures, dark_form, on_dark
 from docs import summary_of
 from execute import code_stamp, is_current
-from notebook_pages import split_checks, stage_notebook
-from reference import pages
+from notebook_pages import split_checks, stage_notebook, without_empty_headings
+from PIL import Image
+from reference import constant, pages
 from screenshots import CHROMIUM, FLAGS, ROOT
 from sitepages import Page, measured_figures
 
@@ -245,6 +251,67 @@ def test_the_caption_of_several_pictures_stands_once_below_the_last(tmp_path):
     first, last = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells
     assert first.source == "plot()" and len(first.outputs) == 1 and "figure" not in first.metadata.mystnb
     assert last.metadata.tags == ["remove-input"] and last.metadata.mystnb.figure.caption == "Two rows."
+
+
+def test_a_picture_on_white_has_a_form_for_the_dark_scheme(tmp_path):
+    "The sheet turns dark and what is written on it light; a photograph stays as it is"
+    sheet = np.full((120, 200, 3), 255, np.uint8)
+    sheet[10:90, 20:100] = photograph = np.random.default_rng(0).integers(0, 255, (80, 80, 3))
+    sheet[100:104, 20:60] = 0  # a word
+    dark = on_dark(sheet)
+    assert (dark[10:90, 20:100] == photograph).all()
+    assert dark[0, 0].max() < 40 and dark[50, 150].max() < 40 and dark[102, 40].min() > 200
+    made = io.BytesIO()
+    Image.fromarray(sheet).save(made, "PNG")
+    assert dark_form(made.getvalue()) and dark_form(b"<svg/>") is None
+    photo = io.BytesIO()
+    Image.fromarray(sheet[10:90, 20:100]).save(photo, "PNG")
+    assert dark_form(photo.getvalue()) is None  # no sheet
+    (tmp_path / "a.png").write_bytes(made.getvalue())
+    (tmp_path / "page.html").write_text('<p><img alt="A sheet with a photograph" src="a.png" /></p>')
+    add_dark_pictures(tmp_path)
+    tags = re.findall(r"<img[^>]*>", (tmp_path / "page.html").read_text())
+    assert ["only-light" in tag for tag in tags] == [True, False] and "only-dark" in tags[1] and len(tags) == 2
+
+
+def test_a_heading_with_nothing_left_below_it_is_left_out():
+    page = [nbformat.v4.new_markdown_cell(words) for words in ("# a", "## b", "### c", "### d", "words", "## e")]
+    assert [cell.source for cell in without_empty_headings(page)] == ["# a", "## b", "### d", "words"]
+
+
+def test_a_long_value_is_closed_and_code_fits_the_page():
+    short, long = ast.parse("A = (1, 2)").body[0], f"B = {{{', '.join(f'{n}: {n * 1000}' for n in range(40))}}}"
+    assert constant(short, "A = (1, 2)") == "```python\nA = (1, 2)\n```"
+    shown = constant(ast.parse(long).body[0], long)
+    assert shown.startswith("<details><summary>B: 42 lines</summary>") and max(map(len, shown.split("\n"))) <= 88
+
+
+def test_code_of_all_pages_fits_beside_the_copy_button(site):
+    "88 characters; only a string or a remark may be longer, and then its line breaks"
+    wide = []
+    for name, page in site.items():
+        for block in re.findall(
+            r'<div class="highlight-(?:python|ipython3)[^"]*"><div[^>]*><pre>(.*?)</pre>', page.text, re.DOTALL
+        ):
+            for line in html.unescape(re.sub(r"<[^>]+>", "", block)).split("\n"):
+                if len(line) > 88 and not re.search(r"""["'#]""", line) and not name.startswith("source/"):
+                    wide.append(f"{name}: {line}")
+    assert not wide, f"{len(wide)} in all\n" + "\n".join(wide[:20])
+
+
+def test_every_picture_that_a_cell_drew_has_a_caption(site):
+    lost = []
+    for name, page in site.items():
+        text = re.sub(
+            r"<figure\b.*?</figure>",
+            lambda found: "" if "<figcaption" in found[0] else found[0],
+            page.text,
+            flags=re.DOTALL,
+        )
+        for tag in re.findall(r'<img\b[^>]*src="[^"]*_images/[^"]*"[^>]*>', text):
+            if "only-dark" not in tag:
+                lost.append(f"{name}: {tag[:150]}")
+    assert not lost, f"{len(lost)} in all\n" + "\n".join(lost[:30])
 
 
 def test_every_module_stands_on_its_floor_with_what_it_is_for(site):

@@ -10,6 +10,69 @@ function reachable() {
     caption.setAttribute("aria-level", "2");
 }
 
+// -- words that may break
+
+// Names such as masktune.counterfactuals and Sequence[int]|Tensor break behind a dot, a bar, a bracket: nowhere else.
+function breakable() {
+  for (const part of document.querySelectorAll("article h1, article table code")) {
+    const walker = document.createTreeWalker(part, NodeFilter.SHOW_TEXT);
+    const texts = [];
+    while (walker.nextNode()) texts.push(walker.currentNode);
+    for (const text of texts) {
+      const pieces = text.data.split(/(?<=[\w\])'"][._|,=]|[[(/])(?=\S)/);
+      if (pieces.length > 1) text.replaceWith(...pieces.flatMap((piece, n) => (n ? [document.createElement("wbr"), piece] : [piece])));
+    }
+  }
+}
+
+function span(kind, words) {
+  const made = document.createElement("span");
+  made.className = kind;
+  made.textContent = words;
+  return made;
+}
+
+// What a cell printed: sentences break as sentences do, the rows of a table stay whole and scroll.
+const ROW = /\S {2,}\S|^\s*[[{(]?\s*-?\d+\.?\d*,/;
+function sentences() {
+  for (const pre of document.querySelectorAll(".cell_output pre")) {
+    if ([...pre.children].some((child) => child.textContent)) continue;
+    const lines = pre.textContent.split("\n");
+    if (!lines.some((line) => line.length > 44 && !ROW.test(line))) continue;
+    const parts = lines.map((line) => {
+      if (line.length <= 44 || ROW.test(line)) return document.createTextNode(line);
+      const said = span("said-line", line.trimStart());
+      said.style.paddingLeft = `${line.length - line.trimStart().length}ch`;
+      return said;
+    });
+    pre.replaceChildren(...parts.flatMap((part, n) => (n ? ["\n", part] : [part])));
+  }
+}
+
+// Commands with a remark behind them: where both do not fit on a line, the remark takes the next one.
+function remarks() {
+  for (const pre of document.querySelectorAll(".highlight-none pre, .highlight-text pre, .highlight-bash pre")) {
+    if (pre.closest(".cell_output") || [...pre.children].some((child) => child.textContent)) continue;
+    const parts = pre.textContent.split("\n").map((line) => {
+      const found = /^(\S.*?\S)(\s+)(# .*)$/.exec(line);
+      return found ? [found[1], span("gap", found[2]), span("remark", found[3])] : [line];
+    });
+    if (parts.every((part) => part.length === 1)) continue;
+    pre.replaceChildren(...parts.flatMap((part, n) => (n ? ["\n", ...part] : part)));
+  }
+}
+function breakRemarks() {
+  for (const remark of document.querySelectorAll(".remark")) {
+    const pre = remark.closest("pre");
+    pre.classList.remove("broken");
+    const longest = Math.max(...pre.textContent.split("\n").map((line) => line.length));
+    const room = pre.clientWidth / (parseFloat(getComputedStyle(pre).fontSize) * 0.61);
+    pre.classList.toggle("broken", longest > room - 2);
+  }
+}
+
+// -- tables
+
 // How wide a table is when its words need not break more than once in a while.
 function natural(table, narrow) {
   const before = table.style.width;
@@ -19,7 +82,16 @@ function natural(table, narrow) {
   return width;
 }
 
-// A table that does not fit becomes cards: on a narrow screen already where its lines would have to break.
+// A table of answers says yes or no in every cell; one of figures has numbers behind the first column.
+const FIGURE = /^$|^[-+−]?\d[\d.,]*( ?%)?([\s ]*(±|\[|\(|to |of |by |up |s$|x$|MB$)[\s\S]{0,18})?$/;
+function kindOf(rows) {
+  const cells = rows.flatMap((row) => [...row.cells].slice(1).map((cell) => cell.innerText.trim()));
+  if (cells.length && cells.every((words) => /^(yes|no)$/.test(words))) return "answers";
+  return cells.length && cells.every((words) => FIGURE.test(words)) ? "figures" : "";
+}
+
+// A table that does not fit becomes cards: on a narrow screen already where its lines would have to break. Figures and
+// answers are compared down a column, so they stay a table as long as its smallest form fits.
 function fit() {
   const narrow = innerWidth < 600;
   for (const table of document.querySelectorAll("article table")) {
@@ -28,11 +100,19 @@ function fit() {
     const names = [...head.cells].map((cell) => cell.innerText.trim());
     const box = table.closest(".table-wrapper") || table.parentElement;
     if (!box.clientWidth) continue;
-    table.classList.remove("cards");
+    const rows = [...table.tBodies[0].rows];
+    table.classList.remove("cards", "tight");
+    if (table.dataset.kind === undefined) table.dataset.kind = kindOf(rows);
+    const kind = table.dataset.kind;
+    if (kind === "answers")
+      for (const row of rows)
+        for (const cell of [...row.cells].slice(1)) cell.classList.add(cell.innerText.trim());
+    if (narrow && kind) table.classList.add("tight");
     const many = names.length > 2;
-    const cards = natural(table, narrow && many) > box.clientWidth;
+    const cards = natural(table, narrow && many && !kind) > box.clientWidth;
     table.classList.toggle("cards", cards);
-    for (const row of table.tBodies[0].rows)
+    if (cards) table.classList.remove("tight");
+    for (const row of rows)
       [...row.cells].forEach((cell, place) => {
         cell.dataset.label = names[place] || "";
         cell.classList.toggle("nothing", !cell.textContent.trim() && !cell.querySelector("img, svg"));
@@ -40,7 +120,7 @@ function fit() {
     // A block is no table to a screen reader unless it says so.
     const roles = [[table, "table"], [head, "row"], ...[...head.cells].map((cell) => [cell, "columnheader"])];
     for (const body of [table.tHead, ...table.tBodies]) roles.push([body, "rowgroup"]);
-    for (const row of table.tBodies[0].rows) {
+    for (const row of rows) {
       roles.push([row, "row"]);
       for (const cell of row.cells) roles.push([cell, "cell"]);
     }
@@ -51,9 +131,59 @@ function fit() {
   }
 }
 
+// -- pictures
+
+// A picture that is shown much smaller than it is opens in its own size.
+function enlargeable() {
+  for (const picture of document.querySelectorAll("article img")) {
+    const small = picture.clientWidth > 0 && picture.naturalWidth > 1.25 * picture.clientWidth;
+    if (small === picture.classList.contains("small")) continue;
+    picture.classList.toggle("small", small);
+    if (small) {
+      picture.tabIndex = 0;
+      picture.setAttribute("role", "button");
+      picture.setAttribute("aria-label", `Enlarge: ${picture.alt}`);
+      if (!picture.nextElementSibling?.classList.contains("enlarge")) picture.after(span("enlarge", "tap to enlarge"));
+    } else for (const name of ["tabindex", "role", "aria-label"]) picture.removeAttribute(name);
+  }
+}
+
+function enlarge(picture) {
+  const dialog = document.createElement("dialog");
+  dialog.className = "picture";
+  dialog.setAttribute("aria-label", picture.alt);
+  const close = document.createElement("button");
+  close.textContent = "close";
+  const copy = document.createElement("img");
+  copy.src = picture.src;
+  copy.alt = picture.alt;
+  dialog.append(close, copy);
+  dialog.addEventListener("click", () => dialog.close());
+  dialog.addEventListener("close", () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
+}
+addEventListener("click", (event) => {
+  if (event.target.matches?.("article img.small")) enlarge(event.target);
+});
+addEventListener("keydown", (event) => {
+  if (!event.target.matches?.("article img.small") || !["Enter", " "].includes(event.key)) return;
+  event.preventDefault();
+  enlarge(event.target);
+});
+
 function arrange() {
   fit();
+  breakRemarks();
+  enlargeable();
   reachable();
 }
+addEventListener("DOMContentLoaded", () => {
+  breakable();
+  sentences();
+  remarks();
+});
 for (const moment of ["DOMContentLoaded", "load", "resize"]) addEventListener(moment, arrange);
 document.addEventListener("toggle", arrange, true);
+// A picture of the other scheme is read only when it is shown.
+document.addEventListener("load", (event) => event.target.matches?.("article img") && enlargeable(), true);

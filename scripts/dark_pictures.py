@@ -1,0 +1,126 @@
+"""Pictures that were drawn on white, once more for the dark scheme: used by docs.py.
+
+A figure of matplotlib or a panel's still picture is a white sheet with photographs, lines and small letters on it. In a
+dark page it would be a white slab. Its second form has the page's dark colour for the sheet, light letters and lines,
+and the photographs as they are."""
+
+import base64
+import hashlib
+import html
+import io
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+SHEET = (19, 20, 22)  # the theme's dark background
+WHITE, SMALLEST = 240, 24  # from which level on a pixel is paper; the shortest side of a photograph, in pixels
+
+
+def tiles(paper: np.ndarray) -> np.ndarray:
+    """Where photographs lie: patches that are filled for the most part, larger than a letter is, with all that is inside
+    them. The grid of a chart is no such patch: it is a frame with much paper in it."""
+    labelled, _ = ndimage.label(~paper, structure=np.ones((3, 3)))
+    found, side = np.zeros_like(paper), max(SMALLEST, 0.03 * paper.shape[1])
+    for number, place in enumerate(ndimage.find_objects(labelled), start=1):
+        if min(part.stop - part.start for part in place) < side:
+            continue
+        patch = labelled[place] == number
+        if patch.mean() > 0.35 and ndimage.binary_fill_holes(patch).mean() > 0.6:
+            found[place] |= ndimage.binary_fill_holes(patch)
+    return found
+
+
+def is_sheet(pixels: np.ndarray) -> bool:
+    "Whether a picture is drawn on white: most of its rim is, and a good part of it"
+    paper = (pixels >= WHITE).all(2)
+    rim = np.concatenate([paper[0], paper[-1], paper[:, 0], paper[:, -1]])
+    return bool(rim.mean() > 0.4 and paper.mean() > 0.08)
+
+
+def on_dark(pixels: np.ndarray) -> np.ndarray:
+    "A picture that was drawn on white, on the dark sheet: (H, W, 3) uint8"
+    levels = pixels.astype(np.float32)
+    grey = levels.mean(2, keepdims=True)
+    # lightness turns round, colour stays: what was as light as paper is as dark as the sheet
+    turned = (255 - grey) * 0.9 + (levels - grey)
+    turned = np.maximum(turned.clip(0, 255), np.array(SHEET, np.float32))
+    kept = tiles((pixels >= WHITE).all(2))[:, :, None]
+    return np.where(kept, levels, turned).round().astype(np.uint8)
+
+
+def dark_form(data: bytes) -> bytes | None:
+    "A picture's file once more for the dark scheme, as WebP; None of a picture that is no white sheet"
+    try:
+        picture = Image.open(io.BytesIO(data)).convert("RGBA")
+    except OSError:  # SVG
+        return None
+    flat = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    pixels = np.asarray(flat.convert("RGB"))
+    if min(pixels.shape[:2]) < 2 * SMALLEST or not is_sheet(pixels):
+        return None
+    made = io.BytesIO()
+    Image.fromarray(on_dark(pixels)).save(made, "WEBP", quality=92, method=2)
+    return made.getvalue()
+
+
+PICTURE = re.compile(r'<img\b[^>]*\bsrc="(?P<source>[^"]+\.(?:png|jpe?g)|data:image/(?:png|jpeg);base64,[^"]+)"[^>]*>')
+
+
+class DarkPictures:
+    "Gives the pages of a built site a dark form of each picture that needs one"
+
+    def __init__(self, site: Path):
+        self.site, self.made = site, dict[str, str | None]()
+
+    def stored(self, data: bytes) -> str | None:
+        "Where a picture's dark form lies, from the top of the site"
+        mark = hashlib.sha1(data).hexdigest()[:16]
+        if mark not in self.made:
+            dark = dark_form(data)
+            place = f"_images/dark-{mark}.webp"
+            if dark is not None:
+                (self.site / "_images").mkdir(exist_ok=True)
+                (self.site / place).write_bytes(dark)
+            self.made[mark] = place if dark is not None else None
+        return self.made[mark]
+
+    def both(self, found: re.Match, page: Path) -> str:
+        "A picture, and its dark form behind it: the theme shows one of the two"
+        source, tag = html.unescape(found["source"]), found[0]
+        if source.startswith("data:"):
+            data = base64.b64decode(source.partition(",")[2])
+        else:
+            file = page.parent / unquote(source)
+            if not file.is_file():
+                return tag
+            data = file.read_bytes()
+        place = self.stored(data)
+        if place is None:
+            return tag
+        up = "../" * len(page.relative_to(self.site).parts[1:])
+        other = tag.replace(found["source"], f"{up}{place}")
+        return with_class(tag, "only-light") + with_class(other, "only-dark").replace("<img", '<img loading="lazy"', 1)
+
+    def change(self, page: Path) -> None:
+        text = page.read_text(encoding="utf-8")
+        changed = PICTURE.sub(lambda found: self.both(found, page), text)
+        if changed != text:
+            page.write_text(changed, encoding="utf-8")
+
+
+def with_class(tag: str, name: str) -> str:
+    if 'class="' in tag:
+        return tag.replace('class="', f'class="{name} ', 1)
+    return tag.replace("<img", f'<img class="{name}"', 1)
+
+
+def add_dark_pictures(site: Path) -> None:
+    "Go through all pages of a built site"
+    pictures = DarkPictures(site)
+    for page in sorted(site.rglob("*.html")):
+        if "_static" not in page.parts:
+            pictures.change(page)
