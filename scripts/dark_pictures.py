@@ -21,7 +21,7 @@ WHITE, SMALLEST = 240, 24  # from which level on a pixel is paper; the shortest 
 
 
 def tiles(paper: np.ndarray) -> np.ndarray:
-    """Where photographs lie: patches that are filled for the most part, larger than a letter is, with all that is inside
+    """Where photographs lie: patches that are filled for the most part, larger than a letter is, with what is inside
     them. The grid of a chart is no such patch: it is a frame with much paper in it."""
     labelled, _ = ndimage.label(~paper, structure=np.ones((3, 3)))
     found, side = np.zeros_like(paper), max(SMALLEST, 0.03 * paper.shape[1])
@@ -89,7 +89,7 @@ class DarkPictures:
         return self.made[mark]
 
     def both(self, found: re.Match, page: Path) -> str:
-        "A picture, and its dark form behind it: the theme shows one of the two"
+        "A picture with its dark form: the browser takes one of the two, and site.js says so where a reader has chosen"
         source, tag = html.unescape(found["source"]), found[0]
         if source.startswith("data:"):
             data = base64.b64decode(source.partition(",")[2])
@@ -102,20 +102,14 @@ class DarkPictures:
         if place is None:
             return tag
         up = "../" * len(page.relative_to(self.site).parts[1:])
-        other = tag.replace(found["source"], f"{up}{place}")
-        return with_class(tag, "only-light") + with_class(other, "only-dark").replace("<img", '<img loading="lazy"', 1)
+        other = f'<source srcset="{up}{place}" media="(prefers-color-scheme: dark)">'
+        return f"<picture>{other}{tag}</picture>"
 
     def change(self, page: Path) -> None:
         text = page.read_text(encoding="utf-8")
         changed = PICTURE.sub(lambda found: self.both(found, page), text)
         if changed != text:
             page.write_text(changed, encoding="utf-8")
-
-
-def with_class(tag: str, name: str) -> str:
-    if 'class="' in tag:
-        return tag.replace('class="', f'class="{name} ', 1)
-    return tag.replace("<img", f'<img class="{name}"', 1)
 
 
 def add_dark_pictures(site: Path) -> None:

@@ -14,7 +14,7 @@ function reachable() {
 
 // Names such as masktune.counterfactuals and Sequence[int]|Tensor break behind a dot, a bar, a bracket: nowhere else.
 function breakable() {
-  for (const part of document.querySelectorAll("article h1, article table code")) {
+  for (const part of document.querySelectorAll("article h1, article table code, .related-pages .title")) {
     const walker = document.createTreeWalker(part, NodeFilter.SHOW_TEXT);
     const texts = [];
     while (walker.nextNode()) texts.push(walker.currentNode);
@@ -143,7 +143,8 @@ function enlargeable() {
       picture.tabIndex = 0;
       picture.setAttribute("role", "button");
       picture.setAttribute("aria-label", `Enlarge: ${picture.alt}`);
-      if (!picture.nextElementSibling?.classList.contains("enlarge")) picture.after(span("enlarge", "tap to enlarge"));
+      const place = picture.closest("picture") || picture;
+      if (!place.nextElementSibling?.classList.contains("enlarge")) place.after(span("enlarge", "tap to enlarge"));
     } else for (const name of ["tabindex", "role", "aria-label"]) picture.removeAttribute(name);
   }
 }
@@ -155,7 +156,7 @@ function enlarge(picture) {
   const close = document.createElement("button");
   close.textContent = "close";
   const copy = document.createElement("img");
-  copy.src = picture.src;
+  copy.src = picture.currentSrc || picture.src;
   copy.alt = picture.alt;
   dialog.append(close, copy);
   dialog.addEventListener("click", () => dialog.close());
@@ -185,5 +186,15 @@ addEventListener("DOMContentLoaded", () => {
 });
 for (const moment of ["DOMContentLoaded", "load", "resize"]) addEventListener(moment, arrange);
 document.addEventListener("toggle", arrange, true);
-// A picture of the other scheme is read only when it is shown.
 document.addEventListener("load", (event) => event.target.matches?.("article img") && enlargeable(), true);
+
+// Pictures follow the system's scheme by themselves, and here the one that a reader has chosen.
+function chooseScheme() {
+  const chosen = document.body.dataset.theme;
+  const media = { dark: "all", light: "not all" }[chosen] || "(prefers-color-scheme: dark)";
+  for (const source of document.querySelectorAll("picture > source[media]")) source.media = media;
+}
+addEventListener("DOMContentLoaded", () => {
+  chooseScheme();
+  new MutationObserver(chooseScheme).observe(document.body, { attributeFilter: ["data-theme"] });
+});
