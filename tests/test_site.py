@@ -378,7 +378,8 @@ CUT = """() => {
   for (const pre of document.querySelectorAll("article pre")) {
     if (pre.offsetParent === null || pre.scrollWidth <= pre.clientWidth + 1) continue;
     const output = pre.closest(".cell_output");
-    const table = pre.innerText.split("\\n").some((line) => /\\S {2,}\\S/.test(line) || /^\\s*(tensor|array)?[([]/.test(line));
+    const row = (line) => /\\S {2,}\\S/.test(line) || /^\\s*(tensor|array)?[([]/.test(line);
+    const table = pre.innerText.split("\\n").some(row);
     if (!output || !table) said.push(pre.innerText.slice(0, 80));
   }
   return said;
