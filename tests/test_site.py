@@ -300,16 +300,16 @@ def test_code_of_all_pages_fits_beside_the_copy_button(site):
 
 
 def test_every_picture_that_a_cell_drew_has_a_caption(site):
+    "Of several pictures of one cell the last; the front page's picture is told in the paragraph below it"
     lost = []
     for name, page in site.items():
-        text = re.sub(
-            r"<figure\b.*?</figure>",
-            lambda found: "" if "<figcaption" in found[0] else found[0],
-            page.text,
-            flags=re.DOTALL,
-        )
-        for tag in re.findall(r'<img\b[^>]*src="[^"]*_images/[^"]*"[^>]*>', text):
-            lost.append(f"{name}: {tag[:150]}")
+        if name == "index.html":
+            continue
+        pictures = list(re.finditer(r'<img\b[^>]*src="[^"]*_images/[^"]*"[^>]*>', page.text))
+        for picture in pictures:
+            behind = page.text[picture.end() :].partition("<figcaption")
+            if not behind[1] or re.search(r"<h\d|<pre|</section|</p>", behind[0]):
+                lost.append(f"{name}: {picture[0][:150]}")
     assert not lost, f"{len(lost)} in all\n" + "\n".join(lost[:30])
 
 

@@ -33,14 +33,15 @@ function span(kind, words) {
 }
 
 // What a cell printed: sentences break as sentences do, the rows of a table stay whole and scroll.
+const SHORT = 36; // characters that fit on a phone
 const ROW = /\S {2,}\S|^\s*[[{(]?\s*-?\d+\.?\d*,/;
 function sentences() {
   for (const pre of document.querySelectorAll(".cell_output pre")) {
     if ([...pre.children].some((child) => child.textContent)) continue;
     const lines = pre.textContent.split("\n");
-    if (!lines.some((line) => line.length > 44 && !ROW.test(line))) continue;
+    if (!lines.some((line) => line.length > SHORT && !ROW.test(line))) continue;
     const parts = lines.map((line) => {
-      if (line.length <= 44 || ROW.test(line)) return document.createTextNode(line);
+      if (line.length <= SHORT || ROW.test(line)) return document.createTextNode(line);
       const said = span("said-line", line.trimStart());
       said.style.paddingLeft = `${line.length - line.trimStart().length}ch`;
       return said;
