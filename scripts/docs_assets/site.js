@@ -180,7 +180,13 @@ function arrange() {
   enlargeable();
   reachable();
 }
+// A picture that only leads to its own file opens on the page instead.
+function unlinked() {
+  for (const link of document.querySelectorAll("article a.image-reference")) link.replaceWith(...link.childNodes);
+}
+
 addEventListener("DOMContentLoaded", () => {
+  unlinked();
   breakable();
   sentences();
   remarks();
