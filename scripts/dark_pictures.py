@@ -17,13 +17,15 @@ from PIL import Image
 from scipy import ndimage
 
 SHEET = (19, 20, 22)  # the theme's dark background
+STROKE = 7  # pixels: strokes of letters are thinner, and so is what JPEG leaves around them
 WHITE, SMALLEST = 240, 24  # from which level on a pixel is paper; the shortest side of a photograph, in pixels
 
 
 def tiles(paper: np.ndarray) -> np.ndarray:
     """Where photographs lie: patches that are filled for the most part, larger than a letter is, with what is inside
     them. The grid of a chart is no such patch: it is a frame with much paper in it."""
-    labelled, _ = ndimage.label(~paper, structure=np.ones((3, 3)))
+    thick = ndimage.maximum_filter(ndimage.minimum_filter(~paper, STROKE, mode="nearest"), STROKE, mode="nearest")
+    labelled, _ = ndimage.label(thick)
     found, side = np.zeros_like(paper), max(SMALLEST, 0.03 * paper.shape[1])
     for number, place in enumerate(ndimage.find_objects(labelled), start=1):
         if min(part.stop - part.start for part in place) < side:

@@ -256,7 +256,7 @@ def test_the_caption_of_several_pictures_stands_once_below_the_last(tmp_path):
 def test_a_picture_on_white_has_a_form_for_the_dark_scheme(tmp_path):
     "The sheet turns dark and what is written on it light; a photograph stays as it is"
     sheet = np.full((120, 200, 3), 255, np.uint8)
-    sheet[10:90, 20:100] = photograph = np.random.default_rng(0).integers(0, 255, (80, 80, 3))
+    sheet[10:90, 20:100] = photograph = np.random.default_rng(0).integers(0, 230, (80, 80, 3))
     sheet[100:104, 20:60] = 0  # a word
     dark = on_dark(sheet)
     assert (dark[10:90, 20:100] == photograph).all()
