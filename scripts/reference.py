@@ -100,7 +100,7 @@ def parameter_table(function: object) -> list[str]:
             continue
         kind = "" if about["anno"] is empty else f"`{cell(spelt(about['anno']))}`"
         default = "" if about["default"] is empty else f"`{cell(repr(about['default']))}`"
-        if len(default) > 60:
+        if len(default) > 60 or ADDRESS.search(default):
             default = "see source"
         stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}.get(about.get("kind"), "")
         words = about["docment"] or gathered.get(name, "")
@@ -144,11 +144,12 @@ def signature(name: str, function: object) -> str:
     star = next((i for i, p in enumerate(parameters) if p.kind is p.KEYWORD_ONLY), None)
     if star is not None and not any(p.kind is p.VAR_POSITIONAL for p in parameters):
         shown.insert(star, "*")
-    shown = [re.sub(r"<[^>]*>", "...", s) for s in shown]
+    shown = [ADDRESS.sub("...", s) for s in shown]
     line = f"{name}({', '.join(shown)})"
     return line if len(line) <= CODE_WIDTH - len("classmethod ") else f"{name}(\n    " + ",\n    ".join(shown) + ")"
 
 
+ADDRESS = re.compile(r"<(?:[^<>]|<[^<>]*>)*>")  # what Python prints of a function, which is another at each start
 CODE_WIDTH, LONG = 88, 16  # characters that fit beside the copy button; lines of a value that are shown without a click
 
 

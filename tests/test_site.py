@@ -206,6 +206,14 @@ def test_meanings_of_parameters_stand_alone(site):
     assert not any(wrong.values()), {name: found for name, found in wrong.items() if found}
 
 
+def test_no_page_shows_where_an_object_lay_in_memory(site):
+    "It is another place at each start, and says nothing"
+    shown = {
+        name: found[0] for name, page in site.items() if (found := re.search(r".{40} at 0x[0-9a-f]{6,}", page.text))
+    }
+    assert not shown, shown
+
+
 def test_what_only_checks_is_folded_away_and_entries_are_shown_in_use(site):
     text = site["api/masking.html"].text
     open_code = re.sub(r"<details.*?</details>", "", text, flags=re.DOTALL)

@@ -116,6 +116,7 @@ function fit() {
     for (const row of rows)
       [...row.cells].forEach((cell, place) => {
         cell.dataset.label = names[place] || "";
+        cell.classList.toggle("date", /^\d{4}-\d\d-\d\d$/.test(cell.textContent.trim()));
         cell.classList.toggle("nothing", !cell.textContent.trim() && !cell.querySelector("img, svg"));
       });
     // A block is no table to a screen reader unless it says so.
