@@ -191,8 +191,8 @@ def in_use(name: str, own: Path) -> str:
 
 
 def makers(name: str, module: str) -> list[str]:
-    "Functions of a module that return a class: where nobody calls it, they show it in use"
-    functions = [node for node in statements(module) if isinstance(node, ast.FunctionDef)]
+    "Functions and methods of a module that return a class: where nobody calls it, they show it in use"
+    functions = [node for top in statements(module) for node in ast.walk(top) if isinstance(node, ast.FunctionDef)]
     return [
         node.name
         for node in functions
