@@ -30,7 +30,16 @@ from masktune.instrument import (
     rule_range,
     sample_of,
 )
-from .answers import Asker, PageAnswers, answers_lines, answers_table, ask_masked, ask_page, pack_masks
+from masktune.lab.answers import (
+    AnsweredPage,
+    Asker,
+    PageAnswers,
+    answers_lines,
+    answers_table,
+    ask_masked,
+    ask_page,
+    pack_masks,
+)
 from .background import leaving
 from .explained import explained, kind_by_image, marks_of
 from .gallery import MaskGallery, PageOfMasks, coarse_size
@@ -355,12 +364,12 @@ class ThresholdScrubber(SetByPage, MaskGallery):
 
     def table(self) -> Table:  # a row for each image of the page
         "List the page's images: class, answer, hidden share, answer then"
-        return answers_table(*self._page())
+        return answers_table(self._page())
 
-    def _page(self) -> tuple[Any, ...]:
+    def _page(self) -> AnsweredPage:
         "What is said of the page's images, as the table and the lines below the cards take it"
         said = (self.filters.said, self.filters.sure, self.dataset.classes)
-        return self.samples, *said, self.areas, self.answers
+        return AnsweredPage(self.samples, *said, self.areas, self.answers)
 
     def wait(self) -> "ThresholdScrubber":  # this panel
         "Return when everything asked in the background has been answered"
@@ -402,7 +411,7 @@ class ThresholdScrubber(SetByPage, MaskGallery):
 
     def captions(self) -> list[list[tuple[str, tuple[int, int, int]]]]:  # lines of each card: text and colour
         "Say for each card the lines under it: class and answer, masked area and answer then"
-        return answers_lines(*self._page())
+        return answers_lines(self._page())
 
     def saved(self) -> dict[str, Any]:  # what `instrument_html` takes
         "Gather what a page without a kernel can show: this page, with what the model said of it"

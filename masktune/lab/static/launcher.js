@@ -56,10 +56,11 @@ class Launched {
 
   told() {
     const { now } = this;
-    const headline = now.headline || (this.trials.length ? "" : "Nothing has been finetuned yet.");
+    const none = now.stopped ? "Stopped before anything was finished." : "Nothing has been finetuned yet.";
+    const headline = now.headline || (this.trials.length ? "" : none);
     if (this.headline.textContent !== headline) this.headline.textContent = headline;
     this.draw();
-    const shown = JSON.stringify([this.controls, Boolean(now.running), this.host.get("page")]);
+    const shown = JSON.stringify([this.controls, Boolean(now.running), now.stopped, this.host.get("page")]);
     if (shown === this.shown) return; // a step more of a training: the table is as it was
     this.shown = shown;
     this.list();
@@ -121,8 +122,15 @@ class Launched {
     const caption = named ? make("caption", {}, this.options.caption) : "";
     const table = make("table", { class: "mt-table" }, caption, make("thead", {}, make("tr", {}, ...head)));
     table.append(make("tbody", {}, ...rows));
-    this.table.replaceChildren(...(rows.length ? [table] : []));
+    const { stopped } = this.now;
+    if (stopped) table.append(make("tfoot", {}, make("tr", {}, this.halted(stopped, columns.length))));
+    this.table.replaceChildren(...(rows.length || stopped ? [table] : []));
     if (held) this.table.querySelector(`[data-key="${CSS.escape(held)}"]`)?.focus(); // the table is a new one
+  }
+
+  // the last row: what somebody stopped, and where
+  halted(words, columns) {
+    return make("td", { colspan: columns, class: "mt-stopped" }, make("b", {}, "\u25a0 stopped "), words);
   }
 
   heading({ name, words, number }) {
