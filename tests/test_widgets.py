@@ -583,7 +583,7 @@ def test_a_repair_is_stopped_and_what_was_made_by_then_is_kept(run, digits, monk
     stop_pressed(launcher, monkeypatch, lambda step: step.made == 3)
     launcher.sweep_remedies(["repair", "refit"]).wait()
     assert [trial.remedy for trial in launcher.trials.trials] == ["plain, refit 0", "plain, refit 2"]
-    said = "repair: stopped after plain, refit 2; 1 more of the sweep not begun"
+    said = "repair stopped after plain, refit 2; 1 more of the sweep not begun"
     assert launcher.view.summary["stopped"] == said and said in str(launcher.trials) and said in launcher._repr_html_()
     assert "stopped after plain, refit 2" in launcher.says.value and not launcher.job.running
     assert not launcher.start.disabled and launcher.stop.disabled

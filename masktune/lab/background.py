@@ -25,19 +25,34 @@ def leaving() -> bool:  # True from the moment the interpreter begins to end
     return _LEAVING.is_set()
 
 
+class _Worker(threading.Thread):
+    """A thread that tells when its work is done.
+
+    Python up to 3.12 takes a thread for ended whose `join` was interrupted (bpo-45274): who then asks whether it is
+    alive is told no, and the interpreter goes while it computes. So an event is waited for."""
+
+    def __init__(self, work: Callable[[], Any]):
+        super().__init__(daemon=True)  # a daemon: nobody waits for hours for it to end by itself
+        self._work, self._done = work, threading.Event()
+
+    def run(self) -> None:
+        try:
+            self._work()
+        finally:
+            _AT_WORK.pop(self, None)
+            self._done.set()
+
+    def join(self, timeout: float | None = None) -> None:
+        if self.ident is None or self._done.wait(timeout):
+            super().join(timeout)  # now a matter of microseconds
+
+
 def in_background(
     work: Callable[[], Any],  # what is done in a thread of its own
     stop: Callable[[], Any] = lambda: None,  # asks it to end soon; called when the interpreter is about to end
 ) -> threading.Thread:  # started, but at the very end; it ends before the interpreter does
-    "Start a thread that does not outlive the interpreter"
-
-    def worked() -> None:
-        try:
-            work()
-        finally:
-            _AT_WORK.pop(threading.current_thread(), None)
-
-    thread = threading.Thread(target=worked, daemon=True)  # a daemon: nobody waits for hours for it to end by itself
+    "Start a thread that does not outlive the interpreter, and that can be waited for in a cell that is interrupted"
+    thread = _Worker(work)
     if not leaving():
         _AT_WORK[thread] = stop
         thread.start()

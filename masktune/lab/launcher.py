@@ -260,7 +260,7 @@ class Launcher(Panel):
     def _stopped(self) -> str:
         "What was stopped, and where; and what of a sweep was not begun"
         dropped = f"; {self._dropped} more of the sweep not begun" if self._dropped else ""
-        return f"{self.job.remedy}: {self.job.stopped}{dropped}" if self.job.stopped else ""
+        return f"{self.job.remedy} {self.job.stopped}{dropped}" if self.job.stopped else ""
 
     def _rule(self) -> tuple[str, str]:
         "Rule and fill to train with: the scrubber's, or the run's"

@@ -65,7 +65,7 @@ class Compare extends Gallery {
       ),
     );
     this.chips = make("div", { class: "mt-line", role: "group", "aria-label": "what changed" }, ...cases);
-    const table = make("div", { class: "mt-scroll" }, groupsTable(options.names, options.rows, options.sure));
+    const table = scroller("accuracy, by group", "", groupsTable(options.names, options.rows, options.sure));
     return [make("div", { class: "mt-top mt-start" }, table, this.means()), this.chips];
   }
 

@@ -19,7 +19,16 @@ function make(name, given = {}, ...children) {
 // an image's file, or its number
 const nameOf = (about) => (about.path ? about.path.split(/[\\/]/).pop() : `image ${about.index}`);
 
+// words that stay on one line: a figure with its interval
+const unbroken = (words) => make("span", { class: "mt-unbroken" }, words);
+
 const counted = (number) => Number(number).toLocaleString("en");
+
+// what may be wider than the page: it is scrolled by itself, also by keyboard
+function scroller(words, given = "", ...children) {
+  const about = { class: `mt-scroll ${given}`.trim(), role: "region", "aria-label": words, tabindex: 0 };
+  return make("div", about, ...children);
+}
 
 // a table whose first column names the rows; cells are text or elements
 function tableOf(head, rows, caption = "") {
@@ -48,7 +57,7 @@ function groupsTable(names, rows, caption = "") {
     counted(row.count),
     percent(row.before),
     percent(row.after),
-    changed(row),
+    unbroken(changed(row)),
   ]);
   return tableOf(head, cells, caption);
 }

@@ -73,7 +73,7 @@ class Looking {
     const pairs = this.saved.map((place, i) => [`${place.source} at ${place.layer}`, i]);
     this.place = choose("maps", pairs, 0, (i) => this.look(this.saved[i]));
     this.measure = small("measure what each is worth", () => this.ask(), { hidden: !(host.live && options.asks) });
-    this.table = make("div", {});
+    this.table = scroller("what each place is worth", "mt-worth");
     this.status = make("span", { class: "mt-counts", role: "status" });
     this.details = make(
       "details",
@@ -140,15 +140,16 @@ class Looking {
       return small("look here", call, { "aria-label": `look here: ${source} at ${layer}, ${fills[fill] ?? fill}` });
     };
     const cells = rows.map((row) => [
-      `${row.source} at ${row.layer}${row.best ? ", best" : ""}`,
+      make("span", {}, `${row.source} at ${row.layer} `, row.best ? make("b", {}, "\u2605 best") : null),
       fills[row.fill] ?? row.fill,
-      interval(row),
+      unbroken(interval(row)),
       percent(row.area),
       take(row),
     ]);
     const head = ["maps", "hidden pixels become", "worth, with 95 %", "area hidden", ""];
     const said =
       "Worth: how much of the answer's probability is lost when this is hidden, beyond as much hidden elsewhere.";
+    this.table.hidden = !rows.length;
     this.table.replaceChildren(...(rows.length ? [tableOf(head, cells, said)] : []));
     for (const field of [this.layer, this.source]) {
       const name = field === this.layer ? "layer" : "source";
