@@ -135,9 +135,9 @@ def test_a_strength_between_two_steps_is_left_as_it_was_given(page):
     area = instrument(page, last=True)
     page.wait_for_timeout(1000)
     assert area.locator("code").first.inner_text() == "mean_std(k=2.03)"
-    show(page, "text=87.5% asked")
+    show(page, "text=87.5 % asked")
     page.wait_for_timeout(1000)
-    assert page.locator("[role=status]", has_text="87.5% asked").count() == 1
+    assert page.locator("[role=status]", has_text="87.5 % asked").count() == 1
 
 
 def test_the_launcher_trains_with_the_rule_that_is_shown(page, lab):
@@ -192,7 +192,7 @@ def test_two_models_are_compared_and_a_coverage_is_dragged_in_jupyterlab(page):
     coverage.locator(".mt-point").focus()
     for _ in range(3):
         page.keyboard.press("PageDown")  # the point is a slider: ten steps
-    coverage.locator("[role=status]", has_text="60% asked").wait_for()
+    coverage.locator("[role=status]", has_text="60 % asked").wait_for()
     page.screenshot(path=SHOTS / "lab-coverage.png")
     evidence = page.locator(".masktune.mt-evidence").first
     evidence.evaluate("e => e.scrollIntoView({block: 'start'})")

@@ -348,9 +348,16 @@ class ThresholdScrubber(SetByPage, MaskGallery):
         self._measuring.begin(self.rule, self.fill, lambda: not self.closed, self.renew_still)
         return self
 
+    def halt(self) -> "ThresholdScrubber":  # this panel
+        "Stop measuring; what is known by then stays in `worth`"
+        self._measuring.halt()
+        return self
+
     def _wished(self, change: Mapping[str, Any]) -> None:
         if "measure" in change["new"] and not self.closed:
             self.measure()
+        if "stop" in change["new"]:
+            self.halt()
 
     def _tell_worth(self, told: dict[str, Any]) -> None:
         self.view.worth = told
@@ -383,6 +390,7 @@ class ThresholdScrubber(SetByPage, MaskGallery):
         "Stop following the controls, ask no more, and free the widgets"
         self._asker.stop()
         self._wide.stop()
+        self.halt()
         self.view.unobserve(self.pull, "controls")
         self.view.unobserve(self._wished, "wishes")
         super().close()

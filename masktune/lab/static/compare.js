@@ -56,7 +56,7 @@ function paintPicture(picture, canvas, width, heat) {
 class Compare extends Gallery {
   above() {
     const { options } = this;
-    this.headline.textContent = options.headline;
+    this.headline.textContent = spaced(options.headline);
     const cases = Object.entries(options.cases).map(([name, count]) =>
       make(
         "button",

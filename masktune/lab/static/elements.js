@@ -2,6 +2,8 @@
 
 const percent = (share, places = 1) => `${(100 * share).toFixed(places)} %`;
 const sure = (share) => (share > 0.995 && share < 1 ? "99 %" : `${Math.round(100 * share)} %`);
+// a sentence of the kernel's, with per cent as they are written here
+const spaced = (words) => String(words ?? "").replace(/(\d)%/g, "$1 %");
 const short = (value) => String(Number(Number(value).toPrecision(6)));
 
 // make("div", {class: "a", onclick: call}, child, "text")
@@ -26,7 +28,7 @@ const counted = (number) => Number(number).toLocaleString("en");
 
 // what may be wider than the page: it is scrolled by itself, also by keyboard
 function scroller(words, given = "", ...children) {
-  const about = { class: `mt-scroll ${given}`.trim(), role: "region", "aria-label": words, tabindex: 0 };
+  const about = { class: `mt-scroll ${given}`.trim(), role: "group", "aria-label": words, tabindex: 0 };
   return make("div", about, ...children);
 }
 

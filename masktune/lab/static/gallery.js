@@ -171,7 +171,7 @@ class Gallery {
       this.previous.disabled = controls.page <= 1;
       this.next.disabled = controls.page >= (summary.pages ?? 1);
     } else this.counts.textContent = `${this.shown.length} of ${this.cards.length} images`;
-    this.status.textContent = summary.status ?? "";
+    this.status.textContent = spaced(summary.status);
   }
 
   open(card) {

@@ -25,7 +25,7 @@ class Launched {
     this.curves = make("div", { class: "mt-curves" });
     this.legend = make("p", { class: "mt-made" });
     this.table = scroller("the trials", "mt-trials");
-    this.groups = make("section", { class: "mt-groups", "aria-label": "one trial" });
+    this.groups = make("div", { class: "mt-groups", role: "group", "aria-label": "one trial" });
     this.status = make("p", { class: "mt-status", role: "status" });
     const foot = make("div", { class: "mt-foot" }, this.status);
     const made = make("p", { class: "mt-made" }, this.host.live ? "" : WITHOUT_KERNEL);
@@ -56,7 +56,7 @@ class Launched {
 
   told() {
     const { now } = this;
-    const headline = now.headline || (this.trials.length ? "" : this.nothing());
+    const headline = spaced(now.headline) || (this.trials.length ? "" : this.nothing());
     if (this.headline.textContent !== headline) this.headline.textContent = headline;
     this.draw();
     const shown = JSON.stringify([this.controls, Boolean(now.running), now.stopped, this.host.get("page")]);
@@ -215,7 +215,7 @@ class Launched {
     const thin = lines.length ? "; thin: the other trials" : "";
     this.legend.textContent = points.length ? `Thick: ${drawn.name || "the training"}${thin}.` : "";
     if (drawn.number && !points.length) this.legend.textContent = `No curve of ${drawn.name}${thin}.`;
-    this.status.textContent = now.status ?? "";
+    this.status.textContent = spaced(now.status);
   }
 
   close() {}

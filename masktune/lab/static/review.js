@@ -51,7 +51,7 @@ export class Review {
     );
     const named = (about) => `${nameOf(about)} of ${kind.label}, its evidence outlined`;
     const pictures = kind.images.map((about) => make("canvas", { role: "img", "aria-label": named(about) }));
-    const words = kind.sentences.map((sentence) => make("p", {}, sentence));
+    const words = kind.sentences.map((sentence) => make("p", {}, spaced(sentence)));
     const element = make(
       "li",
       { class: "mt-kind", tabindex: 0, "aria-label": `kind ${kind.name}` },
@@ -109,7 +109,7 @@ export class Review {
       .map((card) => card.kind.name);
     const named = shortcuts.length ? ` Shortcuts: ${shortcuts.join(", ")}.` : "";
     this.headline.textContent = `${count} of ${this.cards.length} kinds of evidence judged.${named}`;
-    this.status.textContent = this.host.get("summary")?.status ?? "";
+    this.status.textContent = spaced(this.host.get("summary")?.status);
     this.back.disabled = !this.history.length;
   }
 
