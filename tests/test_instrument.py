@@ -588,7 +588,7 @@ def test_a_row_of_the_table_keeps_its_model_and_is_looked_at_and_sorted(browser,
     kept = page.get_by_role("button", name="✓ kept: trial 1, mask")
     assert kept.evaluate("e => e === document.activeElement")  # where the keyboard was
     page.get_by_role("button", name="look at trial 2").press("Enter")
-    assert "Trial 2, mask: mean_std(k=4)" in page.locator(".mt-groups h4").inner_text()
+    assert "Trial 2, mask: mean_std(k=4)" in page.locator(".mt-groups .mt-title").inner_text()
     assert page.locator(".mt-groups table").count() == 2 and "of trial 2" in page.locator(".mt-chart").first.evaluate(
         "e => e.getAttribute('aria-label')"
     )
@@ -632,7 +632,7 @@ def test_a_saved_launcher_is_looked_at_and_sorted_without_a_kernel(browser, trie
     assert "run the cell to finetune, or to keep another model" in page.locator(".mt-launcher").inner_text()
     assert page.get_by_text("keep this model").count() == 0 and page.get_by_text("✓ kept").count() == 1
     page.get_by_role("button", name="look at trial 1").press("Enter")
-    assert "Trial 1, mask: mean_std(k=1)" in page.locator(".mt-groups h4").inner_text()
+    assert "Trial 1, mask: mean_std(k=1)" in page.locator(".mt-groups .mt-title").inner_text()
     page.locator("th button[data-key='sort number']").press("Enter")
     assert page.locator("button[data-key^='look']").all_inner_texts() == ["2", "1"]
     page.close()

@@ -209,7 +209,7 @@ def test_evidence_is_judged_by_keys_and_kept(page, lab):
     page.keyboard.press("1")  # and the next card comes
     page.keyboard.press("2")
     review.get_by_text(re.compile("^2 of .* judged")).wait_for()
-    names = [card.locator("h4").inner_text() for card in cards.all()]
+    names = [card.locator(".mt-title").inner_text() for card in cards.all()]
     wanted = {names[0]: "shortcut", names[1]: "object"}
     for _ in range(50):
         if kept.exists() and json.loads(kept.read_text())["verdicts"] == wanted:

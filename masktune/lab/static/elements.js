@@ -70,6 +70,9 @@ function keep_keys(root) {
   root.addEventListener("keydown", (event) => event.stopPropagation());
 }
 
+// the name of a part: no heading, for a panel does not know below which of its page's headings it stands
+const titled = (words) => make("p", { class: "mt-title" }, words);
+
 function small(words, call, given = {}) {
   return make("button", { type: "button", class: "mt-small", onclick: call, ...given }, words);
 }

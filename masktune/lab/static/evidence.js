@@ -176,7 +176,7 @@ class ClassEvidence {
     return make(
       "section",
       { class: `mt-kind${each.kind ? " mt-under" : ""}` },
-      make("h4", {}, each.name),
+      titled(each.name),
       ...words,
       inside,
     );
@@ -190,7 +190,7 @@ class ClassEvidence {
   open(patch) {
     this.opened = patch;
     const close = small("close", () => this.dialog.close());
-    const line = make("div", { class: "mt-line" }, make("h3", {}, nameOf(patch.about)), close);
+    const line = make("div", { class: "mt-line" }, titled(nameOf(patch.about)), close);
     this.dialog.replaceChildren(line, ...patch.large());
     this.dialog.showModal();
   }

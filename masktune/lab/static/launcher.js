@@ -194,7 +194,7 @@ class Launched {
     const tables = Object.entries(chosen.groups).map(([test, rows]) =>
       scroller(`on ${test}, by group`, "", groupsTable(names, rows, test)),
     );
-    const heading = make("h4", {}, `Trial ${chosen.number}, ${how.remedy}${made}`);
+    const heading = titled(`Trial ${chosen.number}, ${how.remedy}${made}`);
     this.groups.replaceChildren(heading, make("div", { class: "mt-line mt-start" }, ...tables));
   }
 

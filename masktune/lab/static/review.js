@@ -55,7 +55,7 @@ export class Review {
     const element = make(
       "li",
       { class: "mt-kind", tabindex: 0, "aria-label": `kind ${kind.name}` },
-      make("h4", {}, kind.name),
+      titled(kind.name),
       make("div", { class: "mt-sheet" }, ...pictures),
       make("div", { class: "mt-facts" }, ...words),
       make("div", { class: "mt-line", role: "group", "aria-label": `what ${kind.name} is` }, ...buttons),

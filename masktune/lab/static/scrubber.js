@@ -812,7 +812,7 @@ export class Instrument {
       make(
         "div",
         {},
-        make("h4", {}, words),
+        make("p", { class: "mt-list" }, words),
         make(
           "ol",
           {},
@@ -865,7 +865,7 @@ export class Instrument {
       make(
         "div",
         { class: "mt-line" },
-        make("h3", {}, card.name()),
+        titled(card.name()),
         go(-1, "\u2039 previous"),
         go(1, "next \u203a"),
         close,
