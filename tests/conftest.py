@@ -9,6 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
+from ready import SEED
 
 from masktune.experiments.datasets import load_dataset
 
@@ -39,6 +40,15 @@ def pytest_collection_modifyitems(items):
         notebook = getattr(item, "callspec", None) and item.callspec.params.get("notebook")
         if trains(notebook or item.path):
             item.add_marker("trains")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    """Begin each test, and its fixtures, at one seed: PyTorch begins elsewhere in every process.
+
+    What is said of a network that nobody trained must hold for all of them: `MASKTUNE_TEST_SEED=1 pytest` draws
+    others."""
+    torch.manual_seed(SEED)
 
 
 @pytest.hookimpl(optionalhook=True)

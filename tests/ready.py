@@ -14,6 +14,7 @@ from subprocess import CompletedProcess
 from typing import Any
 from unittest.mock import patch
 
+SEED = int(os.environ.get("MASKTUNE_TEST_SEED", 0))  # what a test draws without a seed of its own begins here
 _AHEAD = ["torch", "torchvision", "captum.attr", "matplotlib.pyplot", "sklearn.cluster", "ipywidgets", "nbdev.test"]
 _CONTEXT = get_context("forkserver")
 _CONTEXT.set_forkserver_preload(_AHEAD)
@@ -58,7 +59,9 @@ def run_command(words: list[str]) -> int:
 
 
 def run_notebook(path: Path) -> None:
-    "Run a notebook from top to bottom, as `nbdev-test` does"
+    "Run a notebook from top to bottom, as `nbdev-test` does, from the seed of the tests"
+    import torch
     from nbdev.test import nbdev_test
 
+    torch.manual_seed(SEED)
     nbdev_test(str(path), n_workers=0)

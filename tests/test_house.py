@@ -241,3 +241,19 @@ def test_the_drawing_in_contributing_is_true():
         for module in named:
             assert rooms()[module].name[0] == floor, f"{module} is drawn on floor {floor}x"
         assert f"**{floor}x, " in text  # what may be changed there
+
+
+LOOKS = re.compile(r"\b(compute_saliency|ThresholdScrubber|explained|diagnose)\(")
+SEEDS = re.compile(r"\b(seed_everything|manual_seed)\(|\bseed=")
+
+
+def test_what_a_room_shows_of_a_network_begins_at_a_seed():
+    "PyTorch draws other weights in every process: one network in ten that nobody trained has empty maps"
+    unseeded = []
+    for path in rooms().values():
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+        examples = "\n".join(source for source in code if "#| export" not in source)
+        if "build_model(" in examples and LOOKS.search(examples) and not SEEDS.search(examples):
+            unseeded.append(path.stem)
+    assert not unseeded, "draws what it shows without a seed"
