@@ -38,7 +38,6 @@ from .faithfulness import choose_evidence
 from .files import load_weights, read_json, save_weights, write_json, write_page
 from .finetune import MaskTune
 from .kinds import Kinds, judged_maps
-from .masking import Threshold
 from .models import Classifier
 from masktune.refit import (
     GAMMAS,
@@ -410,9 +409,8 @@ def _as_run(model: nn.Module | MaskTune, train: ImageDataset, settings: Mapping[
 # %% ../nbs/api/39_repair.ipynb #c3910016
 def _look_where_faithful(run: MaskTune, images: ImageDataset) -> tuple[MaskTune, str]:
     "A branch that masks what held-out images say the answers depend on"
-    # by the run's own rule: one that tells more in a question hides more than a training should
-    rules = (Threshold.parse(run.rule),)
-    found = choose_evidence(run.plain_model, images, sources=("xgradcam",), rules=rules, limit=64, seed=run.seed)
+    found = choose_evidence(run.plain_model, images, sources=("xgradcam",), limit=64, seed=run.seed)
+    # the layer alone, by whatever rule shows it best; what tells most in a question hides more than a training should
     return run.branch(layer=found.layer.spelled), str(found)
 
 # %% ../nbs/api/39_repair.ipynb #c3910017
