@@ -116,7 +116,7 @@ def when_interrupted(
     kernel = getattr(shell, "kernel", None)
     if threading.current_thread() is not threading.main_thread():
         return  # a sweep goes on: the first of its jobs has seen to it
-    if getattr(kernel, "saved_sigint_handler", None) is signal.SIG_IGN:
+    if kernel is not None and getattr(kernel, "saved_sigint_handler", None) is signal.SIG_IGN:
         kernel.saved_sigint_handler = _interrupted  # what the kernel goes back to behind this cell
 
 
