@@ -286,7 +286,9 @@ class Launcher(Panel):
         "What the best trial comes to, in a sentence, with intervals"
         made, name = self.trials.trials, next(iter(self.job.tests), None)
         kept = [trial for trial in made if trial.number == self.trials.kept]
-        best = self.trials.best or (kept or made or [None])[-1]
+        best = self.trials.best
+        if best is None and made:
+            best = (kept or made)[-1]
         if best is None or name is None:
             return ""
         before, after = self.run.metrics_["erm"][name].average, best.metrics[name].average
