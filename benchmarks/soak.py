@@ -1,17 +1,21 @@
 """Open, use, close and re-run the panels for minutes, and see what is left behind.
 
-    python benchmarks/soak.py [--minutes 30] [--json FILE]
+    python benchmarks/soak.py [--minutes 30] [--exits 20] [--json FILE]
 
 Every turn opens each panel on digits, moves it as its page would, waits for what it asks in the background, and closes
 it; most turns also save it, as a notebook does. Reported at intervals and at the
 end: live widgets, observers of the panels' controls, threads, open files, memory. What grows from turn to turn is a
-leak; the last line says so. The interpreter must then end by itself, without an abort."""
+leak; the last line says so. The interpreter must then end by itself, without an abort.
+
+`--exits` also leaves so many interpreters with their panels at work in the background, each after another delay from 0
+to 2 seconds: each must end with status 0 and say nothing on stderr."""
 
 import argparse
 import gc
 import json
 import os
 import resource
+import subprocess
 import sys
 import tempfile
 import threading
@@ -34,6 +38,30 @@ from masktune.lab.review import EvidenceReview
 from masktune.lab.scrubber import ThresholdScrubber
 from masktune.models import build_model
 
+# What runs in the background: a question about the page and many images, a sorting, measuring, every remedy.
+AT_WORK = """
+import time
+import torch
+from masktune.data import ArrayDataset
+from masktune.finetune import MaskTune
+from masktune.lab.launcher import Launcher
+from masktune.lab.scrubber import ThresholdScrubber
+from masktune.models import build_model
+
+generator = torch.Generator().manual_seed(0)
+images = torch.randint(0, 256, (400, 3, 28, 28), dtype=torch.uint8, generator=generator)
+images[1::2, :, 8:20, 8:20] |= 128  # one class is bright in the middle: there is something to look at
+data = ArrayDataset(images, torch.arange(400) % 2, ["a", "b"], name="noise")
+torch.manual_seed(0)
+settings = {"epochs": 2, "batch_size": 16, "lr": 0.01, "finetune_lr": 0.01, "device": "cpu", "progress": False}
+run = MaskTune(build_model("small-cnn", 2), **settings).fit_erm(data)
+scrubber = ThresholdScrubber(run.erm_, data, page_size=24)
+scrubber.sort.value = scrubber.FALL
+scrubber.measure()
+launcher = Launcher(run, data, {"test": data}, val=data).sweep_remedies(["repair", "mask"] * 20)
+time.sleep(0.3)
+assert launcher.job.running
+"""
 GROWS = {"widgets": 0, "observers": 0, "threads": 0, "files": 0, "memory_mib": 60}  # more than this is a leak
 
 
@@ -125,6 +153,25 @@ def soak(minutes: float) -> list[dict[str, float]]:
     return rows
 
 
+def left(code: str) -> tuple[int, str]:
+    "Run a script that leaves its panels at work: its exit status, and what it says on stderr"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=180)
+    return ran.returncode, ran.stderr
+
+
+def leave(times: int) -> list[dict[str, Any]]:
+    "Leave interpreters at work, after delays from 0 to 2 seconds: a row each"
+    rows = []
+    for k in range(times):
+        delay = round(2 * k / max(times - 1, 1), 2)
+        started = time.monotonic()
+        status, said = left(AT_WORK.replace("time.sleep(0.3)", f"time.sleep({delay})"))
+        took = round(time.monotonic() - started, 1)
+        rows.append({"delay": delay, "status": status, "stderr": said, "seconds": took})
+        print(f"left after {delay:.2f} s: status {status}, {took} s in all {said[-300:]}", flush=True)
+    return rows
+
+
 def line(row: dict[str, float]) -> str:
     "A row of the report"
     return "  ".join(f"{name} {value:g}" for name, value in row.items())
@@ -141,11 +188,19 @@ def grown(rows: list[dict[str, float]]) -> list[str]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--exits", type=int, default=0, help="how many interpreters are left with panels at work")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    found = soak(options.minutes)
-    leaks = grown(found)
-    print(f"left behind: {'; '.join(leaks)}" if leaks else f"nothing left behind after {found[-1]['turns']:g} turns")
+    found = soak(options.minutes) if options.minutes else []
+    leaks = grown(found) if found else []
+    if found:
+        print(
+            f"left behind: {'; '.join(leaks)}" if leaks else f"nothing left behind after {found[-1]['turns']:g} turns"
+        )
+    exits = leave(options.exits)
+    bad = [row for row in exits if row["status"] or row["stderr"]]
+    if exits:
+        print(f"{len(exits) - len(bad)} of {len(exits)} interpreters ended in silence")
     if options.json:
-        options.json.write_text(json.dumps({"rows": found, "left_behind": leaks}, indent=1))
-    sys.exit(bool(leaks))
+        options.json.write_text(json.dumps({"rows": found, "left_behind": leaks, "exits": exits}, indent=1))
+    sys.exit(bool(leaks or bad))

@@ -74,17 +74,14 @@ def _written(cell: Any, spec: str) -> str:
 
 # %% ../nbs/api/10_evaluation.ipynb #5ee00008
 def _html_row(tag: str, cells: Sequence[str], left: int) -> str:
-    "One row of an HTML table, everything in it escaped"
-    sides = ["left" if place < left else "right" for place in range(len(cells))]
-    scope = ' scope="col"' if tag == "th" else ""
-    return (
-        "<tr>"
-        + "".join(
-            f'<{tag}{scope} style="padding:1px 10px 1px 0;text-align:{side}">{html.escape(cell)}</{tag}>'
-            for cell, side in zip(cells, sides, strict=True)
-        )
-        + "</tr>"
-    )
+    "One row of an HTML table, everything in it escaped; an empty cell heads nothing"
+    found = []
+    for place, cell in enumerate(cells):
+        style = f"padding:1px 10px 1px 0;text-align:{'left' if place < left else 'right'}"
+        heads = tag == "th" and cell
+        name, scope = ("th", ' scope="col"') if heads else ("td", "")
+        found.append(f'<{name}{scope} style="{style}">{html.escape(cell)}</{name}>')
+    return f"<tr>{''.join(found)}</tr>"
 
 # %% ../nbs/api/10_evaluation.ipynb #5ee00009
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from .adapters import as_dataset, as_datasets
 from .cache import cached
 from .counterfactuals import MovedMasks, RandomMask, SwappedDataset, TransplantBatch, TransplantedDataset
 from .data import ImageDataset
-from .erm import FitResult, fit
+from .erm import FitResult, Step, fit
 from .errors import logger, look_up
 from .evaluation import Evaluation, evaluate
 from .faithfulness import Evidence, choose_evidence
@@ -234,6 +234,7 @@ class MaskTune(Settings):
         val: ImageDataset | None = None,  # for choosing the round; groups are never read
         # called with the phase (round-1 ...) and the epoch's row
         on_epoch: Callable[[str, dict[str, float]], None] | None = None,
+        on_step: Callable[[Step], bool | None] | None = None,  # as `masktune.erm.fit` takes it: True stops
     ) -> "MaskTune":  # this run, finetuned: `model_` is the classifier of the chosen round
         """Finetune `rounds` times, from the maps of round 1 on, and choose a round where there are several; replaces
         what earlier calls made"""
@@ -246,7 +247,7 @@ class MaskTune(Settings):
         for number in range(1, self.rounds + 1):
             if number > 1:
                 self.compute_maps(train, number)
-            self.finetune_round(train, number, on_epoch)
+            self.finetune_round(train, number, on_epoch, on_step=on_step)
         if self.rounds > 1 and val is not None and self.choose == "swapped":
             self.choose_round(val)
         return self

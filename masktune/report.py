@@ -615,9 +615,9 @@ def _figure_blocks(figures: Sequence[PageFigure], folder: Path) -> list[dict[str
         with atomic_path(folder / f"{each.name}.png") as temporary:
             temporary.write_bytes(png)
         words: dict[str, Any] = {"name": each.name, "title": each.title, "text": each.text, "alt": each.alt}
-        words |= {
-            "chart": each.name in ("groups", "risk-coverage", "training")
-        }  # follows a dark theme, no picture in it
+        chart = each.name in ("groups", "risk-coverage", "training")  # no picture in it: inverted in a dark theme
+        dark = None if chart else base64.b64encode(each.figure.png(dark=True)).decode()
+        words |= {"chart": chart, "dark": dark}
         width = round(100 * each.figure.get_figwidth())
         blocks.append({**words, "width": width, "data": base64.b64encode(png).decode()})
     return blocks

@@ -313,6 +313,7 @@ def test_another_layer_is_looked_at_on_the_page_and_its_worth_is_measured_on_req
     from bridge import Bridge
 
     from masktune.faithfulness import faithfulness
+    from masktune.lab.panels import asking
     from masktune.lab.scrubber import ThresholdScrubber
     from masktune.saliency import compute_saliency
 
@@ -334,8 +335,17 @@ def test_another_layer_is_looked_at_on_the_page_and_its_worth_is_measured_on_req
     found = faithfulness(model, images, other, alone=False, limit=64)
     page.locator("summary", has_text="where to look").click()
     assert not scrubber.worth  # nothing is measured unasked
+    with asking():  # until then nobody else asks the model: there is time to press stop
+        page.get_by_role("button", name="measure what each is worth").click()
+        live.until(lambda: page.get_by_role("button", name="stop measuring").count() == 1)
+        page.get_by_role("button", name="stop measuring").click()
+        live.until(lambda: not live.ahead() and "stop" in scrubber.view.wishes)
+    live.until(lambda: "stopped after 1, measured with" in page.locator(".mt-looking").inner_text())
+    assert len(scrubber.worth) == 1
     page.get_by_role("button", name="measure what each is worth").click()
-    live.until(lambda: "measured with mean_std(k=2)" in page.locator(".mt-looking").inner_text())
+    live.until(
+        lambda: len(scrubber.worth) > 4 and "measured with mean_std(k=2)" in page.locator(".mt-looking").inner_text()
+    )
     row = next(row for row in scrubber.worth if (row.layer, row.source, row.fill) == (other, "xgradcam", "zero"))
     assert row.effect == found.effect
     words = page.locator(".mt-looking tbody tr", has_text=f"xgradcam at {other}").first.inner_text()
@@ -454,7 +464,7 @@ def test_two_models_are_compared_on_the_page_by_what_changed(browser, explained)
     counts = {name: int(which.sum()) for name, which in compare.cases.items()}
     headline = page.locator(".mt-headline").inner_text()
     assert f"{counts['newly right']} images newly right, {counts['newly wrong']} newly wrong" in headline
-    assert f"{compare.comparison.mean_moved:.0%} of the heat moved" in headline
+    assert f"{100 * compare.comparison.mean_moved:.0f} % of the heat moved" in headline
     page.get_by_role("button", name=f"newly wrong ({counts['newly wrong']})").click()
     live.until(lambda: compare.verdict_filter.value == "newly wrong" and not live.ahead())
     live.until(lambda: page.locator(".mt-card").count() == min(counts["newly wrong"], 6))
@@ -498,7 +508,7 @@ def test_patches_are_cut_out_in_the_browser_where_the_package_cuts_them(browser,
     sections = len(evidence.found) + len(shown)
     live.until(lambda: seen.locator("section.mt-kind").count() == sections)
     assert seen.locator(".mt-patch").count() >= 8
-    words = f"{evidence.finding.changed / evidence.finding.asked:.0%} ["
+    words = f"{100 * evidence.finding.changed / evidence.finding.asked:.0f} % ["
     assert words in seen.locator(".mt-headline").inner_text() and "recognised in row" in seen.content()
     assert shown[0].name in seen.locator("section.mt-under .mt-patch").first.inner_text()
     seen.get_by_label("side of a patch").focus()
@@ -578,7 +588,7 @@ def test_a_row_of_the_table_keeps_its_model_and_is_looked_at_and_sorted(browser,
     kept = page.get_by_role("button", name="✓ kept: trial 1, mask")
     assert kept.evaluate("e => e === document.activeElement")  # where the keyboard was
     page.get_by_role("button", name="look at trial 2").press("Enter")
-    assert "Trial 2, mask: mean_std(k=4)" in page.locator(".mt-groups h4").inner_text()
+    assert "Trial 2, mask: mean_std(k=4)" in page.locator(".mt-groups .mt-title").inner_text()
     assert page.locator(".mt-groups table").count() == 2 and "of trial 2" in page.locator(".mt-chart").first.evaluate(
         "e => e.getAttribute('aria-label')"
     )
@@ -622,7 +632,7 @@ def test_a_saved_launcher_is_looked_at_and_sorted_without_a_kernel(browser, trie
     assert "run the cell to finetune, or to keep another model" in page.locator(".mt-launcher").inner_text()
     assert page.get_by_text("keep this model").count() == 0 and page.get_by_text("✓ kept").count() == 1
     page.get_by_role("button", name="look at trial 1").press("Enter")
-    assert "Trial 1, mask: mean_std(k=1)" in page.locator(".mt-groups h4").inner_text()
+    assert "Trial 1, mask: mean_std(k=1)" in page.locator(".mt-groups .mt-title").inner_text()
     page.locator("th button[data-key='sort number']").press("Enter")
     assert page.locator("button[data-key^='look']").all_inner_texts() == ["2", "1"]
     page.close()

@@ -176,16 +176,16 @@ def test_coverage_by_keyboard_moves_risk_curve_and_images(page):
     area.locator(".mt-card").first.wait_for(state="attached")
     area.evaluate("e => e.scrollIntoView({block: 'start'})")
     status, point = area.locator("[role=status]"), area.locator(".mt-point")
-    answered = lambda: float(re.search(r"([\d.]+)% answered", status.inner_text()).group(1))  # noqa: E731
+    answered = lambda: float(re.search(r"([\d.]+) % answered", status.inner_text()).group(1))  # noqa: E731
     before, share, drawn = painted(area), answered(), point.get_attribute("cx")
     point.focus()
     for _ in range(20):
         other.keyboard.press("ArrowLeft")
-    status.filter(has_text="70% asked of validation images").wait_for()
+    status.filter(has_text="70 % asked of validation images").wait_for()
     repainted(other, area, before)
     assert answered() < share and point.get_attribute("cx") != drawn
     area.get_by_label("classifier").select_option("MaskTune")
-    status.filter(has_text=re.compile(r"MaskTune, .* [5-9]\d\.\d% answered")).wait_for()
+    status.filter(has_text=re.compile(r"MaskTune, .* [5-9]\d\.\d % answered")).wait_for()
     area.get_by_label("decision").select_option("left open")
     left = round(359 * (1 - answered() / 100))
     area.get_by_text(re.compile(rf"\({left} of 359 images\)")).wait_for()

@@ -1,5 +1,6 @@
 "What is left of the panels where no kernel is: in nbconvert's pages, in MyST-NB's, and where scripts are stripped."
 
+import html
 import os
 import subprocess
 import sys
@@ -80,9 +81,11 @@ def browser():
         browser.close()
 
 
-def all_live(browser, path, names):
-    "Every panel of a page on disk has come alive, and no still is left"
-    page, wrong = browser.new_page(viewport={"width": 1000, "height": 900}), []
+def all_live(browser, path, names, scheme="light"):
+    "Every panel of a page on disk has come alive, axe finds nothing in it, and no still is left"
+    from axe_playwright_python.sync_playwright import Axe
+
+    page, wrong = browser.new_page(viewport={"width": 1000, "height": 900}, color_scheme=scheme), []
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.goto(path.as_uri())
     for place in page.locator(".mt-place").all():
@@ -91,6 +94,8 @@ def all_live(browser, path, names):
         area = page.locator(f".masktune.mt-{name}")
         area.locator(SEEN.get(name, ".mt-card")).first.wait_for()
         assert area.locator(".mt-headline").inner_text().strip()
+    found = Axe().run(page, context=[".masktune.mt"]).response["violations"]
+    assert not found, [f"{each['id']}: {each['nodes'][0]['html'][:200]}" for each in found]
     assert not wrong and not any(still.is_visible() for still in page.get_by_text(STILL).all())
     page.close()
 
@@ -107,30 +112,39 @@ def test_a_page_of_the_site_has_every_panel_alive(browser, notebook, outputs):
     (place / "conf.py").write_text('extensions = ["myst_nb"]\nnb_execution_mode = "off"\nroot_doc = "panels"\n')
     ran = [sys.executable, "-m", "sphinx", "-q", "-b", "html", str(place), str(place / "site")]
     subprocess.run(ran, check=True, capture_output=True)
-    all_live(browser, place / "site" / "panels.html", outputs)
+    all_live(browser, place / "site" / "panels.html", outputs, "dark")
 
 
 class Stripped(HTMLParser):
-    "The text and the pictures that are left where scripts and styles are stripped with what is in them"
+    """The text and the pictures that are left where a page is stripped, as GitHub does: scripts and styles with what
+    is in them, and every attribute but a picture's own; `page` is what is left"""
+
+    KEPT = ("src", "alt", "href", "colspan", "scope")
 
     def __init__(self, page):
         super().__init__()
-        self.within, self.text, self.alternatives = [], [], []
+        self.within, self.text, self.alternatives, self.page = [], [], [], ""
         self.feed(page)
 
     def handle_starttag(self, tag, attributes):
         if tag in ("script", "style"):
             self.within.append(tag)
+            return
+        kept = [f' {name}="{html.escape(value or "")}"' for name, value in attributes if name in self.KEPT]
+        self.page += f"<{tag}{''.join(kept)}>"
         if tag == "img":
             self.alternatives.append(dict(attributes).get("alt", ""))
 
     def handle_endtag(self, tag):
         if self.within and self.within[-1] == tag:
             self.within.pop()
+        else:
+            self.page += f"</{tag}>"
 
     def handle_data(self, data):
         if not self.within and data.strip():
             self.text.append(data.strip())
+            self.page += html.escape(data)
 
 
 @pytest.mark.parametrize("name", ["scrubber", "evidence", "compare", "coverage", "review", "launcher"])
@@ -143,6 +157,17 @@ def test_where_scripts_are_stripped_a_picture_and_a_sentence_are_left(outputs, n
     if name == "launcher":  # its tables can be read
         assert {"who paid", "average", "95 % interval"} <= set(left.text) and "masktune" not in "".join(left.text)
     assert len(page) < 500_000
+
+
+def test_what_is_left_of_a_stripped_page_is_seen(browser, outputs):
+    "Nothing hides the picture and the sentence where neither style nor class nor script is left"
+    page = browser.new_page(viewport={"width": 900, "height": 900})
+    for name, (saved, words) in outputs.items():
+        page.set_content(f"<!doctype html><title>{name}</title>{Stripped(saved).page}")
+        picture = page.get_by_role("img", name=words)
+        assert picture.is_visible() and picture.evaluate("e => e.naturalWidth") > 100, name
+        assert page.get_by_text(STILL).is_visible() and page.locator("[style], [class], script, style").count() == 0
+    page.close()
 
 
 def test_images_with_several_labels_are_refused_in_a_sentence():

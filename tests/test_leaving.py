@@ -1,48 +1,67 @@
 "A notebook that is closed while its panels are at work: the interpreter ends in silence, whenever it is."
 
-import subprocess
-import sys
-
-# What runs in the background: a question about the page and many images, a sorting, measuring, a training.
-SCRIPT = """
 import time
-import torch
-from masktune.data import ArrayDataset
-from masktune.finetune import MaskTune
-from masktune.lab.launcher import Launcher
-from masktune.lab.scrubber import ThresholdScrubber
-from masktune.models import build_model
 
-generator = torch.Generator().manual_seed(0)
-images = torch.randint(0, 256, (400, 3, 28, 28), dtype=torch.uint8, generator=generator)
-data = ArrayDataset(images, torch.arange(400) % 2, ["a", "b"], name="noise")
-run = MaskTune(build_model("small-cnn", 2), epochs=0, finetune_lr=0.01, device="cpu", progress=False).fit_erm(data)
-run.rounds = 5
-scrubber = ThresholdScrubber(run.erm_, data, page_size=24)
-scrubber.sort.value = scrubber.FALL
-scrubber.measure()
-launcher = Launcher(run, data, {"test": data}, val=data).sweep_remedies(["repair"])
-time.sleep(0.3)
-assert launcher.job.running
-"""
-
-
-def left(code):
-    "Run a script that leaves its panels at work: what it ends with"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    return ran.returncode, ran.stderr
+from jupyter_client.manager import start_new_kernel
+from soak import AT_WORK, left
 
 
 def test_the_interpreter_ends_in_silence_while_panels_are_at_work():
     """Threads that compute in PyTorch while Python takes itself down abort the process: here they end before it.
-    A repair cannot be asked to stop: it is interrupted."""
-    assert left(SCRIPT) == (0, "")
+    What is measured and sorted cannot be asked to stop: it is interrupted."""
+    assert left(AT_WORK) == (0, "")
 
 
 def test_a_training_that_is_left_ends_in_silence_and_can_be_gone_on_with(tmp_path):
     "At exit it is asked to stop after its step: where it was is on disk"
-    code = SCRIPT.replace("scrubber.measure()\n", "").replace("val=data", f"folder={str(tmp_path)!r}")
-    code = code.replace('sweep_remedies(["repair"])', "launch()")
+    code = AT_WORK.replace("scrubber.measure()\n", "").replace("val=data", f"folder={str(tmp_path)!r}")
+    code = code.replace('sweep_remedies(["repair", "mask"] * 20)', "launch()")
+    code = code.replace("scrubber = ", "run.rounds = 5\nscrubber = ")
     code = code.replace("time.sleep(0.3)", "[time.sleep(0.02) for _ in range(1000) if not launcher.job.points]")
     assert left(code) == (0, "")
     assert list(tmp_path.glob("round-*/stopped.pt"))
+
+
+# The same without the scrubber; every step of a repair takes a while, so that there is time to interrupt it.
+SLOWLY = """
+from masktune.lab import jobs
+
+whole = jobs.repair
+
+
+def slowly(*given, on_step, **options):
+    return whole(*given, on_step=lambda step: time.sleep(0.2) or on_step(step), **options)
+
+
+jobs.repair = slowly
+launcher = Launcher(run, data, {"test": data}, val=data).sweep_remedies(["repair", "refit"])
+"""
+
+
+def told(client, code):
+    "What a cell of a kernel prints"
+    said = []
+    hear = lambda news: said.append(news["content"].get("text", ""))  # noqa: E731
+    client.execute_interactive(code, timeout=120, output_hook=hear)
+    return "".join(said)
+
+
+def test_an_interrupt_of_the_kernel_stops_a_repair_whether_a_cell_runs_or_none():
+    "A kernel that waits for a cell ignores interrupts: the launcher heeds them"
+    manager, client = start_new_kernel(kernel_name="python3")
+    ask = "launcher.job.wait(); print(launcher.trials.stopped, len(launcher.trials))"
+    try:
+        told(client, AT_WORK[: AT_WORK.index("scrubber =")] + SLOWLY)
+        manager.interrupt_kernel()  # no cell runs
+        said = told(client, ask)
+        assert said.startswith("repair stopped after plain") and "; 1 more of the sweep not begun" in said
+        waiting = client.execute("launcher.launch(remedy='repair').wait()")
+        time.sleep(0.5)
+        manager.interrupt_kernel()  # the cell that waits
+        while (reply := client.get_shell_msg(timeout=60))["parent_header"]["msg_id"] != waiting:
+            pass
+        assert reply["content"]["ename"] == "KeyboardInterrupt"
+        assert told(client, ask).startswith("repair stopped after plain")
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)

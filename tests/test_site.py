@@ -369,6 +369,10 @@ def test_pages_fit_and_axe_finds_nothing_serious(browser, width, scheme):
     serious = []
     for name, place in PAGES.items():
         page.goto(address + place)
+        for panel in page.locator(".mt-place").all():  # a panel comes alive when it is seen
+            panel.evaluate("e => e.scrollIntoView({block: 'start'})")
+            panel.locator(".mt-headline").wait_for()
+        page.evaluate("scrollTo(0, 0)")
         page.wait_for_timeout(150)
         page.screenshot(path=SHOTS / f"site-{name}-{width}-{scheme}.png")
         assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{name} is wider than {width} pixels"

@@ -18,6 +18,7 @@ from masktune.evaluation import evaluate
 from masktune.experiments.datasets import load_dataset
 from masktune.finetune import MaskTune
 from masktune.kinds import find_kinds, load_kinds
+from masktune.lab import jobs
 from masktune.lab.compare import CompareExplorer
 from masktune.lab.coverage import CoverageExplorer
 from masktune.lab.evidence import ClassEvidence
@@ -558,6 +559,69 @@ def test_every_remedy_is_tried_in_one_press_and_a_repairs_candidates_are_rows(ru
     alone = Launcher(run, digits["train"])
     assert alone.remedies == ("mask", "transplant")  # the others need images that were not trained on
     alone.close()
+
+
+def stop_pressed(launcher, monkeypatch, when):
+    "Have the stop button pressed during a repair, in the step for which `when(step)` says so"
+    whole = jobs.repair
+
+    def watched(*given, on_step, **options):
+        def step(now):
+            if when(now):
+                launcher.stop.click()
+            return on_step(now)
+
+        return whole(*given, on_step=step, **options)
+
+    monkeypatch.setattr(jobs, "repair", watched)
+
+
+def test_a_repair_is_stopped_and_what_was_made_by_then_is_kept(run, digits, monkeypatch):
+    run.rule = "mean_std(k=2)"
+    tests = {"test": digits["test"], "swapped-val": run.swapped(digits["val"])}
+    launcher = Launcher(run, digits["train"], tests, val=digits["val"])
+    stop_pressed(launcher, monkeypatch, lambda step: step.made == 3)
+    launcher.sweep_remedies(["repair", "refit"]).wait()
+    assert [trial.remedy for trial in launcher.trials.trials] == ["plain, refit 0", "plain, refit 2"]
+    said = "repair stopped after plain, refit 2; 1 more of the sweep not begun"
+    assert launcher.view.summary["stopped"] == said and said in str(launcher.trials) and said in launcher._repr_html_()
+    assert "stopped after plain, refit 2" in launcher.says.value and not launcher.job.running
+    assert not launcher.start.disabled and launcher.stop.disabled
+    launcher.launch(remedy="refit").wait()  # another can be started
+    assert launcher.trials.trials[-1].remedy == "refit" and launcher.view.summary["stopped"] == ""
+    launcher.close()
+
+
+def test_a_repair_is_stopped_in_the_middle_of_a_training(run, digits, monkeypatch):
+    launcher = Launcher(run, digits["train"], val=digits["val"])
+    before = model_fingerprint(run.model_)
+    steps = []
+    stop_pressed(launcher, monkeypatch, lambda step: "step" in step.doing and not steps.append(step.doing))
+    launcher.launch(remedy="repair").wait()
+    assert len(steps) == 1 and steps[0].startswith("transplant, step 1 of")  # not one more
+    assert launcher.job.repaired.stopped and "stopped after plain, refit 6" in launcher.says.value
+    if launcher.job.repaired.choice.name == "plain":
+        assert model_fingerprint(run.model_) == before
+    launcher.close()
+
+
+def test_a_panel_that_is_closed_stops_its_repair_and_leaves_the_run_as_it_was(run, digits, monkeypatch):
+    launcher = Launcher(run, digits["train"], {"test": digits["test"]}, val=digits["val"])
+    rounds = list(run.rounds_)
+    job, reached, go_on = launcher.job, threading.Event(), threading.Event()
+
+    def step(now):
+        reached.set()
+        return not go_on.wait(60)
+
+    stop_pressed(launcher, monkeypatch, step)
+    launcher.stop = launcher.resume  # nobody presses it: the panel is closed
+    launcher.launch(remedy="repair")
+    assert reached.wait(120)
+    launcher.close()
+    go_on.set()
+    job.wait()
+    assert job.stopped and not job.measured and not job.running and run.rounds_ == rounds
 
 
 def test_the_launcher_looks_where_the_scrubber_looks(run, digits, scrubber):

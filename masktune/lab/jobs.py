@@ -23,7 +23,7 @@ from ..finetune import MODES, MaskTune
 from .background import in_background, leaving
 from .panels import asking, check_images, check_names, check_path, check_run
 from .trials import fill_for
-from ..repair import Repair, repair
+from ..repair import PLAIN, Repair, RepairStep, repair
 from ..resume import finetune_round_in_processes
 from ..rounds import Round
 from ..runs import save_run
@@ -88,6 +88,7 @@ class FinetuningJob:
         self.started = 0.0  # when this one began
         self.processes = 1  # how many train together
         self.running, self.finished, self.measured, self.failed = False, False, False, False
+        self.stopped = ""  # where somebody stopped it, in words; empty: nowhere
         self.state: Any = None  # where it was stopped
         self.round, self.share = 1, 0.0  # which one, and how much of all rounds is done, 0..1
         self.points: list[tuple[float, float, float]] = []  # rounds done, loss, accuracy
@@ -95,7 +96,7 @@ class FinetuningJob:
         self._shared = folder if folder is not None else tempfile.mkdtemp(prefix="masktune-")
         self._halt, self._thread = threading.Event(), threading.Thread()
         self._first: tuple[float, int] | None = None  # time and step from which the rate is counted
-        self._noted = 0.0
+        self._noted, self._unseen = 0.0, False
         self._say("ready")
         self._find_stopped()
 
@@ -118,9 +119,18 @@ class FinetuningJob:
             self._begin(self.round)
         return self
 
-    def halt(self) -> None:
-        "Stop after the current step"
+    def halt(
+        self,
+        measure: bool = True,  # whether what a repair has made by then is still measured
+    ) -> None:
+        "Stop after the current step; a repair keeps the candidates it has"
+        self._unseen = not measure
         self._halt.set()
+
+    @property
+    def halting(self) -> bool:
+        "Whether it was asked to stop and has not done so yet"
+        return self.running and self._halt.is_set()
 
     def wait(self) -> "FinetuningJob":  # this job, ended
         "Return when the thread has ended"
@@ -159,9 +169,10 @@ class FinetuningJob:
         if leaving():
             return
         self._halt.clear()
-        self.finished = self.measured = self.failed = False
+        self.finished = self.measured = self.failed = self._unseen = False
+        self.stopped = ""
         self.running, self.left, self.started = True, None, time.perf_counter()
-        self._thread = in_background(lambda: self._work(number), self.halt)
+        self._thread = in_background(lambda: self._work(number), lambda: self.halt(measure=False))
 
     def _work(self, first: int) -> None:
         "Everything from the first round that is left to the figures at the end"
@@ -212,10 +223,25 @@ class FinetuningJob:
                 model = run.refit(val, "erm").model
             run.rounds_, run.round_ = [Round(maps, model)], None
             return
-        self._say("repair: making every candidate; it cannot be stopped before they are there")
+        self._say("repair: measuring the plain model")
         with asking():
-            self.repaired = repair(run, self.train, val, thorough=True)
-        run.rounds_, run.round_ = [Round(maps, self.repaired.model)], None
+            self.repaired = repair(run, self.train, val, thorough=True, on_step=self._repairing)
+        made = self.repaired
+        if made.stopped:
+            self.stopped = f"stopped after {list(made.candidates)[-1]}"
+            if self._unseen or made.choice.name == PLAIN:
+                return  # nothing is better by now: the run keeps the model it has
+        run.rounds_, run.round_ = [Round(maps, made.model)], None
+
+    def _repairing(self, step: RepairStep) -> bool:
+        "Take note of a step of a repair, four times a second at most; returns whether to stop"
+        now, made = time.perf_counter(), step.made / step.most
+        if now - self._noted > 0.25:
+            self._noted, self.share = now, made
+            self.left = (now - self.started) * (1 - made) / made if made else None
+            left = f", about {self.left:.0f} s left" if self.left is not None else ""
+            self._say(f"repair: {step.doing}; {step.made} of {step.most} candidates{left}")
+        return self._halt.is_set()
 
     def _can_reuse_maps(self) -> bool:
         "Whether the run's maps of round 1 need not be made again: they do not depend on the rule; later rounds go"
@@ -232,19 +258,28 @@ class FinetuningJob:
         run.rounds_[0].model = None
         return True
 
-    def _measure_and_keep(self) -> None:
+    def _measure(self) -> None:
+        "On the test sets: every candidate of a repair, and the run's model"
+        if not self.tests:
+            return
+        self._say(f"{self.stopped}, measuring what is there" if self.stopped else "measuring")
         if self.repaired is not None:
             self.repaired.evaluate(self.tests, everything=True, **self.run.machine, progress=False)
-        if self.tests:
-            self._say("measuring")
-            self.run.evaluate(self.tests)
-            self.measured = True
+        self.run.evaluate(self.tests)
+        self.measured = True
+
+    def _measure_and_keep(self) -> None:
+        if self.stopped and self._unseen:  # a repair whose candidates nobody waits for: the run stays as it was
+            self._say(self.stopped)
+            return
+        if not self._unseen:
+            self._measure()
         if self.folder is not None:
             save_run(self.run, self.folder)
             for old in Path(self.folder).glob("round-*/stopped.pt"):
                 old.unlink()
-        self.share, self.finished = 1.0, True
-        self._say("done")
+        self.share, self.finished = self.share if self.stopped else 1.0, True
+        self._say(self.stopped or "done")
 
     def _keep_stopped(self, state: dict[str, Any]) -> None:
         "Keep where it was stopped, on disk too; several processes have left theirs there already"
@@ -252,7 +287,8 @@ class FinetuningJob:
         if self.folder is not None and "folder" not in state:
             save_run(self.run, self.folder)
             save_state(Path(self.folder) / f"round-{self.round}" / "stopped.pt", state)
-        self._say(f"stopped in round {self.round} after step {state['step']}: resume goes on from there")
+        self.stopped = f"stopped in round {self.round} after step {state['step']}"
+        self._say(f"{self.stopped}: resume goes on from there")
 
     def _find_stopped(self) -> None:
         "What was stopped in an earlier session"

@@ -20,6 +20,7 @@ from ..data import ImageDataset
 from ..errors import look_up
 from ..figures import ERM_COLOR, MASKTUNE_COLOR
 from ..finetune import MaskTune
+from .background import forget_interrupt, when_interrupted
 from .jobs import REMEDIES, FinetuningJob, available_devices, check_classes, check_launch
 from .looking import AS_GIVEN
 from .panels import NARROW, Panel, W, check_images, check_path, choice, html_group_table, named_options, row
@@ -98,13 +99,17 @@ class Launcher(Panel):
         if scrubber is not None:
             self.follow(self._show_rule, scrubber.rule_name, *scrubber.strengths.values(), scrubber.fill_name)
         self._show_rule()
-        self._live = self._noted = False
+        self._live, self._noted, self._dropped = False, False, 0
         self.show()
         self.job.changed = self.show
 
     def _lay_out(self) -> None:
         self.start = W.Button(description="start", button_style="primary", icon="play")
-        self.stop = W.Button(description="stop", icon="stop", tooltip="stop after the current step")
+        self.stop = W.Button(
+            description="stop",
+            icon="stop",
+            tooltip="stop after the current step or candidate: what is done by then is kept",
+        )
         self.resume = W.Button(description="resume", icon="forward", tooltip="go on from where it was stopped")
         self.start.tooltip = "mask with the rule as it is now, and finetune"
         self.start.on_click(lambda _: self.launch())
@@ -146,13 +151,16 @@ class Launcher(Panel):
             self.run.device = self.device.value
             self.processes.value = min(self.processes.value, _most_processes(self.device.value))
             self.job.processes, self.result.value, self._noted = self.processes.value, "", False
+            self._dropped = 0
+            when_interrupted(self.halt)
             self.job.launch()
         return self
 
     def go_on(self) -> "Launcher":  # this panel, at once
         "Resume what was stopped"
         if not self.job.running:
-            self._noted = False
+            self._noted, self._dropped = False, 0
+            when_interrupted(self.halt)
             self.job.go_on()
         return self
 
@@ -223,18 +231,36 @@ class Launcher(Panel):
         except ValueError as error:
             self.result.value = html.escape(str(error))
 
-    def halt(self) -> None:
-        "Stop after the current step, and sweep no further"
-        self._waiting.clear()
+    def halt(self) -> "Launcher":  # this panel, at once
+        "Stop after the current step or candidate, and sweep no further; what is done by then is kept and shown"
+        self._dropped, self._waiting = len(self._waiting), deque()
         self.job.halt()
+        if self.job.running:
+            self.stop.disabled = True
+            self._say("stopping after the current step")
+        return self
 
     def wait(self) -> "Launcher":  # this panel, nothing running
-        "Return when the thread has ended, and those of a sweep"
-        self.job.wait()
-        while self._waiting or self.job.running:
-            time.sleep(0.02)
+        "Return when the thread has ended, and those of a sweep; an interrupt stops them, too"
+        try:
             self.job.wait()
+            while self._waiting or self.job.running:
+                time.sleep(0.02)
+                self.job.wait()
+        except KeyboardInterrupt:
+            self.halt()
+            raise
         return self
+
+    def _say(self, words: str, failed: bool = False) -> None:
+        "Set the status line"
+        style = f"color:{ERM_COLOR};font-weight:600" if failed else ""
+        self.says.value = f"<span role='status' style='{style}'>{html.escape(words)}</span>"
+
+    def _stopped(self) -> str:
+        "What was stopped, and where; and what of a sweep was not begun"
+        dropped = f"; {self._dropped} more of the sweep not begun" if self._dropped else ""
+        return f"{self.job.remedy} {self.job.stopped}{dropped}" if self.job.stopped else ""
 
     def _rule(self) -> tuple[str, str]:
         "Rule and fill to train with: the scrubber's, or the run's"
@@ -259,7 +285,10 @@ class Launcher(Panel):
     def _headline(self) -> str:
         "What the best trial comes to, in a sentence, with intervals"
         made, name = self.trials.trials, next(iter(self.job.tests), None)
-        best = self.trials.best or (made[-1] if made else None)
+        kept = [trial for trial in made if trial.number == self.trials.kept]
+        best = self.trials.best
+        if best is None and made:
+            best = (kept or made)[-1]
         if best is None or name is None:
             return ""
         before, after = self.run.metrics_["erm"][name].average, best.metrics[name].average
@@ -273,11 +302,11 @@ class Launcher(Panel):
     def show(self) -> None:
         "Show where the job is"
         job, lines = self.job, html.escape("\n".join(self.job.lines))
-        style = f"color:{ERM_COLOR};font-weight:600" if job.failed else ""
-        self.says.value = f"<span role='status' style='{style}'>{html.escape(job.lines[-1][10:] + self._left())}</span>"
+        self.trials.stopped = "" if job.running else self._stopped()
+        self._say(job.lines[-1][10:] + self._left(), job.failed)
         self.log.value = f"<pre style='line-height:1.4;max-height:240px;overflow:auto'>{lines}</pre>"
         self.bar.value = job.share
-        self.start.disabled, self.stop.disabled = job.running, not job.running
+        self.start.disabled, self.stop.disabled = job.running, not job.running or job.halting
         self.resume.disabled = job.running or job.state is None
         for control in (self.remedy, self.lr, self.rounds, self.device, self.processes, self.every_remedy):
             control.disabled = job.running
@@ -292,10 +321,12 @@ class Launcher(Panel):
         if self._live and not job.running:
             self.renew_still()
         self._live = job.running
-        if job.failed or job.state is not None:
+        if job.failed or job.stopped:
             self._waiting.clear()
         elif self._waiting and not job.running:
             self.launch(*self._waiting.popleft())
+        if not job.running:
+            forget_interrupt(self.halt)
 
     def _show_trials(self) -> None:
         "Give the page what was tried"
@@ -305,7 +336,7 @@ class Launcher(Panel):
     def _summary(self) -> dict[str, Any]:
         "What the page shows of the job: whether it runs, its curve so far; and of all trials the headline"
         curve = {"points": few_points(self.job.points), "rounds": self.run.rounds}
-        return {"running": self.job.running, "headline": self._headline(), **curve}
+        return {"running": self.job.running, "headline": self._headline(), "stopped": self.trials.stopped, **curve}
 
     def still(self) -> np.ndarray:  # (180, 840, 3) uint8
         "Draw loss and accuracy so far: (180, 840, 3) uint8"
@@ -338,7 +369,9 @@ class Launcher(Panel):
 
     def close(self) -> None:
         "Stop the job after its current step, stop following the controls and free the widgets"
-        self.halt()
+        self._waiting.clear()
+        self.job.halt(measure=False)
+        forget_interrupt(self.halt)
         self.view.unobserve(self._wished, "wishes")
         super().close()
 

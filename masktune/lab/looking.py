@@ -17,7 +17,7 @@ from ..data import ImageDataset
 from ..errors import look_up
 from ..faithfulness import Estimate, evidence_score, faithfulness
 from ..instrument import maps_text, maps_words
-from .background import in_background, leaving
+from .background import forget_interrupt, in_background, leaving, when_interrupted
 from .panels import asking, place_of
 from ..layers import grid_layers, named_layer
 from ..masking import FILLS, Threshold
@@ -268,7 +268,11 @@ class Measuring:
     ):
         self.looking, self.tell = looking, tell
         self.rows: list[Worth] = []  # those that are known
-        self._thread = threading.Thread()
+        self._thread, self._halt = threading.Thread(), threading.Event()
+
+    def halt(self) -> None:
+        "Stop after what is being measured; what is known stays"
+        self._halt.set()
 
     def begin(
         self,
@@ -279,22 +283,35 @@ class Measuring:
     ) -> None:
         "Start measuring, unless that goes on already"
         if self.looking.model is not None and not self._thread.is_alive():
-            self._thread = in_background(lambda: self._work(rule, fill, wanted, done))
+            self._halt.clear()
+            when_interrupted(self.halt)
+            self._thread = in_background(lambda: self._work(rule, fill, wanted, done), self.halt)
 
     def _work(self, rule: Threshold, fill: str, wanted: Callable[[], bool], done: Callable[[], Any]) -> None:
         self.rows = []
         self._say("measuring ...")
         try:
-            model = given(self.looking.model)
-            for row in measure_worth(model, self.looking.dataset, self.looking.pairs(), rule, fill):
-                if leaving() or not wanted():
-                    return
-                self.rows.append(row)
-                self._say(f"measuring: {len(self.rows)} so far")
-            self._say(f"measured with {rule!r} on at most 64 images, without labels", running=False)
+            how = self._measure(rule, fill, wanted)
+            if leaving() or not wanted():
+                return
+            self._say(f"{how} with {rule!r} on at most 64 images, without labels", running=False)
         except ValueError as error:
             self._say(str(error), running=False)
+        finally:
+            forget_interrupt(self.halt)
         done()
+
+    def _measure(self, rule: Threshold, fill: str, wanted: Callable[[], bool]) -> str:
+        "Place by place, until all are measured or nobody wants more: measured, or stopped"
+        model = given(self.looking.model)
+        for row in measure_worth(model, self.looking.dataset, self.looking.pairs(), rule, fill):
+            if leaving() or not wanted():
+                break
+            self.rows.append(row)
+            if self._halt.is_set():
+                return f"stopped after {len(self.rows)}, measured"
+            self._say(f"measuring: {len(self.rows)} so far")
+        return "measured"
 
     def _say(self, status: str, running: bool = True) -> None:
         self.tell({"rows": self.page_rows(), "status": status, "running": running})

@@ -30,7 +30,16 @@ from masktune.instrument import (
     rule_range,
     sample_of,
 )
-from .answers import Asker, PageAnswers, answers_lines, answers_table, ask_masked, ask_page, pack_masks
+from masktune.lab.answers import (
+    AnsweredPage,
+    Asker,
+    PageAnswers,
+    answers_lines,
+    answers_table,
+    ask_masked,
+    ask_page,
+    pack_masks,
+)
 from .background import leaving
 from .explained import explained, kind_by_image, marks_of
 from .gallery import MaskGallery, PageOfMasks, coarse_size
@@ -339,9 +348,16 @@ class ThresholdScrubber(SetByPage, MaskGallery):
         self._measuring.begin(self.rule, self.fill, lambda: not self.closed, self.renew_still)
         return self
 
+    def halt(self) -> "ThresholdScrubber":  # this panel
+        "Stop measuring; what is known by then stays in `worth`"
+        self._measuring.halt()
+        return self
+
     def _wished(self, change: Mapping[str, Any]) -> None:
         if "measure" in change["new"] and not self.closed:
             self.measure()
+        if "stop" in change["new"]:
+            self.halt()
 
     def _tell_worth(self, told: dict[str, Any]) -> None:
         self.view.worth = told
@@ -355,12 +371,12 @@ class ThresholdScrubber(SetByPage, MaskGallery):
 
     def table(self) -> Table:  # a row for each image of the page
         "List the page's images: class, answer, hidden share, answer then"
-        return answers_table(*self._page())
+        return answers_table(self._page())
 
-    def _page(self) -> tuple[Any, ...]:
+    def _page(self) -> AnsweredPage:
         "What is said of the page's images, as the table and the lines below the cards take it"
         said = (self.filters.said, self.filters.sure, self.dataset.classes)
-        return self.samples, *said, self.areas, self.answers
+        return AnsweredPage(self.samples, *said, self.areas, self.answers)
 
     def wait(self) -> "ThresholdScrubber":  # this panel
         "Return when everything asked in the background has been answered"
@@ -374,6 +390,7 @@ class ThresholdScrubber(SetByPage, MaskGallery):
         "Stop following the controls, ask no more, and free the widgets"
         self._asker.stop()
         self._wide.stop()
+        self.halt()
         self.view.unobserve(self.pull, "controls")
         self.view.unobserve(self._wished, "wishes")
         super().close()
@@ -402,7 +419,7 @@ class ThresholdScrubber(SetByPage, MaskGallery):
 
     def captions(self) -> list[list[tuple[str, tuple[int, int, int]]]]:  # lines of each card: text and colour
         "Say for each card the lines under it: class and answer, masked area and answer then"
-        return answers_lines(*self._page())
+        return answers_lines(self._page())
 
     def saved(self) -> dict[str, Any]:  # what `instrument_html` takes
         "Gather what a page without a kernel can show: this page, with what the model said of it"

@@ -116,6 +116,7 @@ class Trials:
         self.run, self.tests = run, dict(tests)
         self.trials: list[Trial] = []
         self.kept: int | None = None  # the number of the one whose model the run has
+        self.stopped = ""  # what somebody stopped last, and where; empty: nothing
 
     def __len__(self) -> int:
         return len(self.trials)
@@ -139,7 +140,8 @@ class Trials:
     ) -> list[Trial]:  # a row each
         "Note every candidate of a repair; the one it chose is kept, where that is not the plain model"
         settings = {name: getattr(self.run, name) for name in SETTINGS}
-        maps, found, before = self.run.rounds_[0].maps, [], self.kept
+        maps = self.run.rounds_[0].maps if self.run.rounds_ else None
+        found, before = [], self.kept
         for name, candidate in made.candidates.items():
             if name == PLAIN:
                 continue
@@ -217,7 +219,7 @@ class Trials:
             for scores in trial.scores:
                 row += scores
             rows.append([*row, trial.paid])
-        caption = self.caption if best is not None else ""
+        caption = "\n".join(filter(None, [self.caption if best is not None else "", self.stopped]))
         formats = {name: ".1%" for name in head[7:]}
         return Table([*head, "who paid"], rows, caption, formats, left=5)
 

@@ -35,7 +35,7 @@ class InstrumentView(anywidget.AnyWidget):
     masks = traitlets.Dict().tag(sync=True)  # of a rule that the browser does not know
     selected: traitlets.List = traitlets.List().tag(sync=True)  # positions in the data set
     sample = traitlets.Dict().tag(sync=True)  # maps of the histogram, where others are looked at than at first
-    wishes = traitlets.Dict().tag(sync=True)  # what the page asks for: {"measure": how often}, {"keep": a trial}
+    wishes = traitlets.Dict().tag(sync=True)  # what the page asks for: {"measure": 1}, {"stop": 2}, {"keep": a trial}
     worth = traitlets.Dict().tag(sync=True)  # what each layer, source and fill is worth, once it was measured
     judgements = traitlets.Dict().tag(sync=True)  # of kinds of evidence: what a person said
 

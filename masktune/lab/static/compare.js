@@ -56,7 +56,7 @@ function paintPicture(picture, canvas, width, heat) {
 class Compare extends Gallery {
   above() {
     const { options } = this;
-    this.headline.textContent = options.headline;
+    this.headline.textContent = spaced(options.headline);
     const cases = Object.entries(options.cases).map(([name, count]) =>
       make(
         "button",
@@ -65,7 +65,7 @@ class Compare extends Gallery {
       ),
     );
     this.chips = make("div", { class: "mt-line", role: "group", "aria-label": "what changed" }, ...cases);
-    const table = make("div", { class: "mt-scroll" }, groupsTable(options.names, options.rows, options.sure));
+    const table = scroller("accuracy, by group", "", groupsTable(options.names, options.rows, options.sure));
     return [make("div", { class: "mt-top mt-start" }, table, this.means()), this.chips];
   }
 

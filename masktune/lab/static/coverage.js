@@ -2,7 +2,7 @@
 
 const CURVES = ["var(--mt-good)", "var(--mt-warn)", "#9c74b8", "#5c8a00", "#a05d00"];
 const DASHES = ["", "6 3", "2 3", "8 3 2 3", "1 2"];
-const PLOT = { left: 58, right: 12, top: 12, bottom: 44, width: 520, height: 280 };
+const PLOT = { left: 58, right: 26, top: 12, bottom: 44, width: 520, height: 280 };
 
 class CoverageCard extends PlainCard {
   // where the image stands among all, and so whether it is answered
@@ -90,7 +90,7 @@ class Coverage extends Gallery {
     this.number.addEventListener("change", () => this.nearest(Number(this.number.value) / 100));
     const words = `share to be answered${this.options.on_val ? ", of the validation images" : ""}`;
     const row = make("div", { class: "mt-strength" }, make("span", {}, words), this.slider, this.number, "%");
-    this.table = make("div", { class: "mt-scroll" });
+    this.table = scroller("answered and wrong, by group");
     this.plot = new CoveragePlot(this);
     return [row, make("div", { class: "mt-top mt-start" }, this.plot.element, this.table)];
   }
@@ -162,7 +162,7 @@ class Coverage extends Gallery {
       this.options.names[i],
       counted(n),
       n ? percent(given / n) : "\u2013",
-      given ? `${percent(bad / given)} ${between(wilson(bad, given))}` : "\u2013",
+      given ? unbroken(`${percent(bad / given)} ${between(wilson(bad, given))}`) : "\u2013",
       n ? percent(every / n) : "\u2013",
     ]);
     const head = ["", "images", "answered", "wrong of these, with 95 %", "wrong if all were answered"];

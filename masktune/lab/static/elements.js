@@ -2,6 +2,8 @@
 
 const percent = (share, places = 1) => `${(100 * share).toFixed(places)} %`;
 const sure = (share) => (share > 0.995 && share < 1 ? "99 %" : `${Math.round(100 * share)} %`);
+// a sentence of the kernel's, with per cent as they are written here
+const spaced = (words) => String(words ?? "").replace(/(\d)%/g, "$1 %");
 const short = (value) => String(Number(Number(value).toPrecision(6)));
 
 // make("div", {class: "a", onclick: call}, child, "text")
@@ -19,7 +21,16 @@ function make(name, given = {}, ...children) {
 // an image's file, or its number
 const nameOf = (about) => (about.path ? about.path.split(/[\\/]/).pop() : `image ${about.index}`);
 
+// words that stay on one line: a figure with its interval
+const unbroken = (words) => make("span", { class: "mt-unbroken" }, words);
+
 const counted = (number) => Number(number).toLocaleString("en");
+
+// what may be wider than the page: it is scrolled by itself, also by keyboard
+function scroller(words, given = "", ...children) {
+  const about = { class: `mt-scroll ${given}`.trim(), role: "group", "aria-label": words, tabindex: 0 };
+  return make("div", about, ...children);
+}
 
 // a table whose first column names the rows; cells are text or elements
 function tableOf(head, rows, caption = "") {
@@ -48,7 +59,7 @@ function groupsTable(names, rows, caption = "") {
     counted(row.count),
     percent(row.before),
     percent(row.after),
-    changed(row),
+    unbroken(changed(row)),
   ]);
   return tableOf(head, cells, caption);
 }
@@ -58,6 +69,9 @@ function keep_keys(root) {
   root.setAttribute("data-lm-suppress-shortcuts", "true");
   root.addEventListener("keydown", (event) => event.stopPropagation());
 }
+
+// the name of a part: no heading, for a panel does not know below which of its page's headings it stands
+const titled = (words) => make("p", { class: "mt-title" }, words);
 
 function small(words, call, given = {}) {
   return make("button", { type: "button", class: "mt-small", onclick: call, ...given }, words);

@@ -143,7 +143,7 @@ class ClassEvidence {
     this.share.value = this.controls.share;
     this.count.value = this.controls.count;
     const finding = this.host.get("finding")?.words;
-    this.headline.textContent = finding ? `${finding} ${this.options.headline}` : this.options.headline;
+    this.headline.textContent = spaced(finding ? `${finding} ${this.options.headline}` : this.options.headline);
     const side = `${percent(this.controls.share, 0)} of the image's side`;
     this.share.setAttribute("aria-valuetext", side);
     this.status.textContent = `A patch is ${side}; it is outlined, with what lies around it.`;
@@ -171,12 +171,12 @@ class ClassEvidence {
       parts.push(figureOf(canvas, `mean map, hottest in ${each.place}`));
     }
     parts.push(make("ul", { class: "mt-patches" }, ...patches.map((patch) => patch.element)));
-    const words = each.words.map((sentence) => make("p", {}, sentence));
+    const words = each.words.map((sentence) => make("p", {}, spaced(sentence)));
     const inside = make("div", { class: "mt-recognised" }, ...parts);
     return make(
       "section",
       { class: `mt-kind${each.kind ? " mt-under" : ""}` },
-      make("h4", {}, each.name),
+      titled(each.name),
       ...words,
       inside,
     );
@@ -190,7 +190,7 @@ class ClassEvidence {
   open(patch) {
     this.opened = patch;
     const close = small("close", () => this.dialog.close());
-    const line = make("div", { class: "mt-line" }, make("h3", {}, nameOf(patch.about)), close);
+    const line = make("div", { class: "mt-line" }, titled(nameOf(patch.about)), close);
     this.dialog.replaceChildren(line, ...patch.large());
     this.dialog.showModal();
   }

@@ -171,7 +171,7 @@ class Gallery {
       this.previous.disabled = controls.page <= 1;
       this.next.disabled = controls.page >= (summary.pages ?? 1);
     } else this.counts.textContent = `${this.shown.length} of ${this.cards.length} images`;
-    this.status.textContent = summary.status ?? "";
+    this.status.textContent = spaced(summary.status);
   }
 
   open(card) {
@@ -188,7 +188,7 @@ class Gallery {
     };
     const step = (by, words) => small(words, go(by), { disabled: !this.shown[at + by] });
     const close = small("close", () => this.dialog.close());
-    const heading = make("h3", {}, nameOf(this.opened.about));
+    const heading = titled(nameOf(this.opened.about));
     const line = make("div", { class: "mt-line" }, heading, step(-1, "\u2039 previous"), step(1, "next \u203a"), close);
     this.dialog.replaceChildren(line, ...this.opened.large());
   }

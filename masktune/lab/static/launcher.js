@@ -24,8 +24,8 @@ class Launched {
     this.headline = make("p", { class: "mt-headline" });
     this.curves = make("div", { class: "mt-curves" });
     this.legend = make("p", { class: "mt-made" });
-    this.table = make("div", { class: "mt-scroll mt-trials" });
-    this.groups = make("section", { class: "mt-groups", "aria-label": "one trial" });
+    this.table = scroller("the trials", "mt-trials");
+    this.groups = make("div", { class: "mt-groups", role: "group", "aria-label": "one trial" });
     this.status = make("p", { class: "mt-status", role: "status" });
     const foot = make("div", { class: "mt-foot" }, this.status);
     const made = make("p", { class: "mt-made" }, this.host.live ? "" : WITHOUT_KERNEL);
@@ -56,14 +56,20 @@ class Launched {
 
   told() {
     const { now } = this;
-    const headline = now.headline || (this.trials.length ? "" : "Nothing has been finetuned yet.");
+    const headline = spaced(now.headline) || (this.trials.length ? "" : this.nothing());
     if (this.headline.textContent !== headline) this.headline.textContent = headline;
     this.draw();
-    const shown = JSON.stringify([this.controls, Boolean(now.running), this.host.get("page")]);
+    const shown = JSON.stringify([this.controls, Boolean(now.running), now.stopped, this.host.get("page")]);
     if (shown === this.shown) return; // a step more of a training: the table is as it was
     this.shown = shown;
     this.list();
     this.detail();
+  }
+
+  // instead of a headline
+  nothing() {
+    if (this.now.running) return "The first one is running.";
+    return this.now.stopped ? "Stopped before anything was finished." : "Nothing has been finetuned yet.";
   }
 
   set(controls) {
@@ -121,8 +127,16 @@ class Launched {
     const caption = named ? make("caption", {}, this.options.caption) : "";
     const table = make("table", { class: "mt-table" }, caption, make("thead", {}, make("tr", {}, ...head)));
     table.append(make("tbody", {}, ...rows));
-    this.table.replaceChildren(...(rows.length ? [table] : []));
+    const { stopped } = this.now;
+    if (stopped) table.append(make("tfoot", {}, make("tr", {}, this.halted(stopped, columns.length))));
+    this.table.hidden = !rows.length && !stopped;
+    this.table.replaceChildren(table);
     if (held) this.table.querySelector(`[data-key="${CSS.escape(held)}"]`)?.focus(); // the table is a new one
+  }
+
+  // the last row: what somebody stopped, and where
+  halted(words, columns) {
+    return make("td", { colspan: columns, class: "mt-stopped" }, make("span", { "aria-hidden": true }, "\u25a0 "), words);
   }
 
   heading({ name, words, number }) {
@@ -178,9 +192,9 @@ class Launched {
     const made = how.rule === "-" ? "" : `: ${how.rule}, fill ${how.fill}${layer}, ${trained}`;
     const names = ["ERM", `trial ${chosen.number}`];
     const tables = Object.entries(chosen.groups).map(([test, rows]) =>
-      make("div", { class: "mt-scroll" }, groupsTable(names, rows, test)),
+      scroller(`on ${test}, by group`, "", groupsTable(names, rows, test)),
     );
-    const heading = make("h4", {}, `Trial ${chosen.number}, ${how.remedy}${made}`);
+    const heading = titled(`Trial ${chosen.number}, ${how.remedy}${made}`);
     this.groups.replaceChildren(heading, make("div", { class: "mt-line mt-start" }, ...tables));
   }
 
@@ -200,8 +214,8 @@ class Launched {
     this.curves.replaceChildren(...charts);
     const thin = lines.length ? "; thin: the other trials" : "";
     this.legend.textContent = points.length ? `Thick: ${drawn.name || "the training"}${thin}.` : "";
-    if (drawn.name && !points.length) this.legend.textContent = `No training steps in ${drawn.name}${thin}.`;
-    this.status.textContent = now.status ?? "";
+    if (drawn.number && !points.length) this.legend.textContent = `No curve of ${drawn.name}${thin}.`;
+    this.status.textContent = spaced(now.status);
   }
 
   close() {}

@@ -20,14 +20,17 @@ export class Review {
 
   build() {
     const { options, root } = this;
-    this.headline = make("p", { class: "mt-headline" });
+    this.headline = make("p", { class: "mt-headline" }, spaced(options.finding));
+    this.judged = make("p", { class: "mt-count" });
     this.status = make("p", { class: "mt-status", role: "status" });
     this.back = make("button", { type: "button", class: "mt-small", onclick: () => this.undo() }, "undo (u)");
     dress(root, options.title, "review");
     const list = make("ul", { class: "mt-kinds" }, ...options.kinds.map((kind) => this.card(kind)));
-    const keys = "Keys on a card: 1 a shortcut, 2 the object, 3 unsure, u takes the last word back.";
+    const live = "Keys on a card: 1 a shortcut, 2 the object, 3 unsure, u takes the last word back.";
+    const keys = this.host.live ? live : "As it was saved: run the cell to judge.";
     root.replaceChildren(
       this.headline,
+      this.judged,
       make("p", { class: "mt-made" }, keys),
       list,
       make("div", { class: "mt-foot" }, this.status, this.host.live ? this.back : null),
@@ -51,11 +54,11 @@ export class Review {
     );
     const named = (about) => `${nameOf(about)} of ${kind.label}, its evidence outlined`;
     const pictures = kind.images.map((about) => make("canvas", { role: "img", "aria-label": named(about) }));
-    const words = kind.sentences.map((sentence) => make("p", {}, sentence));
+    const words = kind.sentences.map((sentence) => make("p", {}, spaced(sentence)));
     const element = make(
       "li",
       { class: "mt-kind", tabindex: 0, "aria-label": `kind ${kind.name}` },
-      make("h4", {}, kind.name),
+      titled(kind.name),
       make("div", { class: "mt-sheet" }, ...pictures),
       make("div", { class: "mt-facts" }, ...words),
       make("div", { class: "mt-line", role: "group", "aria-label": `what ${kind.name} is` }, ...buttons),
@@ -108,8 +111,8 @@ export class Review {
       .filter((card) => this.judgements[card.kind.name] === "shortcut")
       .map((card) => card.kind.name);
     const named = shortcuts.length ? ` Shortcuts: ${shortcuts.join(", ")}.` : "";
-    this.headline.textContent = `${count} of ${this.cards.length} kinds of evidence judged.${named}`;
-    this.status.textContent = this.host.get("summary")?.status ?? "";
+    this.judged.textContent = `${count} of ${this.cards.length} kinds of evidence judged.${named}`;
+    this.status.textContent = spaced(this.host.get("summary")?.status);
     this.back.disabled = !this.history.length;
   }
 

@@ -73,7 +73,7 @@ class Looking {
     const pairs = this.saved.map((place, i) => [`${place.source} at ${place.layer}`, i]);
     this.place = choose("maps", pairs, 0, (i) => this.look(this.saved[i]));
     this.measure = small("measure what each is worth", () => this.ask(), { hidden: !(host.live && options.asks) });
-    this.table = make("div", {});
+    this.table = scroller("what each place is worth", "mt-worth");
     this.status = make("span", { class: "mt-counts", role: "status" });
     this.details = make(
       "details",
@@ -110,9 +110,11 @@ class Looking {
     this.panel.status.textContent = `Making maps: ${this.words()}.`;
   }
 
+  // measure, or stop measuring
   ask() {
     this.measure.disabled = true;
-    this.panel.host.wish({ measure: (this.asked = (this.asked ?? 0) + 1) });
+    this.asked = (this.asked ?? 0) + 1;
+    this.panel.host.wish(this.running ? { stop: this.asked } : { measure: this.asked });
   }
 
   follow() {
@@ -127,7 +129,9 @@ class Looking {
   tell() {
     if (!this.layer) return;
     const { rows = [], status = "", running = false } = this.panel.host.get("worth") ?? this.panel.options.worth ?? {};
-    this.measure.disabled = running;
+    this.running = running;
+    this.measure.disabled = false;
+    this.measure.textContent = running ? "stop measuring" : "measure what each is worth";
     this.status.textContent = status;
     this.details.hidden = !rows.length && this.measure.hidden;
     const { fill_words: fills } = this.panel.options;
@@ -140,15 +144,16 @@ class Looking {
       return small("look here", call, { "aria-label": `look here: ${source} at ${layer}, ${fills[fill] ?? fill}` });
     };
     const cells = rows.map((row) => [
-      `${row.source} at ${row.layer}${row.best ? ", best" : ""}`,
+      make("span", {}, `${row.source} at ${row.layer} `, row.best ? make("b", {}, "\u2605 best") : null),
       fills[row.fill] ?? row.fill,
-      interval(row),
+      unbroken(interval(row)),
       percent(row.area),
       take(row),
     ]);
     const head = ["maps", "hidden pixels become", "worth, with 95 %", "area hidden", ""];
     const said =
       "Worth: how much of the answer's probability is lost when this is hidden, beyond as much hidden elsewhere.";
+    this.table.hidden = !rows.length;
     this.table.replaceChildren(...(rows.length ? [tableOf(head, cells, said)] : []));
     for (const field of [this.layer, this.source]) {
       const name = field === this.layer ? "layer" : "source";
@@ -383,7 +388,7 @@ export class Instrument {
       top,
       this.filters(),
       this.pages(),
-      make("div", { class: "mt-head" }, ...heads),
+      (this.head = make("div", { class: "mt-head" }, ...heads)),
       this.grid,
       this.empty,
       make("div", { class: "mt-foot" }, this.status, make("span", { class: "mt-picks" }, this.picked, this.save)),
@@ -675,6 +680,7 @@ export class Instrument {
     this.shown = shown;
     this.grid.replaceChildren(...shown.map((card) => card.element));
     this.empty.hidden = shown.length > 0;
+    this.head.hidden = !shown.length;
     this.grid.hidden = !shown.length;
     this.summarise();
     this.conclude();
@@ -724,17 +730,18 @@ export class Instrument {
     const flips = this.shown.filter((card) => card.flipped).length;
     const area = this.shown.reduce((sum, card) => sum + card.picture.area, 0) / Math.max(count, 1);
     const finding = this.host.get("finding");
-    const wide = finding && finding.key === this.findingKey() ? ` ${finding.words}` : "";
+    const wide = finding && finding.key === this.findingKey() ? ` ${spaced(finding.words)}` : "";
     let said = `${percent(area)} is hidden on this page.`;
     if (answers && count) said = `${flips} of ${count} answers on this page change when this is hidden.${wide}`;
     else if (this.host.live && this.options.asks) said += " The model is being asked.";
     else if (this.options.grid) said += ` The model was asked for ${this.options.grid.words}.`;
+    if (!count) said = "Nothing is left to show: take a filter away, or reset them.";
     if (this.headline.textContent !== said) this.headline.textContent = said;
     clearTimeout(this.telling);
     const asked = !this.host.live && answers ? `, asked at ${this.rule.parameter}=${short(answers.strength)}` : "";
-    const hides = `${this.code}${asked}: ${percent(area)} hidden on this page.`;
+    const hides = count ? `${this.code}${asked}: ${percent(area)} hidden on this page.` : "No image on this page.";
     this.telling = setTimeout(() => {
-      this.status.textContent = `${hides} ${this.host.get("summary")?.status ?? ""}`;
+      this.status.textContent = `${hides} ${spaced(this.host.get("summary")?.status)}`;
     }, 150);
     if (this.dialog.open) this.detail();
   }
@@ -805,7 +812,7 @@ export class Instrument {
       make(
         "div",
         {},
-        make("h4", {}, words),
+        make("p", { class: "mt-list" }, words),
         make(
           "ol",
           {},
@@ -858,7 +865,7 @@ export class Instrument {
       make(
         "div",
         { class: "mt-line" },
-        make("h3", {}, card.name()),
+        titled(card.name()),
         go(-1, "\u2039 previous"),
         go(1, "next \u203a"),
         close,
