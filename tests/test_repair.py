@@ -421,7 +421,7 @@ def test_a_persons_word_decides_what_is_hidden_and_transplanted(run, images, mon
     monkeypatch.setattr(
         MaskTune,
         "fit_rounds",
-        lambda self, *data: (seen.update({self.mode: self.rounds_[0].maps}), fit_rounds(self, *data)),
+        lambda self, *data, **how: (seen.update({self.mode: self.rounds_[0].maps}), fit_rounds(self, *data, **how)),
     )
     made = repair(run, images["train"], images["val"], **asked)
     assert f"judged a shortcut: {', '.join(dark)}" in made.notes and list(seen) == ["transplant", "mask"]
