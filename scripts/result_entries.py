@@ -476,8 +476,8 @@ ENTRIES = [
         "Three seeds. Rows called oracle, and the last one, know where the shortcut is. *Evidence chosen* takes "
         "layer and rule as `choose_evidence` finds them, `repair` takes the layer alone and keeps mean_std(2). "
         "Until the second seed's 46 % of the sticker was seen, `repair` had asked for the layer by that rule "
-        "alone, which then left the sticker out; by any rule it is what had been measured on the half of the cut- "
-        "outs on which settings are chosen. The third seed was run after that. Where ERM is hardly misled, as by "
+        "alone, which then left the sticker out; by any rule it is what had been measured on the half of the "
+        "cut-outs on which settings are chosen. The third seed was run after that. Where ERM is hardly misled, as by "
         "this background, `repair` gains nothing.",
         32,
     ),
