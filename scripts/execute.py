@@ -55,6 +55,7 @@ def execute(path: Path) -> None:
             timeout=900,
             kernel_name="python3",
             record_timing=False,
+            coalesce_streams=True,
             resources={"metadata": {"path": path.parent}},
         ).execute()
     finally:

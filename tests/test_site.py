@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 import threading
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin
 
@@ -29,6 +30,8 @@ from PIL import Image
 from reference import constant, pages
 from screenshots import CHROMIUM, FLAGS, ROOT
 from sitepages import Page, measured_figures
+
+from masktune.instrument import static_text
 
 SITE, SHOTS = ROOT / "_docs", ROOT / ".cache" / "screenshots"
 PAGES = {
@@ -155,6 +158,33 @@ def test_no_picture_of_a_tutorial_is_older_than_its_code():
     shown = [ROOT / "nbs" / "index.ipynb", *sorted((ROOT / "nbs" / "tutorials").glob("*.ipynb"))]
     old = [path.name for path in shown if not is_current(nbformat.read(path, as_version=4))]
     assert not old, f"run these again, python scripts/execute.py NAME: {', '.join(old)}"
+
+
+def kept_outputs():
+    "Outputs that notebooks keep, cell by cell"
+    for path in sorted((ROOT / "nbs").rglob("*.ipynb")):
+        for part in nbformat.read(path, as_version=4).cells:
+            yield path.stem, part.get("outputs", [])
+
+
+def test_a_panel_that_a_notebook_keeps_is_the_panel_of_today():
+    "It carries the front end that it was saved with, which nobody renews but who runs the notebook"
+    css = static_text("instrument.css").strip()
+    pages = [(name, each.get("data", {}).get("text/html", "")) for name, outputs in kept_outputs() for each in outputs]
+    panels = [(name, page) for name, page in pages if "masktune-live-" in page and "<script" in page]
+    assert len(panels) > 10
+    old = {name for name, page in panels if css not in page}
+    assert not old, f"run these again, python scripts/execute.py NAME: {', '.join(sorted(old))}"
+
+
+def test_what_a_cell_prints_is_one_piece():
+    "A kernel sends it in several, as its time allows; on a page each would be a box of its own"
+    pieces = [name for name, outputs in kept_outputs() for two in pairwise(outputs) if all(map(is_print, two))]
+    assert not pieces
+
+
+def is_print(output):
+    return output.output_type == "stream" and output.name == "stdout"
 
 
 def test_a_stamp_tells_changed_code_from_changed_layout():
