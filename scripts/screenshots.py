@@ -65,7 +65,7 @@ def served(place: Path):
             yield f"http://127.0.0.1:{port}/lab"
         finally:
             server.terminate()
-            server.wait(20)
+            server.wait(60)  # it ends its kernels first, and they what computes in them
 
 
 @contextmanager

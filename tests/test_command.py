@@ -246,7 +246,7 @@ def test_lab_opens_the_first_tutorial(tmp_path):
         assert "/lab/tree/01_find_and_remove_a_shortcut.ipynb" in (tmp_path / "log").read_text()
     finally:
         os.killpg(lab.pid, 15)
-        lab.wait(20)
+        lab.wait(60)
 
 
 def test_a_finetuning_with_settings_of_its_own_leaves_those_of_the_plain_model(tmp_path, capsys):
