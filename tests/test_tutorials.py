@@ -140,7 +140,6 @@ def the_sticker_is_found_and_blurred_masks_or_transplants_take_it_away(row):
         and row["likeness, temple"] > row["likeness, dahlia"] + 0.3
         and row["chosen, turned"] > row["plain, turned"] + 0.2
         and row["chosen, turned"] > row["plain refit 4, turned"]
-        and row["mask, worst group"] > row["mask black, worst group"]
     )
 
 
@@ -280,6 +279,11 @@ def test_the_photographs_chapter_says_what_was_measured():
     assert f"run with {seeds} other seeds" in chapter
     remedies = ("plain", "mask", "transplant")
     said = [f"{name}, {where}" for name in remedies for where in ("turned", "worst group")]
-    for figure in (*said, "plain, held out", "mask black, worst group"):
+    for figure in (*said, "mask black, worst group"):
         values = [100 * row[figure] for row in rows]
         assert f"{min(values):.0f} to {max(values):.0f} %" in chapter, figure
+    assert min(row["plain, held out"] for row in rows) >= 0.98 and "had at least 98 % right on held-out" in chapter
+    assert sum(row["mask, worst group"] < row["mask black, worst group"] for row in rows) == 1
+    blurred, black = (100 * mean_of(rows)[f"{name}, worst group"] for name in ("mask", "mask black"))
+    assert blurred > black + 20
+    assert f"on average {black:.0f} % where blurred masks, which leave no such hole, had {blurred:.0f} %" in chapter

@@ -67,6 +67,9 @@ def _curve(
     return chart.picture()
 
 # %% ../../nbs/api/lab/66_launcher.ipynb #f73d3eb9
+_SCROLLED = '<div class="mt-scroll" role="group" aria-label="What was measured" tabindex="0" style="overflow-x:auto">'
+
+
 class Launcher(Panel):
     """Finetune from the notebook: start, watch, stop, resume, and read off whether it worked.
 
@@ -352,8 +355,8 @@ class Launcher(Panel):
         "Live where scripts run; else the still picture, and below it the tables of what was measured"
         words = f"Loss and accuracy over the steps of the training. {self.describe()}"
         told = [f"<p>{html.escape(said)}</p>" for said in (self.describe(), self._headline()) if said]
-        tables = [self.trials._repr_html_(), self._results()] if len(self.trials) else []
-        return saved_html(self.saved(), self.still(), words, self.mark, "".join([*told, *tables]))
+        tables = f"{_SCROLLED}{self.trials._repr_html_()}{self._results()}</div>" if len(self.trials) else ""
+        return saved_html(self.saved(), self.still(), words, self.mark, "".join([*told, tables]))
 
     def _results(self) -> str:
         "The groups of the last trial, test set by test set"
