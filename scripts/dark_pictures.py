@@ -9,6 +9,7 @@ import hashlib
 import html
 import io
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -18,22 +19,37 @@ from scipy import ndimage
 
 SHEET = (19, 20, 22)  # the theme's dark background
 STROKE = 7  # pixels: strokes of letters are thinner, and so is what JPEG leaves around them
+RECTANGLE = 0.95  # share of its rectangle that a photograph fills at least, or it is not seen whole
 WHITE, SMALLEST = 240, 24  # from which level on a pixel is paper; the shortest side of a photograph, in pixels
 
 
-def tiles(paper: np.ndarray) -> np.ndarray:
-    """Where photographs lie: patches that are filled for the most part, larger than a letter is, with what is inside
-    them. The grid of a chart is no such patch: it is a frame with much paper in it."""
+def patches(paper: np.ndarray) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
+    """Where photographs lie, each with its place: patches that are filled for the most part, larger than a letter is,
+    with what is inside them. The grid of a chart is no such patch: it is a frame with much paper in it."""
     thick = ndimage.maximum_filter(ndimage.minimum_filter(~paper, STROKE, mode="nearest"), STROKE, mode="nearest")
     labelled, _ = ndimage.label(thick)
-    found, side = np.zeros_like(paper), max(SMALLEST, 0.03 * paper.shape[1])
+    side = max(SMALLEST, 0.03 * paper.shape[1])
     for number, place in enumerate(ndimage.find_objects(labelled), start=1):
         if min(part.stop - part.start for part in place) < side:
             continue
         patch = labelled[place] == number
-        if patch.mean() > 0.35 and ndimage.binary_fill_holes(patch).mean() > 0.6:
-            found[place] |= ndimage.binary_fill_holes(patch)
+        whole = ndimage.binary_fill_holes(patch)
+        if patch.mean() > 0.35 and whole.mean() > 0.6:
+            yield place, whole
+
+
+def tiles(paper: np.ndarray) -> np.ndarray:
+    "(H, W) bool, True where photographs lie"
+    found = np.zeros_like(paper)
+    for place, whole in patches(paper):
+        found[place] |= whole
     return found
+
+
+def is_torn(paper: np.ndarray) -> bool:
+    "Whether a photograph is as white as the paper where it ends, a sky: nobody can tell then where it ends"
+    found = ((whole, paper[place][whole].mean()) for place, whole in patches(paper))
+    return any(whole.mean() < RECTANGLE and share < 0.4 for whole, share in found)  # of a chart most is paper
 
 
 def is_sheet(pixels: np.ndarray) -> bool:
@@ -55,14 +71,14 @@ def on_dark(pixels: np.ndarray) -> np.ndarray:
 
 
 def dark_form(data: bytes) -> bytes | None:
-    "A picture's file once more for the dark scheme, as WebP; None of a picture that is no white sheet"
+    "A picture's file once more for the dark scheme, as WebP; None of a picture that is no white sheet, or torn"
     try:
         picture = Image.open(io.BytesIO(data)).convert("RGBA")
     except OSError:  # SVG
         return None
     flat = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     pixels = np.asarray(flat.convert("RGB"))
-    if min(pixels.shape[:2]) < 2 * SMALLEST or not is_sheet(pixels):
+    if min(pixels.shape[:2]) < 2 * SMALLEST or not is_sheet(pixels) or is_torn((pixels >= WHITE).all(2)):
         return None
     made = io.BytesIO()
     Image.fromarray(on_dark(pixels)).save(made, "WEBP", quality=92, method=2)

@@ -304,6 +304,10 @@ def test_a_picture_on_white_has_a_form_for_the_dark_scheme(tmp_path):
     photo = io.BytesIO()
     Image.fromarray(sheet[10:90, 20:100]).save(photo, "PNG")
     assert dark_form(photo.getvalue()) is None  # no sheet
+    sheet[10:50, 20:60] = 255  # a sky as white as the paper: it would turn black
+    sky = io.BytesIO()
+    Image.fromarray(sheet).save(sky, "PNG")
+    assert dark_form(sky.getvalue()) is None
     (tmp_path / "a.png").write_bytes(made.getvalue())
     (tmp_path / "page.html").write_text('<p><img alt="A sheet with a photograph" src="a.png" /></p>')
     add_dark_pictures(tmp_path)
