@@ -285,7 +285,7 @@ def test_a_run_hides_what_is_given_and_spares_what_is_protected(digits, tmp_path
     masks = run.masked(train, 1).masks(range(40))
     assert run.rounds_[0].maps.source == "given" and masks[:39, :6, :6].all()
     assert not masks[:, 6:].any() and not masks[39].any()
-    lax = run.branch(source="xgradcam", rule="quantile(q=0.1)").compute_maps(train).masked(train, 1).masks(range(40))
+    lax = run.branch(source="gradients", rule="quantile(q=0.1)").compute_maps(train).masked(train, 1).masks(range(40))
     assert lax[:39, :6, :6].all() and lax[:, 6:].any() and not lax[:, 10:20, 10:20].any()
     run.evaluate({"test": test})
     page = write_report(run, tmp_path / "report.html", train, {"test": test}).read_text(encoding="utf-8")

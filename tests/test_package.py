@@ -235,7 +235,8 @@ def test_the_demo_runs_with_the_default_requirements_alone(tmp_path):
 
 def test_the_tests_of_a_file_run_in_one_process(tmp_path):
     "what a fixture built is built once: two processes that build one folder spoil it"
-    shutil.copy(ROOT / "tests" / "conftest.py", tmp_path)
+    for name in ("conftest.py", "ready.py"):
+        shutil.copy(ROOT / "tests" / name, tmp_path)
     for name in "ab":
         lines = [
             "import os, time, pytest",
