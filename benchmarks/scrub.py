@@ -11,11 +11,14 @@ import argparse
 import json
 import resource
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 import torch
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "scripts"))
 from screenshots import CHROMIUM, FLAGS
 
 from masktune.data import ArrayDataset, ImageDataset
