@@ -19,11 +19,17 @@ from scipy import ndimage
 
 SHEET = (19, 20, 22)  # the theme's dark background
 STROKE = 7  # pixels: strokes of letters are thinner, and so is what JPEG leaves around them
+Patch = tuple[tuple[slice, slice], np.ndarray]  # where a photograph lies, and which pixels of that rectangle it fills
 RECTANGLE = 0.95  # share of its rectangle that a photograph fills at least, or it is not seen whole
 WHITE, SMALLEST = 240, 24  # from which level on a pixel is paper; the shortest side of a photograph, in pixels
 
 
-def patches(paper: np.ndarray) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
+def paper_of(pixels: np.ndarray) -> np.ndarray:
+    "(H, W) bool, True where a picture is as light as paper"
+    return (pixels >= WHITE).all(2)
+
+
+def patches(paper: np.ndarray) -> Iterator[Patch]:
     """Where photographs lie, each with its place: patches that are filled for the most part, larger than a letter is,
     with what is inside them. The grid of a chart is no such patch: it is a frame with much paper in it."""
     thick = ndimage.maximum_filter(ndimage.minimum_filter(~paper, STROKE, mode="nearest"), STROKE, mode="nearest")
@@ -38,36 +44,28 @@ def patches(paper: np.ndarray) -> Iterator[tuple[tuple[slice, slice], np.ndarray
             yield place, whole
 
 
-def tiles(paper: np.ndarray) -> np.ndarray:
-    "(H, W) bool, True where photographs lie"
-    found = np.zeros_like(paper)
-    for place, whole in patches(paper):
-        found[place] |= whole
-    return found
-
-
-def is_torn(paper: np.ndarray) -> bool:
+def is_torn(paper: np.ndarray, found: list[Patch]) -> bool:
     "Whether a photograph is as white as the paper where it ends, a sky: nobody can tell then where it ends"
-    found = ((whole, paper[place][whole].mean()) for place, whole in patches(paper))
-    return any(whole.mean() < RECTANGLE and share < 0.4 for whole, share in found)  # of a chart most is paper
+    shares = ((whole, paper[place][whole].mean()) for place, whole in found)
+    return any(whole.mean() < RECTANGLE and share < 0.4 for whole, share in shares)  # of a chart most is paper
 
 
-def is_sheet(pixels: np.ndarray) -> bool:
+def is_sheet(paper: np.ndarray) -> bool:
     "Whether a picture is drawn on white: most of its rim is, and a good part of it"
-    paper = (pixels >= WHITE).all(2)
     rim = np.concatenate([paper[0], paper[-1], paper[:, 0], paper[:, -1]])
     return bool(rim.mean() > 0.4 and paper.mean() > 0.08)
 
 
-def on_dark(pixels: np.ndarray) -> np.ndarray:
-    "A picture that was drawn on white, on the dark sheet: (H, W, 3) uint8"
+def on_dark(pixels: np.ndarray, found: list[Patch]) -> np.ndarray:
+    "A picture that was drawn on white, on the dark sheet, its photographs as they are: (H, W, 3) uint8"
     levels = pixels.astype(np.float32)
     grey = levels.mean(2, keepdims=True)
     # lightness turns round, colour stays: what was as light as paper is as dark as the sheet
     turned = (255 - grey) * 0.9 + (levels - grey)
     turned = np.maximum(turned.clip(0, 255), np.array(SHEET, np.float32))
-    kept = tiles((pixels >= WHITE).all(2))[:, :, None]
-    return np.where(kept, levels, turned).round().astype(np.uint8)
+    for place, whole in found:
+        turned[place][whole] = levels[place][whole]
+    return turned.round().astype(np.uint8)
 
 
 def dark_form(data: bytes) -> bytes | None:
@@ -78,10 +76,14 @@ def dark_form(data: bytes) -> bytes | None:
         return None
     flat = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     pixels = np.asarray(flat.convert("RGB"))
-    if min(pixels.shape[:2]) < 2 * SMALLEST or not is_sheet(pixels) or is_torn((pixels >= WHITE).all(2)):
+    paper = paper_of(pixels)
+    if min(paper.shape) < 2 * SMALLEST or not is_sheet(paper):
+        return None
+    found = list(patches(paper))
+    if is_torn(paper, found):
         return None
     made = io.BytesIO()
-    Image.fromarray(on_dark(pixels)).save(made, "WEBP", quality=92, method=2)
+    Image.fromarray(on_dark(pixels, found)).save(made, "WEBP", quality=92, method=2)
     return made.getvalue()
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
+ROOT = Path(__file__).resolve().parent.parent
 WIDGET = "application/vnd.jupyter.widget-view+json"
 os.environ["TQDM_DISABLE"] = "1"
 
@@ -66,6 +67,9 @@ def execute(path: Path) -> None:
     for cell in notebook.cells:
         if "outputs" in cell:
             cell.outputs = [output for output in cell.outputs if not is_widget(output)]
+            for output in cell.outputs:
+                if output.output_type == "stream":  # a warning names the file it comes from
+                    output.text = output.text.replace(f"{ROOT}/", "")
     nbformat.write(notebook, path)
     print(f"{path}  {time.perf_counter() - started:.0f} s  {path.stat().st_size / 1e3:.0f} kB", flush=True)
 

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 import result_entries
 import results
-from dark_pictures import add_dark_pictures, dark_form, on_dark
+from dark_pictures import add_dark_pictures, dark_form, on_dark, paper_of, patches
 from docs import summary_of
 from execute import code_stamp, is_current
 from notebook_pages import split_checks, stage_notebook, without_empty_headings
@@ -183,6 +183,12 @@ def test_what_a_cell_prints_is_one_piece():
     assert not pieces
 
 
+def test_what_a_cell_says_names_no_place_of_a_machine():
+    "A warning begins with the file it comes from: `scripts/execute.py` keeps where that lies in the project"
+    text = [(name, each.get("text", "")) for name, outputs in kept_outputs() for each in outputs]
+    assert not [name for name, said in text if re.search(r"(?<![\w.])/\S*masktune/\w+\.py", said)]
+
+
 def is_print(output):
     return output.output_type == "stream" and output.name == "stdout"
 
@@ -295,7 +301,7 @@ def test_a_picture_on_white_has_a_form_for_the_dark_scheme(tmp_path):
     sheet = np.full((120, 200, 3), 255, np.uint8)
     sheet[10:90, 20:100] = photograph = np.random.default_rng(0).integers(0, 230, (80, 80, 3))
     sheet[100:104, 20:60] = 0  # a word
-    dark = on_dark(sheet)
+    dark = on_dark(sheet, list(patches(paper_of(sheet))))
     assert (dark[10:90, 20:100] == photograph).all()
     assert dark[0, 0].max() < 40 and dark[50, 150].max() < 40 and dark[102, 40].min() > 200
     made = io.BytesIO()
