@@ -78,7 +78,8 @@ def in_the_browser(page, rule: str, fill: str, repeats: int) -> list[float]:
     page.wait_for_timeout(300)
     page.evaluate("window.taken = []")
     for press in range(repeats):
-        page.keyboard.press("ArrowLeft" if press % 20 < 10 else "ArrowRight")
+        page.keyboard.press("ArrowLeft" if press % 10 < 5 else "ArrowRight")
+        page.wait_for_function("(count) => window.taken.length > count", arg=press)
         page.wait_for_timeout(40)
     taken = page.evaluate("window.taken")
     assert len(taken) == repeats, f"{len(taken)} frames for {repeats} key presses"

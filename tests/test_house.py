@@ -3,10 +3,12 @@
 import ast
 import importlib
 import json
+import os
 import re
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 
@@ -257,3 +259,18 @@ def test_what_a_room_shows_of_a_network_begins_at_a_seed():
         if "build_model(" in examples and LOOKS.search(examples) and not SEEDS.search(examples):
             unseeded.append(path.stem)
     assert not unseeded, "draws what it shows without a seed"
+
+
+def test_every_benchmark_begins_as_its_page_says(tmp_path):
+    "`python benchmarks/NAME.py` from a bare shell, wherever one stands: what it imports is found, its usage is printed"
+    bare = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    def asked(script: Path) -> str:
+        command = [sys.executable, str(script), "--help"]
+        done = subprocess.run(command, cwd=tmp_path, env=bare, capture_output=True, text=True)
+        return "" if done.returncode == 0 and "usage:" in done.stdout else f"{script.name}: {done.stderr[-500:]}"
+
+    scripts = [path for path in sorted((ROOT / "benchmarks").glob("*.py")) if "__main__" in path.read_text()]
+    assert len(scripts) > 20
+    with ThreadPoolExecutor(2) as pool:
+        assert not [failed for failed in pool.map(asked, scripts) if failed]

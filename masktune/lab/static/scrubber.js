@@ -686,11 +686,14 @@ export class Instrument {
     this.conclude();
   }
 
+  // at once, so that no frame is waited for, but not twice for one frame
   repaint() {
-    if (this.frame) return;
+    this.again = Boolean(this.frame);
+    if (this.again) return;
+    this.draw();
     this.frame = requestAnimationFrame(() => {
       this.frame = 0;
-      this.draw();
+      if (this.again) this.repaint();
     });
   }
 
