@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .errors import look_up
-from .refit import MOST_PRICE, ErrorConflict
+from .refit import MOST_GAMMA, MOST_PRICE, ErrorConflict
 
 # %% ../nbs/api/38_choice.ipynb #c3810006
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class Choice:
 # %% ../nbs/api/38_choice.ipynb #c3810013
 LEAST_GAIN = 0.25  # of the lesser accuracy, for a finetuning to be worth it
 LEAST_ERRORS = 0.01  # share of held-out images that the plain model gets wrong: of fewer nothing can be learnt
-LEAST_CONFLICT = 0.05  # of accuracy, that going by the errors must cost: else they have many causes
+LEAST_CONFLICT = 0.075  # of accuracy, that going by the errors must cost: else they have many causes
 
 # %% ../nbs/api/38_choice.ipynb #c3810014
 Refits = Mapping[str, tuple[str, float]]  # candidates that are another one with another last layer: whose, and `gamma`
@@ -177,7 +177,7 @@ def _most_refitted(scores: Mapping[str, Scores], so_far: str, refits: Refits, co
     fair = {
         name: gamma
         for name, (whose, gamma) in refits.items()
-        if whose == network and gamma > least and accuracy - scores[name].average <= MOST_PRICE
+        if whose == network and least < gamma <= MOST_GAMMA and accuracy - scores[name].average <= MOST_PRICE
     }
     best = max(fair, key=lambda name: fair[name], default=None)
     few = conflict.errors < LEAST_ERRORS * conflict.images
