@@ -450,7 +450,7 @@ CHOOSE_BY = ("price", "worst-class")
 
 
 def _choose_gamma(accuracies: dict[float | None, tuple[float, float]], by: str) -> float:
-    "The largest gamma up to `MOST_GAMMA` at a fair price, or the one that is best in the worst class; of equal ones the smallest"
+    "The largest gamma up to `MOST_GAMMA` at a fair price, or the best in the worst class; of equal ones the smallest"
     tried = [gamma for gamma in accuracies if gamma is not None]
     if by == "worst-class":
         return max(tried, key=lambda gamma: (accuracies[gamma][1], -gamma))

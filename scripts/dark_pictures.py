@@ -29,9 +29,15 @@ def paper_of(pixels: np.ndarray) -> np.ndarray:
     return (pixels >= WHITE).all(2)
 
 
-def patches(paper: np.ndarray) -> Iterator[Patch]:
+def is_drawn(levels: np.ndarray) -> bool:
+    "Whether most of (N, 3) pixels have one colour that is no grey: the bars of a histogram"
+    colours, counts = np.unique(levels, axis=0, return_counts=True)
+    return bool(counts.max() > 0.5 * counts.sum() and np.ptp(colours[counts.argmax()]) > 40)
+
+
+def patches(pixels: np.ndarray, paper: np.ndarray) -> Iterator[Patch]:
     """Where photographs lie, each with its place: patches that are filled for the most part, larger than a letter is,
-    with what is inside them. The grid of a chart is no such patch: it is a frame with much paper in it."""
+    with what is inside them. The grid of a chart is no such patch, but a frame with much paper in it; nor are bars."""
     thick = ndimage.maximum_filter(ndimage.minimum_filter(~paper, STROKE, mode="nearest"), STROKE, mode="nearest")
     labelled, _ = ndimage.label(thick)
     side = max(SMALLEST, 0.03 * paper.shape[1])
@@ -40,7 +46,9 @@ def patches(paper: np.ndarray) -> Iterator[Patch]:
             continue
         patch = labelled[place] == number
         whole = ndimage.binary_fill_holes(patch)
-        if patch.mean() > 0.35 and whole.mean() > 0.6:
+        if patch.mean() <= 0.35 or whole.mean() <= 0.6:
+            continue
+        if whole.mean() >= RECTANGLE or not is_drawn(pixels[place][whole]):  # an image may have one colour, too
             yield place, whole
 
 
@@ -79,7 +87,7 @@ def dark_form(data: bytes) -> bytes | None:
     paper = paper_of(pixels)
     if min(paper.shape) < 2 * SMALLEST or not is_sheet(paper):
         return None
-    found = list(patches(paper))
+    found = list(patches(pixels, paper))
     if is_torn(paper, found):
         return None
     made = io.BytesIO()

@@ -301,7 +301,7 @@ def test_a_picture_on_white_has_a_form_for_the_dark_scheme(tmp_path):
     sheet = np.full((120, 200, 3), 255, np.uint8)
     sheet[10:90, 20:100] = photograph = np.random.default_rng(0).integers(0, 230, (80, 80, 3))
     sheet[100:104, 20:60] = 0  # a word
-    dark = on_dark(sheet, list(patches(paper_of(sheet))))
+    dark = on_dark(sheet, list(patches(sheet, paper_of(sheet))))
     assert (dark[10:90, 20:100] == photograph).all()
     assert dark[0, 0].max() < 40 and dark[50, 150].max() < 40 and dark[102, 40].min() > 200
     made = io.BytesIO()
@@ -310,6 +310,12 @@ def test_a_picture_on_white_has_a_form_for_the_dark_scheme(tmp_path):
     photo = io.BytesIO()
     Image.fromarray(sheet[10:90, 20:100]).save(photo, "PNG")
     assert dark_form(photo.getvalue()) is None  # no sheet
+    bars = np.full((120, 200, 3), 255, np.uint8)
+    bars[40:100, 20:60] = bars[60:100, 60:100] = (0, 114, 178)  # two bars side by side fill no rectangle
+    assert not list(patches(bars, paper_of(bars)))  # they are drawn, as lines and letters are
+    chart = io.BytesIO()
+    Image.fromarray(bars).save(chart, "PNG")
+    assert dark_form(chart.getvalue())
     sheet[10:50, 20:60] = 255  # a sky as white as the paper: it would turn black
     sky = io.BytesIO()
     Image.fromarray(sheet).save(sky, "PNG")
