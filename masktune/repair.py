@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from masktune.choice import (
     LEAST_GAIN,
+    LEAST_LIKENESS,
     TWO_STEP,
     Answers,
     Choice,
@@ -31,13 +32,16 @@ from masktune.choice import (
 )
 from .counterfactuals import SwappedDataset
 from .data import ImageDataset
+from .devices import borrowed, find_process
 from .erm import Step, TrainingStopped
 from .errors import look_up
 from .evaluation import Evaluation, Table, evaluate, predict
 from .faithfulness import choose_evidence
 from .files import load_weights, read_json, save_weights, write_json, write_page
+from .findings import Likeness, balanced_part, measure_likeness
 from .finetune import MaskTune
 from .kinds import Kinds, judged_maps
+from .layers import named_layer
 from .models import Classifier
 from masktune.refit import (
     GAMMAS,
@@ -92,6 +96,7 @@ class Repair:
     notes: list[str]  # what was left out, and why
     classes: list[str]  # the names of the scores' columns
     metrics: dict[str, dict[str, Evaluation]] = field(default_factory=dict)  # of `evaluate`: by candidate, by test set
+    likeness: Likeness | None = None  # of the plain model's evidence, and of any place; None: a person's word counts
     stopped: bool = False  # whether somebody stopped it before every candidate was made
 
     @property
@@ -111,7 +116,7 @@ class Repair:
         "Choose again, by another criterion; nothing is computed anew"
         scores = {name: candidate.scores for name, candidate in self.candidates.items()}
         refits = {name: (c.network, c.gamma) for name, c in self.candidates.items() if c.gamma is not None}
-        self.choice = choose_candidate(scores, PLAIN, refits, self.conflict, criterion)
+        self.choice = choose_candidate(scores, PLAIN, refits, self.conflict, criterion, self.likeness)
         return self.choice
 
     def evaluate(
@@ -151,6 +156,7 @@ class Repair:
             "images": dict(self.images),
             "cost_in_erm_epochs": self.cost,
             "error_conflict": self.conflict._asdict(),
+            "likeness": None if self.likeness is None else self.likeness._asdict(),
             "notes": list(self.notes),
             "stopped": self.stopped,
             "classes": list(self.classes),
@@ -255,13 +261,23 @@ def _check_repair(
     )  # says whether it knows the criterion
 
 # %% ../nbs/api/39_repair.ipynb #c391000f
-def _swap(run: MaskTune, images: ImageDataset, kinds: Kinds | None) -> ImageDataset:
+def _swap(run: MaskTune, images: ImageDataset, kinds: Kinds | None) -> SwappedDataset:
     "Images with another class's evidence: with all of it, or with what was judged a shortcut alone"
     if kinds is None:
         return run.swapped(images)
     maps = judged_maps(kinds, run.plain_model, images, run.explain(run.plain_model, images), device=run.device)
     marks = run.marks(images, trained_on=False).parts
     return SwappedDataset(images, maps, run.rule, str(run.fill), run.seed, **marks)
+
+
+def _likeness(run: MaskTune, images: ImageDataset, layer: str) -> Likeness | None:
+    "Whether a mark repeats, and whether any place tells the class; None where maps come from no layer"
+    if not layer:
+        return None
+    part = balanced_part(images, 512, run.seed)
+    with borrowed(run.plain_model, find_process(run.device, "no").device) as model:
+        example = part[0].image[None].to(model.mean.device)
+        return measure_likeness(model, part, named_layer(model, layer, example), run.seed)
 
 # %% ../nbs/api/39_repair.ipynb #c391000b1
 class RepairStep(NamedTuple):
@@ -310,8 +326,9 @@ class _Bench:
         self.notes: list[str] = []
         self.options = dict(run.machine, progress=run.progress)
         plain = run.plain_model
-        self.swapped = _swap(run, self.chooses, kinds)
-        self.units += (2 + (kinds is not None)) * len(self.chooses)  # maps, kinds and, below, the plain scores
+        swapped = self.swapped = _swap(run, self.chooses, kinds)
+        self.alike = _likeness(run, self.chooses, swapped.maps.layer) if kinds is None else None
+        self.units += 3 * len(self.chooses)  # maps, kinds or likeness and, below, the plain scores
         scores, labels = predict(plain, self.chooses, **self.options), self.chooses.labels
         p = scores.double().softmax(1).gather(1, labels[:, None])[:, 0]
         self.environment, self.unsure = infer_environments(scores, labels), least_sure(p, labels)
@@ -387,12 +404,17 @@ def _finetuned(bench: _Bench, mode: str, rounds: int) -> Iterator[tuple[str, Cla
 ENOUGH = 0.9  # lesser accuracy that leaves nothing for another finetuning
 
 
-def _skip(candidates: Mapping[str, Candidate], mode: str) -> str | None:
+def _skip(candidates: Mapping[str, Candidate], mode: str, alike: Likeness | None) -> str | None:
     "Why a finetuning cannot be the choice; None where it may be"
     plain, best = candidates[PLAIN].scores.lesser, max(c.scores.lesser for c in candidates.values())
     tuned = [c.scores.lesser for c in candidates.values() if not c.is_plain_network]
     if plain > 1 - LEAST_GAIN:
         return f"{mode} was left out: the plain model keeps {plain:.1%} of its worst class when evidence is swapped"
+    if alike is not None and alike.evidence < LEAST_LIKENESS:
+        return (
+            f"{mode} was left out: the evidence differs from image to image (likeness {alike.evidence:.2f}), as an "
+            "object's does"
+        )
     if best >= ENOUGH:
         return f"{mode} was left out: {best:.1%} of the worst class hold already when evidence is swapped"
     if tuned and max(tuned) - plain < LEAST_GAIN / 2:
@@ -457,7 +479,7 @@ def repair(
     images = {"trained": len(train), "refitted": len(held.refits), "chose": len(held.chooses)}
     kept = Choice(PLAIN, criterion, "")
     found = (candidates, kept, images, bench.cost, bench.conflict, bench.notes, list(train.classes))
-    made = Repair(*found, stopped=stopped)
+    made = Repair(*found, likeness=bench.alike, stopped=stopped)
     made.choose(criterion)
     return made
 
@@ -475,7 +497,7 @@ def _fill(
     for mode in ("transplant", "mask"):
         if mode not in remedies:
             continue
-        reason = None if thorough else _skip(found, mode)
+        reason = None if thorough else _skip(found, mode, bench.alike)
         if reason is not None:
             bench.notes.append(reason)
             continue

@@ -34,6 +34,22 @@ class Corner(nn.Module):
         return self.head(self.grid(images).flatten(1))
 
 
+class Blind(Corner):
+    "Its last grid has next to nothing to do with its answers, as of many pretrained networks"
+
+    def __init__(self):
+        super().__init__()
+        self.late = nn.Sequential(nn.AvgPool2d(7), nn.Conv2d(3, 2, 1), nn.ReLU())
+        self.aside = nn.Linear(8, 2)
+        with torch.no_grad():
+            self.late[1].weight.copy_(torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])[:, :, None, None])
+            self.aside.weight.fill_(1e-3)
+            self.aside.weight[1] *= -1
+
+    def forward(self, images):
+        return super().forward(images) + self.aside(self.late(images[..., 14:, 14:]).flatten(1))
+
+
 def noise(count=120, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 90, (count, 3, 28, 28), dtype=torch.uint8, generator=generator)
@@ -72,6 +88,26 @@ def test_a_stamp_is_to_be_masked(model):
     assert marked.look.low > LIMITS.look
     assert "'stamped' goes by one thing" in str(found)
     assert "object itself" in " ".join(found.unknown)
+
+
+def test_where_the_structure_suggests_nothing_another_layer_is_measured():
+    "A sticker on photographs, EfficientNet-Lite0: `nothing` was said of a layer that did not see it"
+    blind = Classifier(Blind()).eval()
+    seen = diagnose(blind, stamped(), layer="late.2")
+    assert seen.remedy == "nothing" and max(one.fall.mean for one in seen.classes.values()) < LIMITS.blind
+    assert "hiding what the maps show costs at most" in " ".join(seen.unknown)
+    found = diagnose(blind, stamped())
+    assert found.remedy == "mask" and found.layer == "network.grid.2"
+    assert "found by measuring" in found.findings[0] and "late" in found.findings[0]
+    assert found.passes > seen.passes
+
+
+def test_a_stamp_among_much_else_is_one_where_other_evidence_varies():
+    "Likeness as it was measured: a sticker and a misleading background on photographs, digits without a shortcut"
+    look = torch.tensor([[0.64, 0.16], [0.47, 0.19], [0.16, 0.13], [0.39, 0.56], [0.33, 0.54]])
+    fall = torch.tensor([[0.35, 0.02], [0.35, 0.12], [0.32, 0.14], [0.09, 0.10], [0.02, 0.43]])
+    nowhere = torch.full((5, 2), 0.03)
+    assert choose_remedy(look, fall, nowhere) == ["mask", "mask", "nothing", "nothing", "nothing"]
 
 
 def test_what_is_everywhere_asks_for_a_refit():
