@@ -55,9 +55,10 @@ def run_one(name: str, seed: int, given: argparse.Namespace) -> dict:
     started = time.perf_counter()
     found = diagnose(run.erm_, splits.val, device="cpu")
     row = {"set": name, "seed": seed, "network": given.network, "remedy": found.remedy, "certainty": found.certainty}
+    row["layer"] = found.layer
     row |= {"passes": found.passes, "seconds": round(time.perf_counter() - started, 2)}
     row["worst_group"] = worst_group(run.erm_, splits.test)
-    for figure in ("look", "fall", "anywhere", "place"):
+    for figure in ("look", "shared", "fall", "anywhere", "place"):
         row[figure] = [round(getattr(one, figure).mean, 3) for one in found.classes.values()]
     for figure in ("plain", "hidden", "elsewhere", "swapped", "alone", "unsure"):
         row[figure] = [round(getattr(one, figure).accuracy, 3) for one in found.classes.values()]

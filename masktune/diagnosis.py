@@ -25,9 +25,10 @@ from .faithfulness import Estimate, bootstrap_means, choose_evidence
 from .figures import ReportFigure, figure_style, overlay
 from .files import write_json, write_page
 from .findings import ClassFindings, Findings, balanced_part, find_in_classes
-from .layers import TargetLayer, named_layer
+from .layers import TargetLayer, grid_layers, named_layer
 from .masking import FILLS, Threshold, normalize
 from .models import Classifier, as_classifier
+from .similarity import look
 
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90011
 class Limits(NamedTuple):
@@ -42,6 +43,7 @@ class Limits(NamedTuple):
     alike: float = 0.4  # a stamp's likeness where the two below hold as well
     strong: float = 0.2  # what hiding it costs then, at least
     apart: float = 2.0  # how many times as much alike as the other classes' evidence it is then, at least
+    shared: float = 0.35  # how much more alike than other classes' evidence a stamp is, at least
     blind: float = 0.1  # below this cost in every class the masks hide nothing that the answers depend on
 
 
@@ -61,11 +63,13 @@ def stamped(
     look: Tensor,  # (..., C) likeness of each class's evidence
     fall: Tensor,  # (..., C) what hiding it costs, beyond hiding as much elsewhere
     limits: Limits = LIMITS,  # from where on a figure counts as high
+    shared: Tensor | float = 0.0,  # (..., C) likeness to the evidence of other classes
 ) -> Tensor:  # (..., C) bool
     "Tell which classes' evidence is one thing that repeats: very much alike, or alike while that of others is not"
     others = (look.sum(-1, keepdim=True) - look) / max(look.shape[-1] - 1, 1)
     alone = (look >= limits.alike) & (fall >= limits.strong) & (look >= limits.apart * others)
-    return (look >= limits.look) & (fall >= limits.fall) | alone
+    own = look - shared >= limits.shared
+    return own & ((look >= limits.look) & (fall >= limits.fall) | alone)
 
 
 def choose_remedy(
@@ -74,9 +78,10 @@ def choose_remedy(
     anywhere: Tensor,  # (..., C) likeness of places at random
     weak: bool = False,  # some class has too few images, or is hardly known
     limits: Limits = LIMITS,  # from where on a figure counts as high or low
+    shared: Tensor | float = 0.0,  # (..., C) likeness to the evidence of other classes
 ) -> list[str]:  # a remedy for each leading index, from `REMEDIES`
-    "Choose what to try from three figures per class"
-    stamp = stamped(look, fall, limits).flatten(0, -2).any(-1)
+    "Choose what to try from a few figures per class"
+    stamp = stamped(look, fall, limits, shared).flatten(0, -2).any(-1)
     spread = (anywhere.mean(-1) >= limits.anywhere).flatten()
     otherwise = "collect images" if weak else "nothing"
     names = {(True, True): "both", (True, False): "mask", (False, True): "refit", (False, False): otherwise}
@@ -168,8 +173,9 @@ def _spread_sentence(classes: Sequence[ClassFindings]) -> str:
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90020
 def _describe(classes: Sequence[ClassFindings], weak: Sequence[str], limits: Limits) -> list[str]:
     "What the model goes by, with numbers"
-    look, fall = (torch.tensor([getattr(f, name).mean for f in classes]) for name in ("look", "fall"))
-    marks = stamped(look, fall, limits)
+    names = ("look", "fall", "shared")
+    look, fall, shared = (torch.tensor([getattr(f, name).mean for f in classes]) for name in names)
+    marks = stamped(look, fall, limits, shared)
     said = [_stamp_sentence(found) for found, mark in zip(classes, marks.tolist(), strict=True) if mark]
     if sum(f.anywhere.mean for f in classes) / len(classes) >= limits.anywhere:
         said.append(_spread_sentence(classes))
@@ -252,9 +258,10 @@ def _draw_verdicts(classes: Sequence[ClassFindings], weak: bool, limits: Limits,
         means = torch.tensor([[getattr(found, name).mean for found in classes]])
         return means, torch.stack([bootstrap_means(found.values[name], seed) for found in classes], 1)
 
-    (look, looks), (fall, falls), (anywhere, anywheres) = (figures(name) for name in ("look", "fall", "anywhere"))
-    remedy = choose_remedy(look, fall, anywhere, weak, limits)[0]
-    again = choose_remedy(looks, falls, anywheres, weak, limits)
+    names = ("look", "fall", "anywhere", "shared")
+    (look, looks), (fall, falls), (anywhere, anywheres), (shared, draws) = map(figures, names)
+    remedy = choose_remedy(look, fall, anywhere, weak, limits, shared)[0]
+    again = choose_remedy(looks, falls, anywheres, weak, limits, draws)
     return remedy, again.count(remedy) / len(again)
 
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90037
@@ -289,7 +296,7 @@ def diagnose(
             how: Any = (rule, fill, train, seed, batch_size)
             measured, said = find_in_classes(classifier, part, found, *how), []
             if layer is None and _sees_nothing(measured, limits, seed):
-                first, (found, again) = found, _place_to_look(classifier, part, "auto", rule, fill, example)
+                first, (found, again) = found, _look_elsewhere(classifier, part, found, rule, fill, example)
                 more += again
                 if found.spelled != first.spelled:
                     more += measured.passes
@@ -332,6 +339,23 @@ def _place_to_look(
         return named_layer(model, layer, example), 0.0
     chosen = choose_evidence(model, part, rules=(rule,), fills=(fill,))
     return chosen.layer, chosen.passes * chosen.chosen.images / len(part)
+
+
+def _look_elsewhere(
+    model: Classifier, part: ImageDataset, found: TargetLayer, rule: Threshold, fill: str, example: Tensor
+) -> tuple[TargetLayer, float]:
+    "The layer whose evidence is truest of those that see more than edges, and the passes it took to choose it"
+    most = min(example.shape[-2:]) / 2
+    others = [layer for layer in grid_layers(model, example)[1:4] if _side(model, example, layer) <= most]
+    if not others:
+        return found, 0.0
+    chosen = choose_evidence(model, part, layers=[found, *others], rules=(rule,), fills=(fill,))
+    return chosen.layer, chosen.passes * chosen.chosen.images / len(part)
+
+
+def _side(model: Classifier, example: Tensor, layer: TargetLayer) -> int:
+    "The longer side of a layer's grid"
+    return max(look(model, example, layer).maps.shape[-2:])
 
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90039
 def _conclude(

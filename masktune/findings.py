@@ -21,7 +21,16 @@ from .faithfulness import Estimate, bootstrap_interval
 from .layers import TargetLayer
 from .masking import Threshold, hide
 from .models import Classifier
-from .similarity import features_under, look, map_agreement, same_look, same_place, scattered, shuffled_network
+from masktune.similarity import (
+    cross_look,
+    features_under,
+    look,
+    map_agreement,
+    same_look,
+    same_place,
+    scattered,
+    shuffled_network,
+)
 
 # %% ../nbs/api/37_findings.ipynb #d1a90007
 @dataclass(frozen=True)
@@ -39,6 +48,7 @@ class ClassFindings:
     place: Estimate  # how far the maps lie at one place, see `same_place`
     look: Estimate  # how alike the evidence is, see `same_look`
     anywhere: Estimate  # how alike places at random are
+    shared: Estimate  # how alike the evidence is to that of other classes: early layers see strokes in all of them
     area: float  # mean share of an image that is evidence
     train: Share | None = None  # right among training images, where some were given
     # (M,) a value an image, of the last estimates, for drawing images again
@@ -157,7 +167,7 @@ def _findings(
     mine = labels == label
     tenth = max(int(mine.sum()) // 10, 1)
     unsure = found.plain[mine][found.confidence[mine].argsort()[:tenth]]
-    values = {"look": alike["look"][mine], "fall": found.fall[mine], "anywhere": alike["anywhere"][mine]}
+    values = {name: alike[name][mine] for name in ("look", "anywhere", "shared")} | {"fall": found.fall[mine]}
     return ClassFindings(
         name,
         plain=share_of(found.plain[mine]),
@@ -170,6 +180,7 @@ def _findings(
         place=bootstrap_interval(alike["place"][mine], seed),
         look=bootstrap_interval(values["look"], seed),
         anywhere=bootstrap_interval(values["anywhere"], seed),
+        shared=bootstrap_interval(values["shared"], seed),
         area=float(alike["area"][mine].mean()),
         train=train,
         values=values,
@@ -180,12 +191,13 @@ def _alike(maps: Tensor, values: Tensor, labels: Tensor, seed: int) -> dict[str,
     "How far each image's evidence is that of the others of its class: (N,) by measure"
     under = features_under(values, maps)
     anywhere = features_under(values, scattered(maps, seed))
-    found = {name: torch.zeros(len(labels)) for name in ("place", "look", "anywhere")}
+    found = {name: torch.zeros(len(labels)) for name in ("place", "look", "anywhere", "shared")}
     for label in labels.unique():
         mine = labels == label
         found["place"][mine] = same_place(maps[mine])
         found["look"][mine] = same_look(under[mine])
         found["anywhere"][mine] = same_look(anywhere[mine])
+        found["shared"][mine] = cross_look(under[mine], under[~mine])
     return found
 
 
