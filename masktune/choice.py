@@ -150,7 +150,8 @@ LEAST_GAIN = 0.25  # of the lesser accuracy, for a finetuning to be worth it
 LEAST_ERRORS = 0.01  # share of held-out images that the plain model gets wrong: of fewer nothing can be learnt
 LEAST_LIKENESS = 0.3  # of a class's evidence, for a finetuning to be taken: less is an object, not a mark
 LEAST_SPREAD = 0.18  # likeness of places at random: from there on a background tells the class (as `diagnose` has it)
-LEAST_CONFLICT = 0.075  # of accuracy, that going by the errors must cost: else they have many causes
+# of accuracy, that going by the errors must cost, else they have many causes: half of it where a mark was unlearnt
+LEAST_CONFLICT = 0.15
 
 # %% ../nbs/api/38_choice.ipynb #c3810014
 Refits = Mapping[str, tuple[str, float]]  # candidates that are another one with another last layer: whose, and `gamma`
@@ -177,7 +178,12 @@ def _best_finetuned(scores: Mapping[str, Scores], plain: str, refits: Refits, al
 
 # %% ../nbs/api/38_choice.ipynb #c3810015
 def _most_refitted(
-    scores: Mapping[str, Scores], so_far: str, refits: Refits, conflict: ErrorConflict, alike: Likeness | None
+    scores: Mapping[str, Scores],
+    plain: str,
+    so_far: str,
+    refits: Refits,
+    conflict: ErrorConflict,
+    alike: Likeness | None,
 ) -> Choice | None:
     "The second step: as much weight on errors as accuracy allows, in the network that the first step took"
     network, accuracy = _network(so_far, refits), scores[so_far].average
@@ -190,7 +196,8 @@ def _most_refitted(
     best = max(fair, key=lambda name: fair[name], default=None)
     few = conflict.errors < LEAST_ERRORS * conflict.images
     spread = alike is not None and alike.anywhere >= LEAST_SPREAD
-    if best is None or few or not (spread or conflict.price >= LEAST_CONFLICT):
+    least_price = LEAST_CONFLICT if network == plain else LEAST_CONFLICT / 2
+    if best is None or few or not (spread or conflict.price >= least_price):
         return None
     price = accuracy - scores[best].average
     cause = f"errors contradict the rest (to go by them costs {conflict.price:.1%})"
@@ -215,7 +222,7 @@ def choose_candidate(
     if criterion == TWO_STEP:
         kept = Choice(plain, criterion, "no remedy gains enough on held-out images to be worth a change")
         first = _best_finetuned(scores, plain, refits, alike)
-        second = _most_refitted(scores, first.name if first else plain, refits, conflict, alike)
+        second = _most_refitted(scores, plain, first.name if first else plain, refits, conflict, alike)
         if first and second:
             return replace(second, why=f"{first.why}; {second.why}")
         return second or first or kept

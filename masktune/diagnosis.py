@@ -40,7 +40,8 @@ class Limits(NamedTuple):
     few: int = 20  # images of a class, below which nothing is said of it
     weak: float = 0.8  # accuracy of a class, below which more images are wanted
     fixed: float = 0.5  # agreement of maps with those of a network that has forgotten everything
-    alike: float = 0.4  # a stamp's likeness where the two below hold as well
+    channels: int = 128  # a layer with as many or more has lower likenesses: there the next three count as well
+    alike: float = 0.4  # a stamp's likeness where the two below hold
     strong: float = 0.2  # what hiding it costs then, at least
     apart: float = 2.0  # how many times as much alike as the other classes' evidence it is then, at least
     shared: float = 0.35  # how much more alike than other classes' evidence a stamp is, at least
@@ -295,8 +296,8 @@ def diagnose(
             found, more = _place_to_look(classifier, part, layer, rule, fill, example)
             how: Any = (rule, fill, train, seed, batch_size)
             measured, said = find_in_classes(classifier, part, found, *how), []
-            if layer is None and _sees_nothing(measured, limits, seed):
-                first, (found, again) = found, _look_elsewhere(classifier, part, found, rule, fill, example)
+            if layer is None and _sees_nothing(measured, _limits_at(measured, limits), seed):
+                first, (found, again) = found, _place_to_look(classifier, part, "auto", rule, fill, example)
                 more += again
                 if found.spelled != first.spelled:
                     more += measured.passes
@@ -304,7 +305,7 @@ def diagnose(
                     said = [_ELSEWHERE.format(first.spelled, found.spelled)]
     facts = {"images": len(part), "dataset": str(val), "layer": found.spelled, "rule": str(rule), "fill": fill}
     measured = measured._replace(passes=measured.passes + more)
-    return _conclude(measured, part.classes, facts, limits, seed, said)
+    return _conclude(measured, part.classes, facts, _limits_at(measured, limits), seed, said)
 
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90038
 def _check_scores(model: Classifier, example: Tensor, dataset: ImageDataset) -> None:
@@ -323,6 +324,11 @@ _ELSEWHERE = (
 )
 
 
+def _limits_at(measured: Findings, limits: Limits) -> Limits:
+    "The limits for a layer: with few channels the second limit of likeness is the first"
+    return limits if measured.channels >= limits.channels else limits._replace(alike=limits.look)
+
+
 def _sees_nothing(measured: Findings, limits: Limits, seed: int) -> bool:
     "Whether nothing was found, and to hide what the maps show costs nothing in any class"
     found = measured.classes
@@ -337,19 +343,11 @@ def _place_to_look(
     "The target layer, and how many passes over the images it took to choose it"
     if layer != "auto":
         return named_layer(model, layer, example), 0.0
-    chosen = choose_evidence(model, part, rules=(rule,), fills=(fill,))
-    return chosen.layer, chosen.passes * chosen.chosen.images / len(part)
-
-
-def _look_elsewhere(
-    model: Classifier, part: ImageDataset, found: TargetLayer, rule: Threshold, fill: str, example: Tensor
-) -> tuple[TargetLayer, float]:
-    "The layer whose evidence is truest of those that see more than edges, and the passes it took to choose it"
+    # of layers that see more than edges: those with a grid of at most half the image
     most = min(example.shape[-2:]) / 2
-    others = [layer for layer in grid_layers(model, example)[1:4] if _side(model, example, layer) <= most]
-    if not others:
-        return found, 0.0
-    chosen = choose_evidence(model, part, layers=[found, *others], rules=(rule,), fills=(fill,))
+    found = grid_layers(model, example)[:4]
+    coarse = found[:1] + [one for one in found[1:] if _side(model, example, one) <= most]
+    chosen = choose_evidence(model, part, layers=coarse or None, rules=(rule,), fills=(fill,))
     return chosen.layer, chosen.passes * chosen.chosen.images / len(part)
 
 

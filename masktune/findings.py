@@ -264,6 +264,7 @@ class Findings(NamedTuple):
     classes: list[ClassFindings]  # those that have images, in the order of their labels
     agreement: Estimate  # of maps with those of the same network with shuffled weights, see `map_agreement`
     passes: float  # images of `part` through the network, in plain passes over them
+    channels: int  # of the layer: likeness among hundreds of them is lower than among few
     pictures: Mapping[str, tuple[Tensor, Tensor, Tensor]]  # by class: a few images, their maps, their masks
 
 # %% ../nbs/api/37_findings.ipynb #f1d00013
@@ -288,4 +289,6 @@ def find_in_classes(
     alike = _alike(maps, values, labels, seed) | {"area": masks.float().mean((1, 2))}
     present = labels.unique().tolist()
     classes = [_findings(part.classes[c], c, labels, measured, alike, on_train.get(c), seed) for c in present]
-    return Findings(classes, agreement, passes, _pictures(bench.images, maps, masks, labels, part.classes))
+    return Findings(
+        classes, agreement, passes, values.shape[1], _pictures(bench.images, maps, masks, labels, part.classes)
+    )

@@ -276,7 +276,7 @@ def test_a_weight_that_is_cheap_because_errors_have_many_causes_is_not_taken():
         "plain, refit 6": Scores(0.925, 0.92, 0.70, 0.3, 0.5),
     }
     refits = {"plain, refit 4": ("plain", 4.0), "plain, refit 6": ("plain", 6.0)}
-    assert choose_candidate(found, "plain", refits, COMMON._replace(price=0.071)).name == "plain"
+    assert choose_candidate(found, "plain", refits, COMMON._replace(price=0.122)).name == "plain"
     assert choose_candidate(found, "plain", refits, COMMON).name == "plain, refit 4"
 
 
