@@ -299,7 +299,13 @@ class Job:
 
 
 def row_erm(job: Job) -> dict:
-    return job.measured(job.plain)
+    "The plain model, and what `diagnose` says of it as anybody would call it"
+    from masktune.diagnosis import diagnose
+
+    found = diagnose(job.plain, job.images("val"), device="cpu")
+    look = [one.look.mean for one in found.classes.values()]
+    said = {"remedy": found.remedy, "certainty": found.certainty, "layer": found.layer, "look": look}
+    return job.measured(job.plain, diagnosed=said | {"passes": found.passes})
 
 
 def row_clean(job: Job) -> dict:
