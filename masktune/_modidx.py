@@ -2416,6 +2416,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'masktune.repair._look_where_faithful': ('api/repair.html#_look_where_faithful', 'masktune/repair.py'),
                                  'masktune.repair._make_candidates': ('api/repair.html#_make_candidates', 'masktune/repair.py'),
                                  'masktune.repair._page': ('api/repair.html#_page', 'masktune/repair.py'),
+                                 'masktune.repair._sees_nothing': ('api/repair.html#_sees_nothing', 'masktune/repair.py'),
                                  'masktune.repair._skip': ('api/repair.html#_skip', 'masktune/repair.py'),
                                  'masktune.repair._swap': ('api/repair.html#_swap', 'masktune/repair.py'),
                                  'masktune.repair._with_refits': ('api/repair.html#_with_refits', 'masktune/repair.py'),

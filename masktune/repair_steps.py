@@ -84,7 +84,7 @@ def repair(
     remedies: Sequence[str] | None = None,  # refit, mask, transplant; None: all
     gammas: Sequence[float] | None = None,  # of the refittings
     criterion: str | None = None,  # what chooses; None: two-step
-    faithful: bool = False,  # find where to look by `choose_evidence` first
+    faithful: bool | None = None,  # find where to look by `choose_evidence` first; None: where that is needed
     thorough: bool = False,  # make every candidate, even those that cannot be chosen
     **changes: Any,  # fields of `Settings` for the masks and the finetuning
 ) -> None:

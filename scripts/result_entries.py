@@ -502,12 +502,12 @@ ENTRIES = [
         ["photographs.json"],
         "Three seeds, two of text and frame. Rows called oracle, and the last one, know where the shortcut is. "
         "*Evidence chosen* takes layer and rule as `choose_evidence` finds them, `repair` takes the layer alone and "
-        "keeps mean_std(2). Until the second seed's 46 % of the sticker was seen, `repair` had asked for the layer by that rule "
-        "alone, which then left the sticker out; by any rule it is what had been measured on the half of the "
+        "keeps mean_std(2). Until the second seed's 46 % of the sticker was seen, `repair` had asked for the layer by "
+        "that rule alone, which then left the sticker out; by any rule it is what had been measured on the half of the "
         "cut-outs on which settings are chosen. The third seed was run after that. `repair` also once lost 7.5 points "
         "on the background, whose evidence is the object: since then it takes no finetuning where evidence differs "
-        "from image to image. Text and frame were run after that: no map covers them well enough, and the plain model is "
-        "kept.",
+        "from image to image. Text and frame were run after that: no map covers them well enough, and the plain model "
+        "is kept.",
         32,
     ),
     Result(

@@ -317,6 +317,46 @@ def test_repair_looks_where_the_evidence_was_found(images, monkeypatch):
     assert len(rules) > 1
 
 
+class LateGrid(nn.Module):
+    "Its last grid, a corner that says nothing, has next to nothing to do with its answers: as of pretrained networks"
+
+    def __init__(self, channels):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = network()
+        self.late = nn.Sequential(nn.AvgPool2d(4), nn.Conv2d(3, channels, 1), nn.ReLU())
+        self.aside = nn.Linear(4 * channels, 2)
+        self.aside.weight.data *= 1e-4
+
+    def forward(self, images):
+        return self.first(images) + self.aside(self.late(images[..., -8:, -8:]).flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("channels", "faithful", "measures"), [(128, None, True), (128, False, False), (8, None, False)]
+)
+def test_where_to_look_is_measured_where_a_large_network_shows_nothing(
+    images, monkeypatch, channels, faithful, measures
+):
+    "A sticker on photographs was left alone by `repair` as README has it: the layer that it looked at sees nothing"
+    measured = []
+
+    def choose(*args, **options):
+        measured.append(choose_evidence(*args, **options))
+        return measured[-1]
+
+    monkeypatch.setattr("masktune.repair.choose_evidence", choose)
+    trained = MaskTune(LateGrid(channels), epochs=3, lr=0.02, batch_size=16, **MACHINE).fit_erm(images["train"])
+    named = trained.branch(layer="late.2")
+    found = repair(trained, images["train"], images["val"], remedies=["refit"], gammas=[0], faithful=faithful)
+    assert bool(measured) is measures
+    if measures:
+        assert len({each.layer for each in measured[0].candidates}) > 1
+        assert str(measured[0]) in found.notes
+    repair(named, images["train"], images["val"], remedies=["refit"], gammas=[0])
+    assert len(measured) == measures  # somebody said where to look
+
+
 def test_inferred_environments_are_those_that_differ_most():
     "Every split of ten images, by EIIL's own objective: no other is better than the closed form"
     generator = torch.Generator().manual_seed(0)
