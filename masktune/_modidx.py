@@ -388,6 +388,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'masktune.diagnosis.Diagnosis.to_dict': ( 'api/diagnosis.html#diagnosis.to_dict',
                                                                               'masktune/diagnosis.py'),
                                     'masktune.diagnosis.Limits': ('api/diagnosis.html#limits', 'masktune/diagnosis.py'),
+                                    'masktune.diagnosis.Limits.__repr__': ('api/diagnosis.html#limits.__repr__', 'masktune/diagnosis.py'),
                                     'masktune.diagnosis._cannot_tell': ('api/diagnosis.html#_cannot_tell', 'masktune/diagnosis.py'),
                                     'masktune.diagnosis._check_diagnose': ('api/diagnosis.html#_check_diagnose', 'masktune/diagnosis.py'),
                                     'masktune.diagnosis._check_scores': ('api/diagnosis.html#_check_scores', 'masktune/diagnosis.py'),

@@ -47,6 +47,10 @@ class Limits(NamedTuple):
     shared: float = 0.35  # how much more alike than other classes' evidence a stamp is, at least
     blind: float = 0.1  # below this cost in every class the masks hide nothing that the answers depend on
 
+    def __repr__(self) -> str:
+        own = {name: value for name, value in self._asdict().items() if value != self._field_defaults[name]}
+        return f"Limits({', '.join(f'{name}={value!r}' for name, value in own.items())})"
+
 
 LIMITS = Limits()
 

@@ -298,7 +298,8 @@ def rivals_grids() -> list[Grid]:
     rows, grids = rows_of("rivals.json"), []
     for name in dict.fromkeys(row["set"] for row in rows):
         cells, dots = [], []
-        for tool in sorted({row["tool"] for row in rows if row["set"] == name}, key=lambda tool: "bnnr" in tool):
+        tools = dict.fromkeys(row["tool"] for row in rows if row["set"] == name)
+        for tool in sorted(tools, key=lambda tool: "bnnr" in tool):
             own = [row for row in rows if (row["set"], row["tool"]) == (name, tool)]
             worst = [row["worst_group"] for row in own]
             average, seconds, megabytes = (
