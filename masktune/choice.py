@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .diagnosis import LIMITS
 from .errors import look_up
 from .findings import Likeness
 from .refit import MOST_GAMMA, MOST_PRICE, ErrorConflict
@@ -149,7 +150,7 @@ class Choice:
 LEAST_GAIN = 0.25  # of the lesser accuracy, for a finetuning to be worth it
 LEAST_ERRORS = 0.01  # share of held-out images that the plain model gets wrong: of fewer nothing can be learnt
 LEAST_LIKENESS = 0.3  # of a class's evidence, for a finetuning to be taken: less is an object, not a mark
-LEAST_SPREAD = 0.18  # likeness of places at random: from there on a background tells the class (as `diagnose` has it)
+LEAST_SPREAD = LIMITS.anywhere  # likeness of places at random: from there on a background tells the class
 # of accuracy, that going by the errors must cost, else they have many causes: half of it where a mark was unlearnt
 LEAST_CONFLICT = 0.15
 

@@ -177,6 +177,11 @@ def answers_grid(rows: list[dict]) -> Grid:
 # -- what diagnose says
 
 
+def counted(named: Sequence[str]) -> str:
+    "How often each name comes: 9 mask, 1 nothing"
+    return ", ".join(f"{named.count(each)} {each}" for each in dict.fromkeys(named))
+
+
 def diagnose_grids() -> list[Grid]:
     import diagnose
 
@@ -186,8 +191,7 @@ def diagnose_grids() -> list[Grid]:
         named = [row["remedy"] for row in mine]
         right = sum(remedy in diagnose.RIGHT[name] for remedy in named)
         sure, worst = (statistics.mean(row[key] for row in mine) for key in ("certainty", "worst_group"))
-        said = ", ".join(f"{named.count(each)} {each}" for each in dict.fromkeys(named))
-        cells.append([name, f"{right} of {len(mine)}", said, percent(sure), percent(worst)])
+        cells.append([name, f"{right} of {len(mine)}", counted(named), percent(sure), percent(worst)])
     passes = [row["passes"] for row in rows]
     usual, more = min(passes), sum(each > min(passes) for each in passes)
     says = (
@@ -248,8 +252,7 @@ def diagnosed_grids(jobs: list[dict]) -> list[Grid]:
     for name in dict.fromkeys(name for name, _ in rows):
         mine = [row for one, row in rows if one == name]
         said, worst = [row["diagnosed"] for row in mine], [row["worst"] for row in mine]
-        named = [one["remedy"] for one in said]
-        counts = ", ".join(f"{named.count(each)} {each}" for each in dict.fromkeys(named))
+        counts = counted([one["remedy"] for one in said])
         look = [max(one["look"]) for one in said]
         likeness = f"{min(look):.2f} to {max(look):.2f}"
         cells.append([name, str(len(mine)), percent(statistics.mean(worst)), counts, likeness])
