@@ -351,7 +351,8 @@ def _place_to_look(
     most = min(example.shape[-2:]) / 2
     found = grid_layers(model, example)[:4]
     coarse = found[:1] + [one for one in found[1:] if _side(model, example, one) <= most]
-    chosen = choose_evidence(model, part, layers=coarse or None, rules=(rule,), fills=(fill,))
+    there = model.mean.device
+    chosen = choose_evidence(model, part, layers=coarse or None, rules=(rule,), fills=(fill,), device=there)
     return chosen.layer, chosen.passes * chosen.chosen.images / len(part)
 
 

@@ -9,7 +9,8 @@ __all__ = ['RULES', 'Estimate', 'bootstrap_means', 'bootstrap_interval', 'Faithf
 # %% ../nbs/api/26_faithfulness.ipynb #06f48fd6
 import html
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -18,10 +19,11 @@ from torch import Tensor, nn
 
 from .counterfactuals import moved_away
 from .data import ImageDataset
+from .devices import borrowed, find_process
 from .errors import look_up
 from .layers import TargetLayer, grid_layers, named_layer
 from .masking import FILLS, Threshold, hide
-from .models import Classifier, as_classifier, evaluating
+from .models import Classifier, as_classifier
 from .saliency import SaliencyMaps, compute_saliency
 
 # %% ../nbs/api/26_faithfulness.ipynb #7004dc0b
@@ -106,6 +108,14 @@ class Faithfulness:
         return f"<pre>{html.escape(str(self))}</pre>"
 
 # %% ../nbs/api/26_faithfulness.ipynb #e9e85d86
+@contextmanager
+def _asked(model: nn.Module, images: ImageDataset, device: str | torch.device | None) -> Iterator[Classifier]:
+    "Within: the classifier lies on a device and answers only; no random number is drawn of those outside"
+    there = find_process(device, "no").device
+    with borrowed(as_classifier(model, images), there) as asked, torch.random.fork_rng(devices=[]):
+        yield asked  # starting a loader draws a number
+
+
 class _Probe:
     "The images that are measured, what the model says to them, and how many passes were made over them"
 
@@ -209,15 +219,15 @@ def faithfulness(
     alone: bool = True,  # measure the evidence alone too: two more passes
     seed: int = 0,  # which images, where masks are moved, bootstrap
     batch_size: int = 64,  # images per forward pass
+    device: str | torch.device | None = None,  # default: the GPU when there is one
 ) -> Faithfulness:  # falls of the answers, hidden share and intervals; print it or read its fields
     "Measure how far the answers fall when what the maps point at is hidden, against as much hidden elsewhere"
     look_up("fill", fill, FILLS)
     rule = Threshold.parse(rule)
     part = some_images(dataset, limit, seed)
-    model = as_classifier(model, part)
-    with evaluating(model), torch.random.fork_rng(devices=[]):  # starting a loader draws a number
-        probe = _Probe(model, part, batch_size)
-        found = named_layer(model, layer, probe.images[:1].to(model.mean.device))
+    with _asked(model, part, device) as asked:
+        probe = _Probe(asked, part, batch_size)
+        found = named_layer(asked, layer, probe.images[:1].to(asked.mean.device))
         return _measure(probe, probe.maps(found, source), rule, fill, seed, alone)
 
 # %% ../nbs/api/26_faithfulness.ipynb #bcb5e98b
@@ -314,23 +324,23 @@ def choose_evidence(
     limit: int = 64,  # images that are measured, at random
     seed: int = 0,  # which images, where masks are moved, bootstrap
     batch_size: int = 64,  # images per forward pass
+    device: str | torch.device | None = None,  # default: the GPU when there is one
 ) -> Evidence:  # the layer, source, rule and fill to use, and the figures of every candidate
     "Choose where to look and how to hide: the largest fall of the answers per masked area, measured without labels"
     _check_candidates(sources, rules, fills)
     read = [Threshold.parse(rule) for rule in rules]
     part = some_images(dataset, limit, seed)
-    model = as_classifier(model, part)
-    with evaluating(model), torch.random.fork_rng(devices=[]):  # starting a loader draws a number
-        whole = _Probe(model, part, batch_size)
-        example = whole.images[:1].to(model.mean.device)
+    with _asked(model, part, device) as asked:
+        whole = _Probe(asked, part, batch_size)
+        example = whole.images[:1].to(asked.mean.device)
         if layers is None:
-            found = grid_layers(model, example)[:4]
+            found = grid_layers(asked, example)[:4]
         else:
-            found = [named_layer(model, layer, example) for layer in layers]
+            found = [named_layer(asked, layer, example) for layer in layers]
         if not found:
-            name = type(model.network).__name__
+            name = type(asked.network).__name__
             raise ValueError(f"{name} has no layer with a spatial grid: name one, layers=['...']")
-        few = _Probe(model, some_images(part, max(len(part) // 4, min(16, len(part)), 2), seed), batch_size)
+        few = _Probe(asked, some_images(part, max(len(part) // 4, min(16, len(part)), 2), seed), batch_size)
         table = list(itertools.product(found, sources, read, fills))
         reference = (found[0], sources[0], Threshold("mean_std", 2.0), "zero")
         if reference not in table:

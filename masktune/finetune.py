@@ -148,7 +148,9 @@ def settled_layer(
         return run.rounds_[0].maps.layer  # of a run that was opened again
     if run.evidence_ is None:
         source, rule = given(run.source), Threshold.parse(run.rule)
-        run.evidence_ = choose_evidence(model, images, sources=(source,), rules=(rule,), seed=run.seed)
+        run.evidence_ = choose_evidence(
+            model, images, sources=(source,), rules=(rule,), seed=run.seed, device=run.device
+        )
         logger.warning(str(run.evidence_))
     return run.evidence_.layer.spelled
 

@@ -444,15 +444,15 @@ def _sees_nothing(run: MaskTune, images: ImageDataset) -> bool:
         found = named_layer(model, None, example)
         if look(model, example, found).values.shape[1] < LIMITS.channels:
             return False
-        shown = faithfulness(
-            model, images, found, rule="mean_std(k=1)", fill="blur", limit=64, alone=False, seed=run.seed
-        )
+        options: dict[str, Any] = {"limit": 64, "alone": False, "seed": run.seed, "device": run.device}
+        shown = faithfulness(model, images, found, rule="mean_std(k=1)", fill="blur", **options)
     return shown.effect.mean < LEAST_EFFECT
 
 
 def _look_where_faithful(run: MaskTune, images: ImageDataset) -> tuple[MaskTune, str]:
     "A branch that masks what held-out images say the answers depend on"
-    found = choose_evidence(run.plain_model, images, sources=("xgradcam",), limit=64, seed=run.seed)
+    options: dict[str, Any] = {"limit": 64, "seed": run.seed, "device": run.device}
+    found = choose_evidence(run.plain_model, images, sources=("xgradcam",), **options)
     # the layer alone, by whatever rule shows it best; what tells most in a question hides more than a training should
     return run.branch(layer=found.layer.spelled), str(found)
 

@@ -98,9 +98,10 @@ def measure_worth(
     "Measure what each layer and source is worth with one fill, then the other fills where that was most"
 
     def measured(layer: str, source: str, fill: str) -> Worth:
-        place_of(model)
+        device = place_of(model)
+        options: dict[str, Any] = {"limit": limit, "alone": False, "batch_size": 48, "device": device}
         with holding(model):
-            found = faithfulness(model, dataset, layer, source, rule, fill, limit=limit, alone=False, batch_size=48)
+            found = faithfulness(model, dataset, layer, source, rule, fill, **options)
         score = float(evidence_score(found.effects, found.areas))
         return Worth(layer, source, fill, found.effect, found.area, score)
 
