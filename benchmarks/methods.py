@@ -2,11 +2,12 @@
 
     python benchmarks/methods.py --keep FOLDER --out benchmarks/methods.json                  # three sets, five seeds
     python benchmarks/methods.py --keep FOLDER --sets sticker --cache MATERIAL --seeds 710-712   # photographs
+    python benchmarks/methods.py --keep FOLDER --sets sticker --cache MATERIAL --seeds 710-712 --device cuda
     python benchmarks/methods.py --keep FOLDER --sets biased-digits --seeds 0 --methods erm,masktune
 
 Each method's figures are kept in `--keep` when it is done, so that a run may be stopped at any time and goes on where
 it was; jobs are one set and seed each, one thread each. `sticker` is the first set of benchmarks/photographs.py with
-its pretrained EfficientNet-Lite0, from the folder that benchmarks/photo_material.py filled: hours, not minutes.
+its pretrained EfficientNet-Lite0, from the folder that benchmarks/photo_material.py filled: hours on a CPU.
 
 Hyper-parameters are chosen from the few values in masktune.experiments.methods, once without group labels and once
 (the columns marked with a dagger) by validation groups. Seeds 0 to 4 were used for nothing else."""
@@ -39,7 +40,8 @@ SETS = {
     "digit-scenes": ("digit-scenes", []),
     "sticker": ("", []),
 }
-MATERIAL = "MASKTUNE_PHOTO_MATERIAL"  # where photographs and weights lie, for processes that are started here
+# for processes that are started here: where photographs and weights lie, and what is computed on
+MATERIAL, DEVICE = "MASKTUNE_PHOTO_MATERIAL", "MASKTUNE_METHODS_DEVICE"
 
 
 def lite0(num_classes: int) -> nn.Module:
@@ -55,11 +57,12 @@ def lite0(num_classes: int) -> nn.Module:
 
 def recipe_of(name: str) -> Recipe:
     "What a set is compared on; the recipe of photographs names our own network"
+    device = os.environ[DEVICE]
     if name != "sticker":
         recipe, changes = SETS[name]
-        return override(get_recipe(recipe), [*changes, "settings.device=cpu"])
+        return override(get_recipe(recipe), [*changes, f"settings.device={device}"])
     settings = {"epochs": 3, "lr": 0.01, "batch_size": 32, "schedule": "constant", "finetune_lr": 0.003}
-    return Recipe("csv", "methods:lite0", settings | {"device": "cpu"}, pretrained=True)
+    return Recipe("csv", "methods:lite0", settings | {"device": device}, pretrained=True)
 
 
 def photographs(seed: int, names: list[str] | None, keep: Path) -> list[MethodRow]:
@@ -103,12 +106,14 @@ def main() -> None:
     parser.add_argument("--methods", help="names with commas between (default: all that fit)")
     parser.add_argument("--seeds", default="0-4", help="first-last")
     parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda ...")
     parser.add_argument("--cache", type=Path, help="of sticker: the folder that photo_material.py filled")
     parser.add_argument("--out", type=Path, help="the figures, as JSON")
     given = parser.parse_args()
     if "sticker" in given.sets and given.cache is None:
         parser.error("--sets sticker needs --cache: the folder that benchmarks/photo_material.py filled")
     os.environ[MATERIAL] = str(given.cache.resolve()) if given.cache else ""
+    os.environ[DEVICE] = given.device
     first, _, last = given.seeds.partition("-")
     names = given.methods.split(",") if given.methods else None
     keep = given.keep.resolve()

@@ -72,8 +72,9 @@ def penalised(
 ) -> Classifier:
     "Train on images as they are, charging what is drawn from under the masks"
     model = begin(copy.deepcopy(model))
+    there = model.mean.device
     images = torch.stack([dataset[i].image for i in range(len(dataset))])
-    found = layer if isinstance(layer, TargetLayer) else named_layer(model, layer, images[:1])
+    found = layer if isinstance(layer, TargetLayer) else named_layer(model, layer, images[:1].to(there))
     found = found._replace(module=model.get_submodule(found.name))
     stepper = torch.optim.SGD(
         [value for value in model.parameters() if value.requires_grad], lr=lr, momentum=0.9, weight_decay=1e-4
@@ -83,10 +84,11 @@ def penalised(
         torch.manual_seed(seed)
         for _ in range(epochs):
             for batch in torch.randperm(len(images), generator=generator).split(batch_size):
-                scores, labels = model(images[batch]), dataset.labels[batch]
+                scores, labels = model(images[batch].to(there)), dataset.labels[batch].to(there)
+                hidden = masks[batch].to(there)
                 others = scores.masked_fill(F.one_hot(labels, scores.shape[1]).bool(), -torch.inf)
                 score = scores.gather(1, labels[:, None])[:, 0] - others.logsumexp(1)
-                loss = F.cross_entropy(scores, labels) + strength * charged(watched.value, score, masks[batch])
+                loss = F.cross_entropy(scores, labels) + strength * charged(watched.value, score, hidden)
                 stepper.zero_grad()
                 loss.backward()
                 stepper.step()

@@ -2,6 +2,7 @@
 
     python benchmarks/photographs.py --cache FOLDER --out benchmarks/photographs.json           # the table
     python benchmarks/photographs.py --cache FOLDER --quick                                     # one small job
+    python benchmarks/photographs.py --cache FOLDER --device cuda --jobs 8 --sets ...           # on a GPU
     python benchmarks/photographs.py --cache FOLDER --half choose --seeds 700-702 --sets ...    # to choose settings on
 
 Cut-out photographs of two classes, grown (food, plants) and made (household, vehicles, town, hobbies), on photographs:
@@ -61,7 +62,7 @@ FROM_SCRATCH = ("sticker-98", "background-95")  # sets that networks without pre
 FROZEN = 5  # of Lite0's 16 blocks, with the stem: edges and colours, at the largest and slowest grids
 RATE = 0.003  # of every finetuning of a pretrained network
 GAMMAS = (0.0, 4.0, 8.0)
-QUIET: dict[str, Any] = {"device": "cpu", "progress": False}
+QUIET: dict[str, Any] = {"device": "cpu", "progress": False}  # `--device` says another one
 
 
 class Stop(Exception):
@@ -150,9 +151,9 @@ class Job:
         path = self.folder / f"{name}.pt"
         if path.exists():
             model = self.untrained()
-            model.load_state_dict(torch.load(path, weights_only=True))
+            model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
             return model.eval()
-        model = make().eval()
+        model = make().cpu().eval()
         torch.save(model.state_dict(), path)
         return model
 
@@ -206,7 +207,7 @@ class Job:
             epoch = 0
         model = start() if epoch == 0 else self.untrained()
         if epoch:
-            weights, state = torch.load(folder / f"{name}-{epoch}.pt", weights_only=True)
+            weights, state = torch.load(folder / f"{name}-{epoch}.pt", map_location="cpu", weights_only=True)
             model.load_state_dict(weights)
         for done in range(epoch + 1, epochs + 1):
             if time.monotonic() > self.until:
@@ -216,7 +217,7 @@ class Job:
             state = found.optimizer_state
             (folder / f"{name}-{done - 1}.pt").unlink(missing_ok=True)
             torch.save((model.state_dict(), state), folder / f"{name}-{done}.pt")
-        return model.eval()
+        return model.cpu().eval()
 
     @property
     def rate(self) -> float:
@@ -241,7 +242,9 @@ class Job:
         "Maps, rule and fill of `choose_evidence`, which measures on validation images"
         if "evidence" not in self.rows:
             began = time.perf_counter()
-            found = choose_evidence(self.plain, self.images("val"), sources=("xgradcam",), limit=64)
+            found = choose_evidence(
+                self.plain, self.images("val"), sources=("xgradcam",), limit=64, device=QUIET["device"]
+            )
             facts = {"layer": found.layer.spelled, "source": str(found.source), "rule": str(found.rule)}
             facts |= {"fill": found.fill, "passes": found.passes, "text": str(found)}
             self.write("evidence", facts | {"seconds": time.perf_counter() - began})
@@ -289,7 +292,7 @@ class Job:
         held = cache_features(model, self.images("val"), **QUIET)
         groups = self.images("val").groups
         weights = 1 / groups.bincount().double()[groups]
-        made = copy.deepcopy(model)
+        made = copy.deepcopy(model).cpu()
         head: Any = made.get_submodule(held.head)
         weight, bias, _ = fit_head(held.features, held.labels, weights / weights.sum(), head.weight, head.bias)
         with torch.no_grad():
@@ -302,7 +305,7 @@ def row_erm(job: Job) -> dict:
     "The plain model, and what `diagnose` says of it as anybody would call it"
     from masktune.diagnosis import diagnose
 
-    found = diagnose(job.plain, job.images("val"), device="cpu")
+    found = diagnose(job.plain, job.images("val"), device=QUIET["device"])
     look = [one.look.mean for one in found.classes.values()]
     said = {"remedy": found.remedy, "certainty": found.certainty, "layer": found.layer, "look": look}
     return job.measured(job.plain, diagnosed=said | {"passes": found.passes})
@@ -367,7 +370,8 @@ def row_penalty(job: Job) -> dict:
 
 def with_penalty(job: Job, masks: Tensor) -> Classifier:
     layer = job.rows["evidence"]["layer"]
-    return penalised(job.plain, job.images("train"), masks, layer, strength=10.0, lr=job.rate, seed=job.seed + 1)
+    plain = copy.deepcopy(job.plain).to(QUIET["device"])
+    return penalised(plain, job.images("train"), masks, layer, strength=10.0, lr=job.rate, seed=job.seed + 1)
 
 
 def row_true_hidden(job: Job) -> dict:
@@ -434,9 +438,14 @@ def run_job(job: Job, rows: Sequence[str]) -> dict[str, Any]:
             continue
         began = time.perf_counter()
         found = ROWS[row][0](job)
-        job.write(row, found | {"seconds": time.perf_counter() - began})
+        job.write(row, found | {"seconds": time.perf_counter() - began, "device": device_name()})
         told(job, row)
     return job.rows
+
+
+def device_name() -> str:
+    "What figures of this process are computed on"
+    return torch.cuda.get_device_name() if QUIET["device"].startswith("cuda") else "cpu"
 
 
 def told(job: Job, row: str) -> None:
@@ -448,7 +457,8 @@ def told(job: Job, row: str) -> None:
 
 def run_one(options: tuple) -> dict[str, Any]:
     "A job in a process of its own"
-    *about, rows = options
+    *about, device, rows = options
+    QUIET["device"] = device
     try:
         found = run_job(Job(*about), rows)
     except Stop:
@@ -463,7 +473,8 @@ def jobs_of(given: argparse.Namespace) -> Iterator[tuple]:
             if network != "lite0" and name not in FROM_SCRATCH and not given.all:
                 continue
             for seed in seeds_of(given):
-                yield given.cache, given.half, name, network, seed, given.seconds, given.quick, given.thin, given.rows
+                about = (given.cache, given.half, name, network, seed, given.seconds, given.quick, given.thin)
+                yield *about, given.device, given.rows
 
 
 def table(found: Sequence[dict]) -> str:
@@ -495,6 +506,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
     parser.add_argument("--all", action="store_true", help="networks from scratch on every set, not two alone")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda ...")
     parser.add_argument("--jobs", type=int, default=2, help="processes, one thread each")
     parser.add_argument(
         "--seconds", type=float, default=float("inf"), help="for each job: stop after the step under way"

@@ -112,6 +112,7 @@ def profile(name: str, count: int, size: int, batch: int, precision: str) -> Non
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the small CNN and ResNet-18, two repeats")
+    parser.add_argument("--networks", nargs="+", default=None, choices=["small-cnn", "resnet18", "resnet50"])
     parser.add_argument("--repeats", type=int)
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--batch", type=int, default=16)
@@ -126,7 +127,8 @@ if __name__ == "__main__":
         f"{'network':10} {'images':>7} {'ERM epoch, s':>13} {'stored maps':>19} {'on the device':>19} "
         f"{'official way':>19}"
     )
-    for name in ("small-cnn", "resnet18") if given.quick else ("small-cnn", "resnet18", "resnet50"):
+    usual = ["small-cnn", "resnet18"] if given.quick else ["small-cnn", "resnet18", "resnet50"]
+    for name in given.networks or usual:
         small = name == "small-cnn"
         count = given.images * (32 if small else 1)
         calls = ways(name, count, 28 if small else 224, given.batch * (4 if small else 1), given.mixed_precision)

@@ -17,9 +17,9 @@ from torch import Tensor
 from .counterfactuals import moved_away
 from .data import ImageDataset
 from .evaluation import Share, wilson_interval
-from .faithfulness import Estimate, bootstrap_interval
+from .faithfulness import Estimate, bootstrap_interval, hidden_probabilities
 from .layers import TargetLayer
-from .masking import Threshold, hide
+from .masking import Threshold
 from .models import Classifier
 from masktune.similarity import (
     cross_look,
@@ -97,13 +97,10 @@ class _Bench:
     def __init__(self, model: Classifier, images: Tensor, batch_size: int):
         self.model, self.images, self.batch_size, self.seen = model, images, batch_size, 0
 
-    @torch.no_grad()
-    def probabilities(self, images: Tensor) -> Tensor:
-        "(N, C) probabilities, on the CPU"
+    def probabilities(self, images: Tensor, masks: Tensor | None = None, fill: str = "zero") -> Tensor:
+        "(N, C) probabilities, on the CPU, with `masks` hidden"
         self.seen += len(images)
-        device = self.model.mean.device
-        parts = [self.model(part.to(device)).float().softmax(1).cpu() for part in images.split(self.batch_size)]
-        return torch.cat(parts)
+        return hidden_probabilities(self.model, images, masks, fill, self.batch_size)
 
 # %% ../nbs/api/37_findings.ipynb #d1a90026
 def draw_partners(
@@ -144,8 +141,8 @@ def _measure(bench: _Bench, labels: Tensor, scores: Tensor, masks: Tensor, fill:
     "Three passes and a half over images whose evidence is changed"
     images, partner = bench.images, draw_partners(labels, seed)
     plain = scores.softmax(1)
-    hidden = bench.probabilities(hide(images, masks, fill))
-    elsewhere = bench.probabilities(hide(images, moved_away(masks, seed), fill))
+    hidden = bench.probabilities(images, masks, fill)
+    elsewhere = bench.probabilities(images, moved_away(masks, seed), fill)
     lent, taken = images[partner], masks[partner]
     swapped = bench.probabilities(torch.where((masks | taken)[:, None], lent, images))
     half = every(2, labels)

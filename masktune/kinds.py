@@ -23,12 +23,12 @@ from .data import ImageDataset
 from .devices import batches, borrowed, find_process
 from .errors import look_up
 from .evaluation import Share, Table
-from .faithfulness import Estimate, bootstrap_interval
+from .faithfulness import Estimate, bootstrap_interval, hidden_probabilities
 from .figures import ReportFigure, figure_style
 from .files import read_json, write_json
 from .findings import balanced_part, draw_partners, share_of
 from .layers import TargetLayer, named_layer
-from .masking import FILLS, Threshold, hide
+from .masking import FILLS, Threshold
 from .models import Classifier, as_classifier, model_fingerprint
 from .saliency import SaliencyMaps
 from .similarity import Channels, channels_of, features_under, look, same_look
@@ -298,22 +298,15 @@ def _positions(dataset: ImageDataset, chosen: ImageDataset) -> Tensor:
     return torch.arange(len(chosen)) if origin is None else origin
 
 
-@torch.no_grad()
 def _outcomes(
     model: Classifier, images: Tensor, labels: Tensor, masks: Tensor, fill: str, seed: int, batch_size: int
 ) -> dict[str, Tensor]:
     "What becomes of each image when its evidence is hidden, or pasted into another class's image: three passes"
-
-    def answers(changed):
-        device = model.mean.device
-        parts = [model(part.to(device)).float().softmax(1).cpu() for part in changed.split(batch_size)]
-        return torch.cat(parts)
-
-    hidden = answers(hide(images, masks, fill))
-    elsewhere = answers(hide(images, moved_away(masks, seed), fill))
+    hidden = hidden_probabilities(model, images, masks, fill, batch_size)
+    elsewhere = hidden_probabilities(model, images, moved_away(masks, seed), fill, batch_size)
     several = len(labels.unique()) > 1
     other = images[draw_partners(labels, seed)] if several else images
-    pasted = answers(torch.where(masks[:, None], images, other))
+    pasted = hidden_probabilities(model, torch.where(masks[:, None], images, other), batch_size=batch_size)
     fall = (elsewhere - hidden).gather(1, labels[:, None])[:, 0]
     return {"fall": fall, "hidden": hidden.argmax(1) == labels, "pasted": pasted.argmax(1) == labels}
 

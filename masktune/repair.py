@@ -435,26 +435,28 @@ def _as_run(model: nn.Module | MaskTune, train: ImageDataset, settings: Mapping[
 LEAST_EFFECT = 0.05  # how far answers fall on average where the maps show what they depend on
 
 
-def _sees_nothing(run: MaskTune, images: ImageDataset) -> bool:
-    "Whether the place that the structure of a large network suggests shows nothing that its answers depend on"
+def _sees_nothing(run: MaskTune, images: ImageDataset) -> tuple[bool, float]:
+    """Whether the place that the structure of a large network suggests shows nothing that its answers depend on, and
+    how many images were passed forward to see it"""
     if run.layer is not None or run.rounds_ or str(run.source) != "xgradcam":
-        return False  # somebody said where to look
+        return False, 0.0  # somebody said where to look
     with borrowed(run.plain_model, find_process(run.device, "no").device) as model:
         example = images[0].image[None].to(model.mean.device)
         found = named_layer(model, None, example)
         if look(model, example, found).values.shape[1] < LIMITS.channels:
-            return False
+            return False, 1.0
         options: dict[str, Any] = {"limit": 64, "alone": False, "seed": run.seed, "device": run.device}
         shown = faithfulness(model, images, found, rule="mean_std(k=1)", fill="blur", **options)
-    return shown.effect.mean < LEAST_EFFECT
+    # as they are, for the maps, hidden, and hidden elsewhere
+    return shown.effect.mean < LEAST_EFFECT, 4.0 * shown.images
 
 
-def _look_where_faithful(run: MaskTune, images: ImageDataset) -> tuple[MaskTune, str]:
-    "A branch that masks what held-out images say the answers depend on"
+def _look_where_faithful(run: MaskTune, images: ImageDataset) -> tuple[MaskTune, str, float]:
+    "A branch that masks what held-out images say the answers depend on, why, and how many images were passed forward"
     options: dict[str, Any] = {"limit": 64, "seed": run.seed, "device": run.device}
     found = choose_evidence(run.plain_model, images, sources=("xgradcam",), **options)
     # the layer alone, by whatever rule shows it best; what tells most in a question hides more than a training should
-    return run.branch(layer=found.layer.spelled), str(found)
+    return run.branch(layer=found.layer.spelled), str(found), found.passes * found.chosen.images
 
 # %% ../nbs/api/39_repair.ipynb #c3910017
 @torch.random.fork_rng(devices=[])
@@ -489,14 +491,17 @@ def repair(
     run = _as_run(model, train, settings)
     if kinds is not None and run.on_device:
         raise ValueError("what was judged needs stored maps: leave on_device out")
-    said = []
-    if faithful or (faithful is None and kinds is None and _sees_nothing(run, held.refits)):
-        run, text = _look_where_faithful(run, held.refits)
-        said.append(text)
+    said, looked = [], 0.0
+    if faithful is None and kinds is None:
+        faithful, looked = _sees_nothing(run, held.refits)
+    if faithful:
+        run, text, more = _look_where_faithful(run, held.refits)
+        said, looked = [text], looked + more
     gammas = list(gammas) if "refit" in remedies else []
     finetunings = rounds * len({"transplant", "mask"} & set(remedies))
     watch = _Watch(on_step, (1 + finetunings) * (1 + len(gammas)))
     bench = _Bench(run, run.keep_decoded(train), held, kinds, watch)
+    bench.units += looked
     bench.notes += said + ([] if kinds is None else [f"judged a shortcut: {', '.join(kinds.judged('shortcut'))}"])
     candidates, stopped = _make_candidates(bench, remedies, gammas, rounds, thorough)
     images = {"trained": len(train), "refitted": len(held.refits), "chose": len(held.chooses)}

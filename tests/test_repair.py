@@ -184,6 +184,16 @@ def test_no_finetuning_is_made_where_none_could_be_chosen(images):
     assert asked.choice.name in asked.candidates
 
 
+def test_looking_for_evidence_is_counted(run, images):
+    "Passes that choose where to look are part of what a repair costs"
+    usual, faithful = (repair(run, images["train"], images["val"], remedies=(), faithful=f) for f in (False, True))
+    refits = split_validation(images["val"], None, run.seed).refits
+    options = {"sources": ("xgradcam",), "limit": 64, "seed": run.seed, "device": "cpu"}
+    evidence = choose_evidence(run.plain_model, refits, **options)
+    more = evidence.passes * evidence.chosen.images / (3 * len(images["train"]))
+    assert faithful.cost - usual.cost == pytest.approx(more) and more > 0.5
+
+
 def test_a_network_without_a_last_layer_keeps_its_other_candidates(images):
     class Two(nn.Module):
         "Scores that are the sum of two heads"

@@ -114,7 +114,7 @@ def test_two_models_are_compared_and_features_shown_away(run, images, away):
 @REAL
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_mixed_precision_trains_on_a_gpu(images, precision):
-    mixed = MaskTune(network(), epochs=3, lr=0.05, device="cuda", mixed_precision=precision, progress=False)
+    mixed = MaskTune(network(), epochs=10, lr=0.05, device="cuda", mixed_precision=precision, progress=False)
     mixed.fit(images["train"], images["val"])
     whole = evaluate(mixed.plain_model, images["val"], device="cuda").average.accuracy
     assert whole > 0.9 and all(value.isfinite().all() for value in mixed.model_.state_dict().values())
