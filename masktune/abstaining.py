@@ -204,10 +204,12 @@ class SelectiveClassifier(nn.Module):
         path: str | os.PathLike,  # the file to write, ends in .pt2
         example: Tensor,  # (B, 3, H, W) uint8, B at least 2: the batch size stays free
     ) -> Path:  # the file that was written
-        "Write models, score and threshold as one program of `torch.export`, which runs without this package"
+        """Write models, score and threshold as one program of `torch.export`, which runs without this package.
+
+        The program is the CPU's wherever the models are; `torch.export.passes.move_to_device_pass` moves it."""
         free = ({0: torch.export.Dim("batch", min=1)},)
-        with evaluating(self):
-            program = torch.export.export(_AsTuple(self).eval(), (example,), dynamic_shapes=free)
+        here = _AsTuple(copy.deepcopy(self).cpu()).eval()
+        program = torch.export.export(here, (example.cpu(),), dynamic_shapes=free)
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
             torch.export.save(program, file)
         return Path(path)

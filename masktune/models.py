@@ -51,12 +51,14 @@ class Classifier(nn.Module):
         super().__init__()
         self.network, self.normalisation_source = network, normalisation_source
         self.channels, self.said_two = channels_of(network), False
+        first = next(network.parameters(), torch.empty(0)).device
+        place = torch.device("cpu") if first.type == "meta" else first
         for name, values in (("mean", mean), ("std", std)):  # single precision always: some devices know no double
             with torch.inference_mode(False):  # gradients pass through them
                 channels = torch.as_tensor(values, dtype=torch.float32).reshape(1, -1, 1, 1).clone()
             if self.channels == 1:
                 channels = channels[:, :1] + (channels - channels[:, :1]).mean(1, keepdim=True)  # exact where all alike
-            self.register_buffer(name, channels, persistent=False)
+            self.register_buffer(name, channels.to(place), persistent=False)
         if not bool((self.std > 0).all()):
             raise ValueError(f"std must be above 0 in every channel, got {tuple(std)}")
 

@@ -20,7 +20,7 @@ from masktune.faithfulness import choose_evidence
 from masktune.features import explored_features
 from masktune.finetune import MaskTune
 from masktune.kinds import find_kinds, judged_maps
-from masktune.refit import refit
+from masktune.refit import cache_features, refit
 from masktune.repair import repair
 from masktune.saliency import compute_saliency
 
@@ -93,6 +93,39 @@ def test_a_last_layer_is_refitted_away(run, images, away):
     layers = [refit(run.plain_model, images["val"], gamma=2.0, device=d)[0] for d in (away, "cpu")]
     there, here = (model.cpu().network[-1].weight for model in layers)
     torch.testing.assert_close(there, here, atol=1e-3, rtol=1e-3)
+
+
+DOORS = {  # what takes a bare network, and where it is asked to compute
+    "diagnose": lambda network, images, device: diagnose(network, images, device=device),
+    "kinds": lambda network, images, device: find_kinds(network, images, device=device),
+    "evidence": lambda network, images, device: choose_evidence(network, images, limit=40, device=device),
+    "maps": lambda network, images, device: compute_saliency(network, images, device=device, progress=False),
+    "accuracy": lambda network, images, device: evaluate(network, images, device=device, progress=False),
+    "features": lambda network, images, device: cache_features(network, images, device=device, progress=False),
+    "refit": lambda network, images, device: refit(network, images, gamma=1.0, device=device, progress=False),
+    "compare": lambda network, images, device: compare(network, network, images, device=device),
+    "repair": lambda network, images, device: repair(
+        network, images, images, remedies=("refit",), device=device, finetune_lr=0.01, progress=False
+    ),
+    "fit": lambda network, images, device: MaskTune(network, epochs=1, device=device, progress=False).fit(images),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("asked", ["there", "here"])
+def test_a_bare_network_that_lies_away_is_taken(door, asked, images, away):
+    mine = network().eval().to(away)
+    DOORS[door](mine, images["val"], away if asked == "there" else "cpu")
+
+
+def test_a_pair_that_lies_away_is_exported(run, images, away, tmp_path):
+    pair = SelectiveClassifier([run.plain_model, run.plain_model]).to(away)
+    some = images["test"].images[:4]
+    path = pair.export(tmp_path / "pair.pt2", some.to(away))
+    assert pair.models[0].mean.device.type == away  # left where it is
+    if away == "cuda":  # what is pretended cannot be loaded within the pretence
+        answer = torch.export.load(path).module()(some)[0]
+        assert torch.equal(answer, pair.predict(some.to(away)).label.cpu())
 
 
 def test_rounds_and_the_pair_that_abstains_run_away(run, images, away):
