@@ -157,7 +157,7 @@ def read_verdicts(
     kinds = load_kinds(path) if path.exists() else None
     return kinds if kinds is not None and set(kinds.verdicts.values()) - {"unsure"} else None
 
-
+# %% ../nbs/api/53a_evidence_steps.ipynb #ex53a003
 def apply_verdicts(
     opened: "MaskTune",  # a run with the maps of round 1; these are changed
     train: Any,  # the images the run was trained on

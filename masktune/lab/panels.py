@@ -6,7 +6,7 @@
 __all__ = ['NARROW', 'still_style', 'still_html', 'check_images', 'check_whole', 'check_share', 'check_names', 'check_path',
            'check_options', 'options_of', 'named_options', 'asking', 'place_of', 'check_classifier', 'check_run',
            'check_maps', 'check_kinds', 'made_how', 'step_through', 'decimals_of', 'choice', 'picture_box', 'row',
-           'running_cell', 'close_earlier', 'Panel', 'close_widgets', 'html_table', 'html_group_table']
+           'Panel', 'close_widgets', 'html_table', 'html_group_table']
 
 # %% ../../nbs/api/lab/61_panels.ipynb #cf891e8c
 import base64
@@ -61,7 +61,7 @@ def still_style(
     "Write the style by which a saved picture of class `masktune-still-{mark}` hides where its panel is alive"
     return _STYLE.replace("MARK", mark)
 
-
+# %% ../../nbs/api/lab/61_panels.ipynb #ex61a003
 def still_html(
     canvas: np.ndarray,  # (H, W, 3) uint8, what the panel looks like now
     words: str,  # what the picture shows, for people who do not see it
@@ -334,7 +334,7 @@ def row(
 _MADE_BY_CELL: dict[str, tuple[str, list[weakref.ref]]] = {}  # cell: which run of it, and the panels that run made
 
 
-def running_cell() -> tuple[str, str] | None:  # the cell, and which run of it; None where nobody says
+def _running_cell() -> tuple[str, str] | None:  # the cell, and which run of it; None where nobody says
     "Ask the front end which cell is running"
     if "IPython" not in sys.modules:
         return None
@@ -344,11 +344,11 @@ def running_cell() -> tuple[str, str] | None:  # the cell, and which run of it; 
     return None if cell is None else (cell, parent.get("header", {}).get("msg_id", ""))
 
 
-def close_earlier(
+def _close_earlier(
     panel: Any,  # that is being made
 ) -> None:
     "Close the panels that an earlier run of the same cell made, and note this one"
-    place = running_cell()
+    place = _running_cell()
     if place is None:
         return
     cell, run = place
@@ -374,7 +374,7 @@ class Panel:
         self.box.add_class(f"masktune-live-{self.mark}")
         self._observed: list[tuple[W.Widget, Callable]] = []
         self._stills: list[Any] = []  # where the notebook shows the still picture
-        close_earlier(self)
+        _close_earlier(self)
 
     def follow(
         self,
