@@ -10,12 +10,13 @@ images train as are held out.
 - plain forward: the network alone on images that lie on the device already, in mixed precision where that is asked for
 - predict: the same through the package, images fetched, moved and normalised
 - maps: the xGradCAM map of every image
-- ERM epoch: forward, backward, step, in full precision unless mixed precision is asked for
-- MaskTune: maps, masks, an epoch on masked images, batch normalisation measured anew
+- ERM epoch: forward, backward, step
+- MaskTune: maps, masks, an epoch on masked images (of 32 steps at least), batch normalisation measured anew
 - diagnose: of the held-out images; refit: features of the held-out images and a last layer
 - repair: everything that it decides to do, by count (`cost`) and by the clock"""
 
 import argparse
+import copy
 import statistics
 import tempfile
 import time
@@ -28,6 +29,7 @@ from turns import machine, take_turns
 
 from masktune import MaskTune, build_model, diagnose
 from masktune.data import ArrayDataset
+from masktune.erm import fit
 from masktune.evaluation import predict
 from masktune.experiments.scenes import compose_scenes, open_scenes
 from masktune.refit import refit
@@ -105,8 +107,10 @@ def main() -> None:
     run.fit_erm(train)
     where: dict[str, Any] = {"device": device, "mixed_precision": precision, "progress": False, "batch_size": batch}
 
+    trained = copy.deepcopy(run.plain_model)
+
     def epoch():
-        MaskTune(build_model(given.network, 2, image_size=given.size), epochs=1, **settings).fit_erm(train)
+        fit(trained, train, epochs=1, lr=1e-6, **where)
 
     def masked():
         run.branch().compute_maps(train).fit_rounds(train)

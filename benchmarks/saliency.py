@@ -53,7 +53,8 @@ def within(call, device: str, precision: str):
 
 
 def matrix_rate(device: str, precision: str) -> float:
-    "Operations a second of the best of a few large matrix products: what this device really reaches"
+    "Operations a second of the best of a few large matrix products, in TF32 where convolutions compute in it"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
     dtype = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     size = 8192 if device != "cpu" else 2048
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))

@@ -247,7 +247,8 @@ def photographs_grids() -> list[Grid]:
 
 def diagnosed_grids(jobs: list[dict]) -> list[Grid]:
     "What `diagnose` says of the plain models"
-    rows = [(job["set"], job["rows"]["erm"]) for job in jobs if "diagnosed" in job["rows"].get("erm", {})]
+    asked = [job for job in jobs if "diagnosed" in job["rows"].get("erm", {})]
+    rows = [(f"{job['set']}, {job['network']}", job["rows"]["erm"]) for job in asked]
     cells = []
     for name in dict.fromkeys(name for name, _ in rows):
         mine = [row for one, row in rows if one == name]
@@ -259,7 +260,8 @@ def diagnosed_grids(jobs: list[dict]) -> list[Grid]:
     head = ["set", "models", "worst group of the plain model", "what it named", "likeness"]
     says = (
         "The remedy that `diagnose` names, called without options. *Likeness* is that of the evidence in the class "
-        "where it is most alike: a sticker repeats, objects do not; a text and a frame are not seen."
+        "where it is most alike: a sticker repeats, objects do not. A text and a frame are not seen, and a sticker "
+        "seldom where one image in twenty contradicts it."
     )
     return [Grid(head, cells, "What diagnose says of the plain models", says)] if cells else []
 
@@ -504,20 +506,21 @@ ENTRIES = [
         "photographs",
         "Photographs with a planted mark",
         "MaskTune, `repair`, and remedies that know the answer, on photographs with a pretrained EfficientNet-Lite0.",
-        "python benchmarks/photographs.py --cache FOLDER --networks lite0 --seeds 710-712 --sets sticker-98 text-98 "
-        "frame-98 background-95 --out benchmarks/photographs.json",
-        CORE,
+        "python benchmarks/photographs.py --cache FOLDER --seeds 710-712 --out benchmarks/photographs.json",
+        "one x86-64 core a training; the seed 712 of text and frame, 95 % and ResNet-18 on one NVIDIA H200",
         "2026-11-26",
         photographs_grids,
         ["photographs.json"],
-        "Three seeds, two of text and frame. Rows called oracle, and the last one, know where the shortcut is. "
+        "Three seeds. Rows called oracle, and the last one, know where the shortcut is. "
         "*Evidence chosen* takes layer and rule as `choose_evidence` finds them, `repair` takes the layer alone and "
         "keeps mean_std(2). Until the second seed's 46 % of the sticker was seen, `repair` had asked for the layer by "
         "that rule alone, which then left the sticker out; by any rule it is what had been measured on the half of the "
         "cut-outs on which settings are chosen. The third seed was run after that. `repair` also once lost 7.5 points "
         "on the background, whose evidence is the object: since then it takes no finetuning where evidence differs "
-        "from image to image. Text and frame were run after that, with two seeds: their evidence differs as well, no "
-        "finetuning made from it gains what one with the true mark does, and the plain model is kept.",
+        "from image to image. Text, frame, 95 % and ResNet-18 were run after that: the evidence of text and frame "
+        "differs as well, no finetuning made from it gains what one with the true mark does, and the plain model is "
+        "kept. A ResNet-18 from scratch learns little from 1,600 photographs: even without a shortcut its worst group "
+        "ends at half.",
         32,
     ),
     Result(
