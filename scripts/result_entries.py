@@ -252,14 +252,29 @@ def diagnose_grids() -> list[Grid]:
 def evidence_grids() -> list[Grid]:
     cells = []
     rows = rows_of("evidence.json")
+    alone = len({row["network"] for row in rows}) == 1
     for network, name in dict.fromkeys((row["network"], row["set"]) for row in rows):
         mine = [row for row in rows if (row["network"], row["set"]) == (network, name)]
         chosen, structural, area = (
             statistics.mean(row[key] for row in mine) for key in ("covered", "structural", "area")
         )
         least = min(row["covered"] for row in mine)
-        cells.append([f"{name}, {network}", percent(chosen), percent(least), percent(structural), percent(area)])
-    head = ["set, network", "covered, chosen", "worst seed", "covered, last layer", "area hidden, chosen"]
+        cells.append(
+            [
+                name if alone else f"{name}, {network}",
+                percent(chosen),
+                percent(least),
+                percent(structural),
+                percent(area),
+            ]
+        )
+    head = [
+        "set" if alone else "set, network",
+        "covered, chosen",
+        "worst seed",
+        "covered, last layer",
+        "area hidden, chosen",
+    ]
     says = "The share of the shortcut's pixels that the masks cover, and the share of the image that they hide, in %."
     return [Grid(head, cells, "", says)]
 
@@ -653,9 +668,9 @@ ENTRIES = [
         "2026-11-26",
         evidence_grids,
         ["evidence.json"],
-        "Means over seeds 710 to 712; *worst seed* is the least that the chosen evidence covers. `choose_evidence` "
-        "takes layer, source and rule without knowing where the shortcut lies; beside it stands the map of the last "
-        "layer with the paper's rule. *Scenes* are digits that lie on photographs.",
+        "The small network, means over seeds 710 to 712; *worst seed* is the least that the chosen evidence covers. "
+        "`choose_evidence` takes layer, source and rule without knowing where the shortcut lies; beside it stands the "
+        "map of the last layer with the paper's rule. *Scenes* are digits that lie on photographs.",
         order=31,
     ),
     Result(

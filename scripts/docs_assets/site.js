@@ -119,7 +119,7 @@ function kindOf(rows) {
   if (!cells.length) return "";
   if (cells.every((words) => /^(yes|no)$/.test(words))) return "answers";
   const figures = cells.filter((words) => FIGURE.test(words));
-  return figures.length >= 0.7 * cells.length && cells.every((words) => words.length <= WORDS) ? "figures" : "";
+  return figures.length >= 0.6 * cells.length && cells.every((words) => words.length <= WORDS) ? "figures" : "";
 }
 
 // What is done once to a table of figures: its cells of words are marked, and what a figure spreads over (± 4.6,
@@ -188,6 +188,7 @@ function fit() {
       [...row.cells].forEach((cell, place) => {
         cell.dataset.label = names[place] || "";
         cell.classList.toggle("date", /^\d{4}-\d\d-\d\d$/.test(cell.textContent.trim()));
+        cell.classList.toggle("long", place > 0 && cell.textContent.length > 80); // its column's name stands above it
         cell.classList.toggle("nothing", !cell.textContent.trim() && !cell.querySelector("img, svg"));
       });
     // A block is no table to a screen reader unless it says so.
