@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 ROW, TOP, LEFT, RIGHT = 44, 6, 1.5, 97.0  # pixels, pixels, % and % of the width
+LONG = 34  # letters of a label that fit on a phone beside the mean; longer ones are written smaller there
 
 
 class Dots(NamedTuple):
@@ -47,7 +48,8 @@ def row_of(dots: Dots, top: int, low: float, high: float, unit: str) -> list[str
     parts += [f'<circle class="dot" cx="{place(v, low, high)}" cy="{line}" r="4.5"/>' for v in dots.values]
     middle = place(dots.middle, low, high)
     parts.append(f'<line class="mean" x1="{middle}" x2="{middle}" y1="{line - 8}" y2="{line + 8}"/>')
-    return [f'<g class="{"ours" if dots.ours else "other"}">', *parts, "</g>"]
+    kind = "ours" if dots.ours else "other"
+    return [f'<g class="{kind}{" long" if len(dots.label) > LONG else ""}">', *parts, "</g>"]
 
 
 def axis(bottom: int, low: float, high: float, unit: str, ticks: int = 5) -> list[str]:

@@ -10,6 +10,7 @@ import html
 import io
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -22,6 +23,7 @@ STROKE = 7  # pixels: strokes of letters are thinner, and so is what JPEG leaves
 Patch = tuple[tuple[slice, slice], np.ndarray]  # where a photograph lies, and which pixels of that rectangle it fills
 RECTANGLE = 0.95  # share of its rectangle that a photograph fills at least, or it is not seen whole
 WHITE, SMALLEST = 240, 24  # from which level on a pixel is paper; the shortest side of a photograph, in pixels
+SLACK = 3  # pixels by which photographs of one size, or in one row, may differ
 
 
 def paper_of(pixels: np.ndarray) -> np.ndarray:
@@ -58,6 +60,54 @@ def is_torn(paper: np.ndarray, found: list[Patch]) -> bool:
     return any(whole.mean() < RECTANGLE and share < 0.4 for whole, share in shares)  # of a chart most is paper
 
 
+def starts(spans: list[slice], torn: list[slice], size: float) -> list[int] | None:
+    """Where the rows, or the columns, of a grid begin: where its whole photographs do; and where torn ones lie that
+    share no row with a whole one: from the first to the last of them, or one step of the grid further. None where
+    neither has a photograph's size."""
+    found: list[int] = []
+    for start in sorted(span.start for span in spans):
+        if not found or start - found[-1] > SLACK:
+            found.append(start)
+    for span in torn:
+        if any(span.start < start + size and span.stop > start for start in found):
+            continue
+        row = [other for other in torn if other.start < span.start + size and other.stop > span.stop - size]
+        first, last = min(other.start for other in row), max(other.stop for other in row)
+        if abs(last - first - size) > SLACK:
+            step = min((b - a for a, b in pairwise(sorted(found))), default=0)
+            places = [start + sign * step for start in found for sign in (-1, 1)] if step else []
+            first = next((p for p in places if p <= first + SLACK and p + size >= last - SLACK), -1)
+            if first < 0:
+                return None
+        found.append(first)
+    return found
+
+
+def in_a_grid(pixels: np.ndarray, found: list[Patch]) -> list[Patch] | None:
+    """Photographs of one size in rows and columns, torn ones among them: where each lies, as told by those that are
+    seen whole. None where they stand in no such grid."""
+    whole = [place for place, filled in found if filled.mean() >= RECTANGLE]
+    torn = [place for place, filled in found if filled.mean() < RECTANGLE]
+    sizes = np.array([[part.stop - part.start for part in place] for place in whole])
+    if len(whole) < 2 or (np.abs(sizes - np.median(sizes, axis=0)) > SLACK).any():
+        return None
+    height, width = (int(side) for side in np.median(sizes, axis=0))
+    tops = starts([place[0] for place in whole], [place[0] for place in torn], height)
+    lefts = starts([place[1] for place in whole], [place[1] for place in torn], width)
+    if tops is None or lefts is None:
+        return None
+    cells = [(slice(top, top + height), slice(left, left + width)) for top in tops for left in lefts]
+
+    def inside(place: tuple[slice, slice], cell: tuple[slice, slice]) -> bool:
+        return all(p.start >= c.start - SLACK and p.stop <= c.stop + SLACK for p, c in zip(place, cell, strict=True))
+
+    if not all(any(inside(place, cell) for cell in cells) for place in torn):
+        return None
+    # a cell that holds nothing but the sheet's own white is no photograph
+    shown = [cell for cell in cells if (pixels[cell] < 255).any(2).mean() > 0.1]
+    return [(cell, np.ones(pixels[cell].shape[:2], bool)) for cell in shown]
+
+
 def is_sheet(paper: np.ndarray) -> bool:
     "Whether a picture is drawn on white: most of its rim is, and a good part of it"
     rim = np.concatenate([paper[0], paper[-1], paper[:, 0], paper[:, -1]])
@@ -87,8 +137,10 @@ def dark_form(data: bytes) -> bytes | None:
     paper = paper_of(pixels)
     if min(paper.shape) < 2 * SMALLEST or not is_sheet(paper):
         return None
-    found = list(patches(pixels, paper))
+    found: list[Patch] | None = list(patches(pixels, paper))
     if is_torn(paper, found):
+        found = in_a_grid(pixels, found)
+    if found is None:
         return None
     made = io.BytesIO()
     Image.fromarray(on_dark(pixels, found)).save(made, "WEBP", quality=92, method=2)

@@ -235,13 +235,13 @@ def buttons(found: re.Match) -> str:
 
 def stage_front(homes: dict[str, str], navigation: list[str]) -> None:
     """The front page: README's text, with what its comments ask of the site. The links after "buttons" are buttons, and
-    below them stands the live instrument, in place of the picture that README has of it."""
+    below them stands the live instrument, in place of the picture that README has of it, and of the words on it."""
     target = STAGE / "index.ipynb"
     stage_notebook(NOTEBOOKS / "index.ipynb", target, homes, "")
     index, still = nbformat.read(target, as_version=4), ""
     for part in index.cells:
         if part.cell_type == "markdown" and (place := INSTRUMENT.search(part.source)):
-            still = place[1].strip()
+            still = re.search(r"<img [^>]*>", place[1])[0]
             part.source = part.source.replace(place[0], "")
     for number, part in enumerate(index.cells):
         if part.cell_type == "markdown" and BUTTONS.search(part.source):

@@ -40,8 +40,9 @@ def words(data: dict) -> str:
     right = sum(image["said"] == image["label"] for image in images)
     now = sum(said == image["label"] for said, image in zip(after, images, strict=True))
     return (
-        f"Twelve test images; the red square now stands on 5 to 9. The plain model is right on {right} of them. "
-        f"Hide what it looks at, and it is right on {now}: move the slider."
+        "A network learnt to tell the digits 0 to 4 from 5 to 9 on images in which a red square marks 0 to 4. Here are "
+        f"twelve test images in which the square stands on 5 to 9, and the network is right on {right}. Move the "
+        f"slider: with what it looks at hidden, it is right on {now}."
     )
 
 

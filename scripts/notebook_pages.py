@@ -191,14 +191,16 @@ def in_use(name: str, own: Path) -> str:
 
 
 def makers(name: str, module: str) -> list[str]:
-    "Functions and methods of a module that return a class: where nobody calls it, they show it in use"
-    functions = [node for top in statements(module) for node in ast.walk(top) if isinstance(node, ast.FunctionDef)]
+    "Public functions and methods of a module that return a class: where nobody calls it, they show it in use"
+    public = [node for node in statements(module) if not getattr(node, "name", "_").startswith("_")]
+    parts = [part for node in public for part in (node.body if isinstance(node, ast.ClassDef) else [node])]
     return [
-        node.name
-        for node in functions
-        if node.returns is not None
-        and not node.name.startswith("_")
-        and re.search(rf"\b{name}\b", ast.unparse(node.returns))
+        part.name
+        for part in parts
+        if isinstance(part, ast.FunctionDef)
+        and part.returns is not None
+        and not part.name.startswith("_")
+        and re.search(rf"\b{name}\b", ast.unparse(part.returns))
     ]
 
 

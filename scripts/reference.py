@@ -48,14 +48,28 @@ def names_of(node: ast.stmt) -> list[str]:
     return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
+STEPS = ("commands", "steps", "evidence_steps", "repair_steps")  # what the words of the command call
+
+
 def public_names() -> dict[str, str]:
-    "Where each public function and class is described; a name that two modules export is left out"
+    """Where each public function and class is described; a name that two modules export is left out. A word of the
+    command is no name of its step: `repair` leads to the function, and `report`, `lab` or `run` nowhere."""
+    from masktune.cli import COMMANDS
+
+    words = {word.replace("-", "_") for word in COMMANDS}
     homes: dict[str, list[str]] = {}
     for module in pages():
         for node in statements(module):
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
                 homes.setdefault(node.name, []).append(module)
+    for word in words & set(homes):
+        homes[word] = [module for module in homes[word] if module not in STEPS and is_called(word, module)]
     return {name: modules[0] for name, modules in homes.items() if len(modules) == 1}
+
+
+def is_called(word: str, module: str) -> bool:
+    "Whether a reader means this module by a word of the command: of experiments only one that has the same name"
+    return not module.startswith("experiments.") or module.split(".")[-1] == word
 
 
 # -- what a function or class says of itself

@@ -1,5 +1,5 @@
 """What was measured, as pages: `python scripts/results.py` writes benchmarks/RESULTS.md (with --check it only says
-whether that is in step), and the site's "Measured" is made of the same, with plots.
+whether that is in step), and the site's "Results" is made of the same, with plots.
 
 A result is an entry in result_entries.py, which makes tables of the figures a benchmark keeps as JSON; or it is a file
 in benchmarks/tables, where a benchmark that keeps no figures of its own has its printed table. A result whose files are
@@ -45,9 +45,17 @@ class Grid:
         if self.best is not None and self.best not in {row[0] for row in self.rows}:
             raise ValueError(f"no row is called {self.best!r}: {[row[0] for row in self.rows]}")
 
+    def is_of_figures(self, place: int) -> bool:
+        "Whether a column is of figures: its cells begin with one, and few words follow"
+        return all(
+            re.fullmatch(r"|[-+]?\d[\d.,]*(e-?\d+)?( ?%)?( ?[±\[(].*| (of|to) [\d.]+)?", row[place])
+            for row in self.rows
+        )
+
     def markdown(self, close: bool = False) -> str:
         "The table, its best row in bold letters; `close`: a figure and its spread stay on one line"
-        lines = [self.head, ["---"] + ["---:"] * (len(self.head) - 1)]
+        rules = ["---", *("---:" if self.is_of_figures(place) else "---" for place in range(1, len(self.head)))]
+        lines = [self.head, rules]
         for row in self.rows:
             bold = self.best is not None and row[0] == self.best
             lines.append([f"**{cell}**" if bold and cell else cell for cell in row])
@@ -63,7 +71,7 @@ class Result:
 
     name: str  # of its page
     title: str
-    says: str  # one sentence: what came of it
+    says: str | Callable[[], str]  # one sentence: what came of it; a function that makes it of the figures
     command: str
     machine: str
     date: str  # year-month-day
@@ -76,6 +84,9 @@ class Result:
     @property
     def measured(self) -> bool:
         return all((BENCHMARKS / name).exists() for name in self.files)
+
+    def sentence(self) -> str:
+        return self.says() if callable(self.says) else self.says
 
     def script(self) -> str:
         "The benchmark's file, where the command runs one"
@@ -138,9 +149,9 @@ def made_by(result: Result, files: str) -> str:
 def body(result: Result, files: str, site: bool, level: int) -> list[str]:
     "A result below its title"
     made = made_by(result, files)
-    lines = [result.says, "", *(["{.made}"] if site else []), made, ""]
+    lines = [result.sentence(), "", *(["{.made}"] if site else []), made, ""]
     if result.about:
-        lines += [result.about, ""]
+        lines += [result.about.replace("](../nbs/", "](../") if site else result.about, ""]
     for grid in result.grids():
         if grid.title:
             lines += [f"{'#' * level} {grid.title}", ""]
@@ -156,7 +167,7 @@ def body(result: Result, files: str, site: bool, level: int) -> list[str]:
 
 def document() -> str:
     "benchmarks/RESULTS.md"
-    lines = [NOTE, "", "# Measured", "", INTRODUCTION, ""]
+    lines = [NOTE, "", "# Results", "", INTRODUCTION, ""]
     for result in results():
         lines += [f"## {result.title}", "", *body(result, "", False, 3)]
     return "\n".join(lines).rstrip() + "\n"
@@ -165,10 +176,10 @@ def document() -> str:
 def result_pages() -> dict[str, str]:
     "The site's pages in Markdown: an overview, and one for each result"
     found = results()
-    rows = [f"| [{each.title}](results/{each.name}.md) | {each.says} | {each.date} |" for each in found]
+    rows = [f"| [{each.title}](results/{each.name}.md) | {each.sentence()} | {each.date} |" for each in found]
     listed = ["```{toctree}", ":hidden:", "", *(f"results/{each.name}" for each in found), "```"]
     table = ["| what was measured | what it shows | date |", "| --- | --- | --- |", *rows]
-    pages = {"results": "\n".join(["# Measured", "", INTRODUCTION, "", *table, "", *listed, ""])}
+    pages = {"results": "\n".join(["# Results", "", INTRODUCTION, "", *table, "", *listed, ""])}
     for each in found:
         lines = [f"# {each.title}", "", *body(each, "files/", True, 2)]
         pages[f"results/{each.name}"] = "\n".join(lines)
@@ -191,7 +202,7 @@ def figures(name: str) -> set[float]:
     result = next((each for each in results() if each.name == name), None)
     if result is None:
         raise ValueError(f"no result is called {name!r}, only {', '.join(each.name for each in results())}")
-    found = set(result.settings) | numbers(result.says) | numbers(result.about)
+    found = set(result.settings) | numbers(result.sentence()) | numbers(result.about)
     for grid in result.grids():
         if not grid.folded:
             found |= numbers(grid.says).union(*(numbers(cell) for row in grid.rows for cell in row))

@@ -233,10 +233,8 @@ def test_the_drawing_in_contributing_is_true():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     drawing = text.split("## The house")[1].split("What may be changed")[0]
     drawn: dict[str, list[str]] = {}
-    floor = ""
-    for line in re.findall(r"^    (.*)$", drawing, re.MULTILINE)[2:]:
-        floor = line[0] if re.match(r"\dx", line) else floor
-        drawn.setdefault(floor, []).extend(re.findall(r"[a-z_.]*[a-z_]{2,}", line[31:78]))
+    for floor, named in re.findall(r"^\| (\d)x, [^|]*\|([^|]*)\|", drawing, re.MULTILINE):
+        drawn[floor] = re.findall(r"`([\w.]+)`", named)
     assert sorted(drawn) == sorted({path.name[0] for path in rooms().values()})
     for floor, named in drawn.items():
         assert named

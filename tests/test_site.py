@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 import result_entries
 import results
-from dark_pictures import add_dark_pictures, dark_form, on_dark, paper_of, patches
+from dark_pictures import add_dark_pictures, dark_form, in_a_grid, on_dark, paper_of, patches
 from docs import summary_of
 from execute import code_stamp, is_current
 from notebook_pages import split_checks, stage_notebook, without_empty_headings
@@ -132,13 +132,14 @@ def test_a_new_file_of_figures_is_a_page_with_one_entry(tmp_path, monkeypatch):
     (tmp_path / result_entries.ANSWERS).write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
     monkeypatch.setattr(result_entries, "BENCHMARKS", tmp_path)
     result_entries.rows_of.cache_clear()
-    overview, one = result_entries.known_answers_grids()
+    overview, one, others = result_entries.known_answers_grids()
     result_entries.rows_of.cache_clear()
     assert overview.rows == [["biased-digits", "61.0", "81.0", "81.0", "51.0", "31.0", "81.0", "1.5"]]
     assert [row[0] for row in one.rows][:2] == ["MaskTune", "repair"]
     assert one.rows[1] == ["repair", "81.0", "80.0", "90.0", "-50.0", "1.5"]
     assert "repair" in one.markdown().split("\n")[3] and "**repair**" in one.markdown()
     assert one.plot.count('class="dot"') == 3 * len(one.rows)
+    assert others.folded and [row[0] for row in others.rows] == ["by average"]  # what another criterion takes
 
 
 def test_a_comparison_is_a_table_with_ours_first_and_upper_bounds_last():
@@ -320,6 +321,12 @@ def test_a_picture_on_white_has_a_form_for_the_dark_scheme(tmp_path):
     sky = io.BytesIO()
     Image.fromarray(sheet).save(sky, "PNG")
     assert dark_form(sky.getvalue()) is None
+    row = np.full((120, 320, 3), 255, np.uint8)
+    for left in (20, 120, 220):
+        row[10:90, left : left + 80] = photograph
+    row[10:50, 220:260] = 255  # beside two whole ones of its size
+    (_, _, last) = in_a_grid(row, list(patches(row, paper_of(row))))
+    assert last[0] == (slice(10, 90), slice(220, 300)) and last[1].all()
     (tmp_path / "a.png").write_bytes(made.getvalue())
     (tmp_path / "page.html").write_text('<p><img alt="A sheet with a photograph" src="a.png" /></p>')
     add_dark_pictures(tmp_path)

@@ -13,14 +13,41 @@ function reachable() {
 // -- words that may break
 
 // Names such as masktune.counterfactuals and Sequence[int]|Tensor break behind a dot, a bar, a bracket: nowhere else.
+// So do long names of rows (network.features.12), but for a number's point.
 function breakable() {
-  for (const part of document.querySelectorAll("article h1, article table code, .related-pages .title")) {
+  const ANYWHERE = /(?<=[\w\])'"][._|,=]|[[(/])(?=\S)/;
+  const LONG = /(?<=[a-z]\.|\w\()(?=\w)/;
+  for (const part of document.querySelectorAll("article h1, article table code, article td:first-child, .related-pages .title")) {
+    const row = part.matches("td") && !part.querySelector("code");
+    if (row && !/\S{15}/.test(part.textContent)) continue;
     const walker = document.createTreeWalker(part, NodeFilter.SHOW_TEXT);
     const texts = [];
     while (walker.nextNode()) texts.push(walker.currentNode);
     for (const text of texts) {
-      const pieces = text.data.split(/(?<=[\w\])'"][._|,=]|[[(/])(?=\S)/);
+      const pieces = text.data.split(row ? LONG : ANYWHERE);
       if (pieces.length > 1) text.replaceWith(...pieces.flatMap((piece, n) => (n ? [document.createElement("wbr"), piece] : [piece])));
+    }
+  }
+}
+
+// A name with hyphens (--keep-every, my-images, x86-64) and a date stay on one line: a break behind a hyphen changes what
+// a reader types. Longer ones than fit on a phone break as before.
+const HYPHENS = /(?:--?)?[\w./]+(?:-[\w./]+)+|--\w+/g;
+function unbroken() {
+  for (const part of document.querySelectorAll("article .highlight pre, article :not(pre) > code, article p.made")) {
+    if (part.closest(".cell_output, table, h1, h2, h3") || part.querySelector(".linenos")) continue;
+    const walker = document.createTreeWalker(part, NodeFilter.SHOW_TEXT);
+    const texts = [];
+    while (walker.nextNode()) texts.push(walker.currentNode);
+    for (const text of texts) {
+      const pieces = [];
+      let end = 0;
+      for (const found of text.data.matchAll(HYPHENS)) {
+        if (found[0].length > 28) continue;
+        pieces.push(text.data.slice(end, found.index), span("unbroken", found[0]));
+        end = found.index + found[0].length;
+      }
+      if (end) text.replaceWith(...pieces, text.data.slice(end));
     }
   }
 }
@@ -83,40 +110,85 @@ function natural(table, narrow) {
   return width;
 }
 
-// A table of answers says yes or no in every cell; one of figures has numbers behind the first column.
-const FIGURE = /^$|^[-+−]?\d[\d.,]*( ?%)?([\s ]*(±|\[|\(|to |of |by |up |s$|x$|MB$)[\s\S]{0,18})?$/;
+// A table of answers says yes or no in every cell; one of figures has numbers behind the first column, but for a cell of
+// a few words here and there.
+const FIGURE = /^$|^[-+−]?\d[\d.,]*(e[-+]?\d+)?( ?%)?([\s ]*(±|\[|\(|to |of |by |up |s$|x$|MB$)[\s\S]{0,18})?$/;
+const WORDS = 30; // characters that such a cell may have
 function kindOf(rows) {
   const cells = rows.flatMap((row) => [...row.cells].slice(1).map((cell) => cell.innerText.trim()));
-  if (cells.length && cells.every((words) => /^(yes|no)$/.test(words))) return "answers";
-  return cells.length && cells.every((words) => FIGURE.test(words)) ? "figures" : "";
+  if (!cells.length) return "";
+  if (cells.every((words) => /^(yes|no)$/.test(words))) return "answers";
+  const figures = cells.filter((words) => FIGURE.test(words));
+  return figures.length >= 0.6 * cells.length && cells.every((words) => words.length <= WORDS) ? "figures" : "";
 }
 
-// A table that does not fit becomes cards: on a narrow screen already where its lines would have to break. Figures and
-// answers are compared down a column, so they stay a table as long as its smallest form fits.
+// What is done once to a table of figures: its cells of words are marked, and what a figure spreads over (± 4.6,
+// [21.2, 50.4]) can stand below it.
+function prepareFigures(rows) {
+  for (const cell of rows.flatMap((row) => [...row.cells].slice(1))) {
+    cell.classList.toggle("words", !FIGURE.test(cell.innerText.trim()));
+    const walker = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+    const texts = [];
+    while (walker.nextNode()) texts.push(walker.currentNode);
+    for (const text of texts) {
+      const found = /^([\s\S]*?)([\s\u00a0]+)([±[(][\s\S]*)$/.exec(text.data);
+      if (found) text.replaceWith(found[1], span("gap", found[2]), span("spread", found[3]));
+    }
+  }
+}
+
+// The forms that a table can take, the most roomy first: what is compared down a column stays a table as long as its
+// smallest form fits. *snug* and *tight* are smaller letters, *stacked* puts what a figure spreads over below it,
+// *upright* turns the column's names.
+const FORMS = {
+  wide: ["", "snug", "snug stacked", "tight stacked"],
+  narrow: ["tight", "tight stacked", "tight stacked upright"],
+};
+function formsOf(kind, narrow) {
+  if (kind === "figures") return FORMS[narrow ? "narrow" : "wide"];
+  return [kind === "answers" && narrow ? "tight upright" : ""];
+}
+
+// A table that does not fit becomes cards: on a narrow screen already where its lines would have to break.
+const SIGNATURE = /^(parameter|field), type, default, meaning$/;
 function fit() {
   const narrow = innerWidth < 600;
   for (const table of document.querySelectorAll("article table")) {
     const head = table.tHead && table.tHead.rows[0];
     if (!head || head.cells.length < 2 || table.closest(".mt, .mt-place")) continue;
-    const names = [...head.cells].map((cell) => cell.innerText.trim());
+    const names = [...head.cells].map((cell) => cell.textContent.trim());
     const box = table.closest(".table-wrapper") || table.parentElement;
     if (!box.clientWidth) continue;
     const rows = [...table.tBodies[0].rows];
-    table.classList.remove("cards", "tight");
-    if (table.dataset.kind === undefined) table.dataset.kind = kindOf(rows);
+    table.classList.remove("cards", "tight", "snug", "stacked", "upright", "pair");
+    if (table.dataset.kind === undefined) {
+      table.dataset.kind = kindOf(rows);
+      if (table.dataset.kind === "figures") prepareFigures(rows);
+      for (const cell of head.cells) if (!cell.firstElementChild) cell.replaceChildren(span("name", cell.textContent));
+    }
     const kind = table.dataset.kind;
     if (kind === "answers")
       for (const row of rows)
         for (const cell of [...row.cells].slice(1)) cell.classList.add(cell.innerText.trim());
-    if (narrow && kind) table.classList.add("tight");
+    const pair = narrow && names.length === 2 && !kind;
+    table.classList.toggle("pair", pair);
     const many = names.length > 2;
-    const cards = natural(table, narrow && many && !kind) > box.clientWidth;
+    const fits = formsOf(kind, narrow).some((form) => {
+      table.classList.remove("tight", "snug", "stacked", "upright");
+      if (form) table.classList.add(...form.split(" "));
+      return natural(table, narrow && many && !kind) <= box.clientWidth;
+    });
+    // Of two columns the second has the words: it gets most of the page, or all of it.
+    const first = pair && rows[0] ? rows[0].cells[0].offsetWidth : 0;
+    const cards = !fits || first > 0.4 * box.clientWidth;
     table.classList.toggle("cards", cards);
-    if (cards) table.classList.remove("tight");
+    table.classList.toggle("signature", cards && SIGNATURE.test(names.join(", ")));
+    if (cards) table.classList.remove("tight", "snug", "stacked", "upright");
     for (const row of rows)
       [...row.cells].forEach((cell, place) => {
         cell.dataset.label = names[place] || "";
         cell.classList.toggle("date", /^\d{4}-\d\d-\d\d$/.test(cell.textContent.trim()));
+        cell.classList.toggle("long", place > 0 && cell.textContent.length > 80); // its column's name stands above it
         cell.classList.toggle("nothing", !cell.textContent.trim() && !cell.querySelector("img, svg"));
       });
     // A block is no table to a screen reader unless it says so.
@@ -186,11 +258,26 @@ function unlinked() {
   for (const link of document.querySelectorAll("article a.image-reference")) link.replaceWith(...link.childNodes);
 }
 
+// The page of what was found is empty for whoever comes without a question: it asks for one.
+function askForWords() {
+  const found = document.querySelector("#search-results");
+  if (!found || new URLSearchParams(location.search).get("q")) return;
+  const form = document.createElement("form");
+  form.className = "ask";
+  form.setAttribute("role", "search");
+  form.innerHTML =
+    '<h1>Search</h1><input type="search" name="q" aria-label="words to look for" placeholder="words to look for">' +
+    '<button type="submit">Search</button>';
+  found.before(form);
+}
+
 addEventListener("DOMContentLoaded", () => {
   unlinked();
   breakable();
   sentences();
   remarks();
+  unbroken();
+  askForWords();
 });
 for (const moment of ["DOMContentLoaded", "load", "resize"]) addEventListener(moment, arrange);
 document.addEventListener("toggle", arrange, true);
