@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CRITERIA', 'TWO_STEP', 'LEAST_GAIN', 'LEAST_ERRORS', 'LEAST_LIKENESS', 'LEAST_SPREAD', 'LEAST_CONFLICT', 'Refits',
            'Answers', 'read_answers', 'infer_environments', 'least_sure', 'Scores', 'score_answers', 'Choice',
-           'choose_candidate']
+           'may_be_mark', 'choose_candidate']
 
 # %% ../nbs/api/38_choice.ipynb #c3810003
 import html
@@ -154,6 +154,13 @@ LEAST_SPREAD = LIMITS.anywhere  # likeness of places at random: from there on a 
 # of accuracy, that going by the errors must cost, else they have many causes: half of it where a mark was unlearnt
 LEAST_CONFLICT = 0.15
 
+# %% ../nbs/api/38_choice.ipynb #c38100a7
+def may_be_mark(
+    alike: Likeness | None,  # of a model's evidence; None: nobody asked
+) -> bool:  # whether a finetuning that hides or transplants the evidence may be taken
+    "Tell evidence that repeats, as a mark does, from evidence that differs from image to image, as objects do"
+    return alike is None or alike.evidence >= LEAST_LIKENESS
+
 # %% ../nbs/api/38_choice.ipynb #c3810014
 Refits = Mapping[str, tuple[str, float]]  # candidates that are another one with another last layer: whose, and `gamma`
 
@@ -163,19 +170,20 @@ def _network(name: str, refits: Refits) -> str:
     return refits[name][0] if name in refits else name
 
 
-def _best_finetuned(scores: Mapping[str, Scores], plain: str, refits: Refits, alike: Likeness | None) -> Choice | None:
-    "The first step: a local shortcut that was unlearnt"
-    if alike is not None and alike.evidence < LEAST_LIKENESS:
-        return None
+def _best_finetuned(
+    scores: Mapping[str, Scores], plain: str, refits: Refits, alike: Likeness | None
+) -> tuple[Choice | None, str]:
+    "The first step: a local shortcut that was unlearnt; else what came near, in words"
     tuned = [name for name in scores if _network(name, refits) != plain]
-    if not tuned:
-        return None
+    if not tuned or not may_be_mark(alike):
+        return None, ""
     best = max(tuned, key=lambda name: scores[name].both)  # of equal ones the first
     before, after = scores[plain].lesser, scores[best].lesser
-    if after - before < LEAST_GAIN:
-        return None
     why = f"the worst class of plain and swapped images rises from {before:.1%} to {after:.1%}"
-    return Choice(best, TWO_STEP, why)
+    if after - before >= LEAST_GAIN:
+        return Choice(best, TWO_STEP, why), ""
+    near = f": with {best} {why}, and {LEAST_GAIN:.0%} more are asked for" if after - before > LEAST_GAIN / 2 else ""
+    return None, near
 
 # %% ../nbs/api/38_choice.ipynb #c3810015
 def _most_refitted(
@@ -221,8 +229,8 @@ def choose_candidate(
     if plain not in scores:
         raise ValueError(f"the plain model {plain!r} is not among the candidates {list(scores)}")
     if criterion == TWO_STEP:
-        kept = Choice(plain, criterion, "no remedy gains enough on held-out images to be worth a change")
-        first = _best_finetuned(scores, plain, refits, alike)
+        first, near = _best_finetuned(scores, plain, refits, alike)
+        kept = Choice(plain, criterion, f"no remedy gains enough on held-out images to be worth a change{near}")
         second = _most_refitted(scores, plain, first.name if first else plain, refits, conflict, alike)
         if first and second:
             return replace(second, why=f"{first.why}; {second.why}")

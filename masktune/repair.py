@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from masktune.choice import (
     LEAST_GAIN,
-    LEAST_LIKENESS,
     TWO_STEP,
     Answers,
     Choice,
@@ -28,6 +27,7 @@ from masktune.choice import (
     choose_candidate,
     infer_environments,
     least_sure,
+    may_be_mark,
     read_answers,
     score_answers,
 )
@@ -413,7 +413,7 @@ def _skip(candidates: Mapping[str, Candidate], mode: str, alike: Likeness | None
     tuned = [c.scores.lesser for c in candidates.values() if not c.is_plain_network]
     if plain > 1 - LEAST_GAIN:
         return f"{mode} was left out: the plain model keeps {plain:.1%} of its worst class when evidence is swapped"
-    if alike is not None and alike.evidence < LEAST_LIKENESS:
+    if alike is not None and not may_be_mark(alike):
         return (
             f"{mode} was left out: the evidence differs from image to image (likeness {alike.evidence:.2f}), as an "
             "object's does"

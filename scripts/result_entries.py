@@ -698,7 +698,10 @@ ENTRIES = [
         "7.5 points, because there the evidence is the object. Since then it takes no finetuning where the evidence "
         "differs from image to image. Text, frame, 95 % and ResNet-18 were run after that. The evidence of text and "
         "frame differs, too, so the plain model is kept; no finetuning by that evidence would have gained what one by "
-        "the true mark does.",
+        "the true mark does. With the sticker on 95 % (the first two seeds, trained again on a CPU) a transplant lifts "
+        "the worst group from 42 to 79 and from 31 to 74 %. `repair` does not take it: without group labels it sees "
+        "gains of 17 and 23 points, and asks for 25, because on clean digits gains of up to 23 points were seen that "
+        "cost up to 6 points in the worst group. It names the remedy that came near, for a person to take.",
         32,
     ),
     Result(
