@@ -182,8 +182,9 @@ def _best_finetuned(
     why = f"the worst class of plain and swapped images rises from {before:.1%} to {after:.1%}"
     if after - before >= LEAST_GAIN:
         return Choice(best, TWO_STEP, why), ""
-    near = f": with {best} {why}, and {LEAST_GAIN:.0%} more are asked for" if after - before > LEAST_GAIN / 2 else ""
-    return None, near
+    if after - before <= LEAST_GAIN / 2:
+        return None, ""
+    return None, f": with {best} {why}, and {100 * LEAST_GAIN:.0f} points are asked for"
 
 # %% ../nbs/api/38_choice.ipynb #c3810015
 def _most_refitted(
