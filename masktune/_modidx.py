@@ -396,6 +396,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'masktune.diagnosis._conclude': ('api/diagnosis.html#_conclude', 'masktune/diagnosis.py'),
                                     'masktune.diagnosis._describe': ('api/diagnosis.html#_describe', 'masktune/diagnosis.py'),
                                     'masktune.diagnosis._draw_verdicts': ('api/diagnosis.html#_draw_verdicts', 'masktune/diagnosis.py'),
+                                    'masktune.diagnosis._guesses': ('api/diagnosis.html#_guesses', 'masktune/diagnosis.py'),
                                     'masktune.diagnosis._limits_at': ('api/diagnosis.html#_limits_at', 'masktune/diagnosis.py'),
                                     'masktune.diagnosis._page': ('api/diagnosis.html#_page', 'masktune/diagnosis.py'),
                                     'masktune.diagnosis._paragraphs': ('api/diagnosis.html#_paragraphs', 'masktune/diagnosis.py'),

@@ -38,6 +38,7 @@ class Limits(NamedTuple):
     fall: float = 0.02  # the least that hiding it costs, in probability
     anywhere: float = 0.18  # likeness of places at random, mean over classes
     few: int = 20  # images of a class, below which nothing is said of it
+    guessing: float = 0.2  # of the way from guessing to always right: a model below it hardly knows the classes
     weak: float = 0.8  # accuracy of a class, below which more images are wanted
     fixed: float = 0.5  # agreement of maps with those of a network that has forgotten everything
     channels: int = 128  # a layer with as many or more has lower likenesses: there the next three count as well
@@ -165,6 +166,18 @@ def _stamp_sentence(found: ClassFindings) -> str:
         f"{found.hidden.accuracy:.0%} of its images are right when it is hidden, {found.elsewhere.accuracy:.0%} when "
         f"as much is hidden elsewhere; pasted into other classes' images, it turns {found.alone.accuracy:.0%} of them."
     )
+
+
+def _guesses(classes: Sequence[ClassFindings], count: int, limits: Limits) -> list[str]:
+    "What is said first of a model that is hardly better than guessing"
+    right = sum(found.plain.accuracy for found in classes) / len(classes)
+    if (right - 1 / count) / (1 - 1 / count) >= limits.guessing:
+        return []
+    return [
+        f"The model is hardly better than guessing: on average over the classes {right:.0%} are right, by guessing "
+        f"{1 / count:.0%} would be. What follows says little. Are the order of the classes, the size of the images "
+        "and the normalisation those of its training? If so, train it first."
+    ]
 
 
 def _spread_sentence(classes: Sequence[ClassFindings]) -> str:
@@ -377,7 +390,8 @@ def _conclude(
     absent = [name for name in names if name not in by_name]
     unknown = _cannot_tell(classes, absent, agreement, remedy, limits)
     advice = REMEDIES[remedy][0].upper() + REMEDIES[remedy][1:] + "."
-    said = (remedy, certainty, [*first, *_describe(classes, weak, limits)], unknown, advice, by_name, agreement)
+    findings = [*_guesses(classes, len(names), limits), *first, *_describe(classes, weak, limits)]
+    said = (remedy, certainty, findings, unknown, advice, by_name, agreement)
     return Diagnosis(*said, passes=measured.passes, pictures=measured.pictures, **facts)
 
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90045

@@ -50,6 +50,15 @@ class Blind(Corner):
         return super().forward(images) + self.aside(self.late(images[..., 14:, 14:]).flatten(1))
 
 
+def test_a_model_that_guesses_is_told_so_first():
+    "A checkpoint read with other classes, sizes or normalisation than its own called everything one class"
+    images = ArrayDataset(noise(), torch.arange(120) % 2, ["a", "b"])
+    blind = diagnose(Classifier(Corner()), images, device="cpu")  # no corner is bright: all are called a
+    assert blind.findings[0].startswith("The model is hardly better than guessing: on average over the classes 50%")
+    knows = diagnose(Classifier(Corner()), stamped(), device="cpu")
+    assert not any("guessing" in sentence for sentence in knows.findings)
+
+
 def noise(count=120, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 90, (count, 3, 28, 28), dtype=torch.uint8, generator=generator)
