@@ -19,64 +19,42 @@ import argparse
 import copy
 import statistics
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from photo_material import prepare
+from photographs import compose, decoded
+from saliency import within
 from turns import machine, take_turns
 
 from masktune import MaskTune, build_model, diagnose
 from masktune.data import ArrayDataset
 from masktune.erm import fit
 from masktune.evaluation import predict
-from masktune.experiments.scenes import compose_scenes, open_scenes
+from masktune.models import Classifier
 from masktune.refit import refit
 from masktune.repair import repair
 from masktune.saliency import compute_saliency
 
-TYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-
-def composed(cache: Path, images: int, size: int) -> dict[str, ArrayDataset]:
+def composed(cache: Path, images: int, size: int) -> tuple[ArrayDataset, ArrayDataset]:
     "Training and held-out photographs, decoded"
-    material = prepare(cache)
-    objects = {label: material / "objects" / "report" / label for label in ("grown", "made")}
-    options: dict[str, Any] = {"mark": "sticker", "correlation": 0.98, "size": size, "seed": 710, "progress": False}
-    options |= {"backgrounds": {path.name: path for path in sorted((material / "backgrounds").iterdir())}}
-    found = {}
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "scenes"
-        compose_scenes(objects, out, counts=(images, images // 4, 8), **options)
-        for split in ("train", "val"):
-            data = open_scenes(split, out)
-            pixels = torch.stack([sample.image for sample in data])
-            found[split] = ArrayDataset(pixels, data.labels, **data.meta(torch.arange(len(data))))
-    return found
+        options: dict[str, Any] = {"mark": "sticker", "correlation": 0.98, "size": size, "seed": 710}
+        out = compose(cache, "report", Path(folder) / "scenes", counts=(images, images // 4, 8), **options)
+        return decoded("train", out), decoded("val", out)
 
 
-def plain_forward(run: MaskTune, data: ArrayDataset, batch: int, device: str, precision: str):
+def plain_forward(model: Classifier, data: ArrayDataset, batch: int):
     "A call that passes every image through the network and nothing else"
-    model = run.plain_model.to(device).eval()
-    there = data.images.to(device)
+    there = data.images.to(model.mean.device)
 
     @torch.no_grad()
     def call():
-        with torch.autocast(torch.device(device).type, TYPES[precision], enabled=precision != "no"):
-            for part in there.split(batch):
-                model(part)
+        for part in there.split(batch):
+            model(part)
 
     return call
-
-
-def seconds_of(call) -> tuple[float, Any]:
-    "How long a call takes, and what it gives"
-    began = time.perf_counter()
-    found = call()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - began, found
 
 
 def told(name: str, seconds: float, count: int, forward: float, epoch: float) -> None:
@@ -89,7 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=Path, required=True, help="the folder that photo_material.py filled")
     parser.add_argument("--device", default="cpu", help="cpu, cuda ...")
-    parser.add_argument("--mixed-precision", default="no", choices=TYPES)
+    parser.add_argument("--mixed-precision", default="no", choices=["no", "bf16", "fp16"])
     parser.add_argument("--network", default="resnet50")
     parser.add_argument("--images", type=int, default=1600, help="that train")
     parser.add_argument("--batch", type=int, default=64)
@@ -98,8 +76,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
     device, precision, batch = given.device, given.mixed_precision, given.batch
-    splits = composed(given.cache.expanduser().resolve(), given.images, given.size)
-    train, val = splits["train"], splits["val"]
+    train, val = composed(given.cache.expanduser().resolve(), given.images, given.size)
     settings: dict[str, Any] = {"batch_size": batch, "eval_batch_size": batch, "mixed_precision": precision}
     settings |= {"device": device, "cache": 0, "lr": 0.02, "progress": False, "seed": 710}
     torch.manual_seed(710)
@@ -115,30 +92,31 @@ def main() -> None:
     def masked():
         run.branch().compute_maps(train).fit_rounds(train)
 
-    model = run.plain_model
+    model, made = run.plain_model.to(device).eval(), []
     calls = {
-        "plain forward": plain_forward(run, train, batch, device, precision),
+        "plain forward": within(plain_forward(model, train, batch), device, precision),
         "predict": lambda: predict(model, train, **where),
         "maps": lambda: compute_saliency(model, train, **where),
         "ERM epoch": epoch,
         "MaskTune": masked,
     }
-    taken = take_turns(calls, given.repeats)
-    held = {
+    once = {
         "diagnose": lambda: diagnose(model, val, device=device, batch_size=batch),
         "refit": lambda: refit(model, val, gamma=2.0, **where),
+        "repair": lambda: made.append(repair(run.branch(), train, val)),
     }
+    taken = take_turns(calls, given.repeats)
+    forward, whole = (statistics.median(taken[name]) for name in ("plain forward", "ERM epoch"))
     print(f"{machine()}, {given.network}, {given.size} pixels, mixed precision {precision}, batches of {batch}")
     print(f"| step | images | seconds | images a second | / plain forward of as many | / ERM epoch of {len(train)} |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")
-    forward, whole = (statistics.median(taken[name]) for name in ("plain forward", "ERM epoch"))
-    for name, times in taken.items():
-        told(name, statistics.median(times), len(train), forward, whole)
-    for name, call in held.items():
-        told(name, seconds_of(call)[0], len(val), forward * len(val) / len(train), whole)
-    seconds, found = seconds_of(lambda: repair(run.branch(), train, val))
-    print(f"repair: {len(found.candidates)} candidates, {found.choice.name} taken, {seconds:.1f} s")
-    print(f"repair: {found.cost:.2f} ERM epochs by count, {seconds / whole:.2f} by the clock")
+    for name, times in (taken | take_turns(once, 1, warm=0)).items():
+        count = {"diagnose": len(val), "refit": len(val), "repair": len(train) + len(val)}.get(name, len(train))
+        told(name, statistics.median(times), count, forward * count / len(train), whole)
+    (found,) = made
+    print(
+        f"repair: {len(found.candidates)} candidates, {found.choice.name} taken, {found.cost:.2f} ERM epochs by count"
+    )
     print("\n".join(found.notes), flush=True)
     if device.startswith("cuda"):
         print(f"at most {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB on the card")

@@ -65,6 +65,23 @@ GAMMAS = (0.0, 4.0, 8.0)
 QUIET: dict[str, Any] = {"device": "cpu", "progress": False}  # `--device` says another one
 
 
+def compose(cache: Path, half: str, out: Path, **options: Any) -> Path:
+    "Scenes of the cut-outs of one half, on cool and warm photographs; options: see `compose_scenes`"
+    material = prepare(cache)
+    kinds = {path.name: path for path in sorted((material / "backgrounds").iterdir())}
+    objects = {label: material / "objects" / half / label for label in ("grown", "made")}
+    compose_scenes(objects, out, backgrounds=kinds, progress=False, **options)
+    return out
+
+
+def decoded(split: str, scenes: Path, thin: int = 1) -> ArrayDataset:
+    "One split of composed scenes, in memory; every so many of its images"
+    data = open_scenes(split, scenes)
+    data = data.subset(range(0, len(data), thin))
+    pixels = torch.stack([sample.image for sample in data])
+    return ArrayDataset(pixels, data.labels, **data.meta(torch.arange(len(data))))
+
+
 class Stop(Exception):
     "Time is up: what is done is kept"
 
@@ -115,29 +132,22 @@ class Job:
         kept = self.name if correlated else f"{self.name.split('-')[0]}-none"
         out = self.cache / ("quick-scenes" if self.quick else "scenes") / self.half / f"{kept}-{self.seed}"
         if not (out / "scenes.json").is_file():
-            material = prepare(self.cache)
-            kinds = {path.name: path for path in sorted((material / "backgrounds").iterdir())}
-            compose_scenes(
-                {label: material / "objects" / self.half / label for label in ("grown", "made")},
+            compose(
+                self.cache,
+                self.half,
                 out,
-                backgrounds=kinds,
                 mark=mark,
                 correlation=share if correlated else 0.5,
                 counts=(160, 80, 80) if self.quick else (1600, 400, 800),
                 size=112,
                 seed=self.seed,
-                progress=False,
             )
         return out
 
     @functools.cache  # noqa: B019
     def images(self, split: str, correlated: bool = True) -> ArrayDataset:
         "One split, decoded"
-        data = open_scenes(split, self.scenes(correlated))
-        data = data.subset(range(0, len(data), self.thin))
-        pixels = torch.stack([sample.image for sample in data])
-        everything = torch.arange(len(data))
-        return ArrayDataset(pixels, data.labels, **data.meta(everything))
+        return decoded(split, self.scenes(correlated), self.thin)
 
     @functools.cache  # noqa: B019
     def truth(self, split: str) -> Tensor:

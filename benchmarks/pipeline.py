@@ -112,7 +112,7 @@ def profile(name: str, count: int, size: int, batch: int, precision: str) -> Non
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the small CNN and ResNet-18, two repeats")
-    parser.add_argument("--networks", nargs="+", default=None, choices=["small-cnn", "resnet18", "resnet50"])
+    parser.add_argument("--networks", nargs="+", choices=["small-cnn", "resnet18", "resnet50"])
     parser.add_argument("--repeats", type=int)
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--batch", type=int, default=16)

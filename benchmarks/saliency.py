@@ -54,11 +54,14 @@ def within(call, device: str, precision: str):
 
 def matrix_rate(device: str, precision: str) -> float:
     "Operations a second of the best of a few large matrix products, in TF32 where convolutions compute in it"
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
+    matmul = torch.backends.cuda.matmul
+    before, matmul.allow_tf32 = matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     dtype = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     size = 8192 if device != "cpu" else 2048
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    return 2 * size**3 / min(take_turns({"product": lambda: a @ b}, 5)["product"])
+    seconds = min(take_turns({"product": lambda: a @ b}, 5)["product"])
+    matmul.allow_tf32 = before  # what is timed next computes as it would have
+    return 2 * size**3 / seconds
 
 
 def methods(model, layer, images) -> dict:

@@ -35,8 +35,11 @@ def trains(path):
 
 
 def pytest_collection_modifyitems(items):
-    "Mark what trains, so that `make test-rounding` finds it, in files that are yet to be written, too"
+    """Mark what trains, so that `make test-rounding` finds it, in files that are yet to be written, too; skip what is
+    for a GPU where there is none"""
     for item in items:
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="needs a GPU"))
         notebook = getattr(item, "callspec", None) and item.callspec.params.get("notebook")
         if trains(notebook or item.path):
             item.add_marker("trains")

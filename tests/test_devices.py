@@ -136,7 +136,6 @@ def test_a_pass_over_a_data_set_ends_on_the_host(source, target, second_device):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_real_gpu_gives_the_same_maps_and_masks(source, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # ten bits of mantissa would turn some gates
@@ -150,7 +149,6 @@ def test_a_real_gpu_gives_the_same_maps_and_masks(source, monkeypatch):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_noise_on_a_real_gpu_is_the_hosts():
     images, mask = made().images, random_square_mask(6, (28, 28))
     there, here = hide(images.cuda(), mask, "noise").cpu(), hide(images, mask, "noise")

@@ -24,8 +24,6 @@ from masktune.refit import cache_features, refit
 from masktune.repair import repair
 from masktune.saliency import compute_saliency
 
-REAL = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-
 
 @pytest.fixture(scope="module")
 def images():
@@ -39,19 +37,12 @@ def run(images):
     return MaskTune(network(), **few).fit_erm(images["train"], images["val"])
 
 
-@pytest.fixture(params=["pretended", pytest.param("cuda", marks=[pytest.mark.gpu, REAL])])
+@pytest.fixture(params=["pretended", pytest.param("cuda", marks=pytest.mark.gpu)])
 def away(request):
     "The name of a device that is not the host; what runs on the pretended one is counted"
     with SecondDevice() if request.param == "pretended" else nullcontext() as device:
         yield "mps" if device else "cuda"
     assert device is None or device.operations > 30  # else nothing was there
-
-
-def placed(run, device):
-    "A branch of a run, on a device"
-    branch = run.branch()
-    branch.device = device
-    return branch
 
 
 def test_a_diagnosis_away_says_what_it_says_here(run, images, away):
@@ -80,8 +71,7 @@ def test_kinds_are_found_and_judged_away(run, images, away):
 @pytest.mark.parametrize("faithful", [False, True])
 def test_a_repair_away_makes_the_same_candidates(run, images, away, on_device, faithful):
     def mended(device):
-        branch = placed(run, device)
-        branch.on_device = on_device
+        branch = run.branch(device=device, on_device=on_device)
         return repair(branch, images["train"], images["val"], faithful=faithful)
 
     there, here = mended(away), mended("cpu")
@@ -129,7 +119,7 @@ def test_a_pair_that_lies_away_is_exported(run, images, away, tmp_path):
 
 
 def test_rounds_and_the_pair_that_abstains_run_away(run, images, away):
-    branch = placed(run, away).compute_maps(images["train"]).fit_rounds(images["train"], images["val"])
+    branch = run.branch(device=away).compute_maps(images["train"]).fit_rounds(images["train"], images["val"])
     pair = SelectiveClassifier([branch.plain_model, branch.model_])
     pair.calibrate(images["val"], coverage=0.8, device=away)
     decided = pair.to(away).predict(images["test"].images[:6].to(away))
@@ -137,14 +127,13 @@ def test_rounds_and_the_pair_that_abstains_run_away(run, images, away):
 
 
 def test_two_models_are_compared_and_features_shown_away(run, images, away):
-    branch = placed(run, away).compute_maps(images["train"]).fit_rounds(images["train"], images["val"])
+    branch = run.branch(device=away).compute_maps(images["train"]).fit_rounds(images["train"], images["val"])
     found = compare(branch.plain_model, branch.model_, images["test"], device=away)
     assert found.mean_moved is None or 0 <= found.mean_moved <= 1
     assert explored_features(branch, images["test"]).area.keys() == {"ERM", "MaskTune"}
 
 
 @pytest.mark.gpu
-@REAL
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_mixed_precision_trains_on_a_gpu(images, precision):
     mixed = MaskTune(network(), epochs=10, lr=0.05, device="cuda", mixed_precision=precision, progress=False)
@@ -153,15 +142,10 @@ def test_mixed_precision_trains_on_a_gpu(images, precision):
     assert whole > 0.9 and all(value.isfinite().all() for value in mixed.model_.state_dict().values())
 
 
-def bench_of(away):
+def test_every_method_is_compared_away(away):
     recipe = override(get_recipe("biased-digits"), [f"settings.device={away}", "settings.epochs=1"])
     splits = {split: load_dataset("biased-digits", split) for split in ("train", "val", "test")}
     few = {split: data.subset(range(0, len(data), len(data) // 96)) for split, data in splits.items()}
-    return recipe, few
-
-
-def test_every_method_is_compared_away(away):
-    recipe, few = bench_of(away)
     bench = make_bench(recipe, 0, few["train"], few["val"])
     for name in chosen_methods(None, recipe, few)[0]:
         row = run_method(bench, name, {"test": few["test"]})

@@ -10,6 +10,14 @@ function reachable() {
     caption.setAttribute("aria-level", "2");
 }
 
+// The pieces of text within an element, as a list: they may be replaced while it is gone through.
+function textsIn(element) {
+  const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+  const texts = [];
+  while (walker.nextNode()) texts.push(walker.currentNode);
+  return texts;
+}
+
 // -- words that may break
 
 // Names such as masktune.counterfactuals and Sequence[int]|Tensor break behind a dot, a bar, a bracket: nowhere else.
@@ -20,10 +28,7 @@ function breakable() {
   for (const part of document.querySelectorAll("article h1, article table code, article td:first-child, .related-pages .title")) {
     const row = part.matches("td") && !part.querySelector("code");
     if (row && !/\S{15}/.test(part.textContent)) continue;
-    const walker = document.createTreeWalker(part, NodeFilter.SHOW_TEXT);
-    const texts = [];
-    while (walker.nextNode()) texts.push(walker.currentNode);
-    for (const text of texts) {
+    for (const text of textsIn(part)) {
       const pieces = text.data.split(row ? LONG : ANYWHERE);
       if (pieces.length > 1) text.replaceWith(...pieces.flatMap((piece, n) => (n ? [document.createElement("wbr"), piece] : [piece])));
     }
@@ -36,10 +41,7 @@ const HYPHENS = /(?:--?)?[\w./]+(?:-[\w./]+)+|--\w+/g;
 function unbroken() {
   for (const part of document.querySelectorAll("article .highlight pre, article :not(pre) > code, article p.made")) {
     if (part.closest(".cell_output, table, h1, h2, h3") || part.querySelector(".linenos")) continue;
-    const walker = document.createTreeWalker(part, NodeFilter.SHOW_TEXT);
-    const texts = [];
-    while (walker.nextNode()) texts.push(walker.currentNode);
-    for (const text of texts) {
+    for (const text of textsIn(part)) {
       const pieces = [];
       let end = 0;
       for (const found of text.data.matchAll(HYPHENS)) {
@@ -127,10 +129,7 @@ function kindOf(rows) {
 function prepareFigures(rows) {
   for (const cell of rows.flatMap((row) => [...row.cells].slice(1))) {
     cell.classList.toggle("words", !FIGURE.test(cell.innerText.trim()));
-    const walker = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
-    const texts = [];
-    while (walker.nextNode()) texts.push(walker.currentNode);
-    for (const text of texts) {
+    for (const text of textsIn(cell)) {
       const found = /^([\s\S]*?)([\s\u00a0]+)([±[(][\s\S]*)$/.exec(text.data);
       if (found) text.replaceWith(found[1], span("gap", found[2]), span("spread", found[3]));
     }
