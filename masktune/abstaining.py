@@ -6,7 +6,6 @@
 __all__ = ['Decision', 'SelectiveClassifier']
 
 # %% ../nbs/api/36_abstaining.ipynb #ab570004
-import copy
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -20,7 +19,7 @@ from .adapters import as_dataset
 from .errors import look_up
 from .evaluation import predict
 from .files import atomic_path, load_weights, read_json, save_weights, weights_classes, write_json
-from .models import Classifier, evaluating
+from .models import Classifier, copy_of, evaluating
 from .selective import SCORES, coverage_threshold, risk_threshold, selective_score
 
 # %% ../nbs/api/36_abstaining.ipynb #be42d01d
@@ -96,7 +95,7 @@ class SelectiveClassifier(nn.Module):
         for model in models:
             if not isinstance(model, Classifier):
                 raise ValueError(f"models must be Classifiers (as_classifier makes one), got {type(model).__name__}")
-        self.models, self.score = nn.ModuleList(copy.deepcopy(model) for model in models), score
+        self.models, self.score = nn.ModuleList(copy_of(model) for model in models), score
         # single precision, as scores are: some devices have no double
         self.register_buffer("threshold", torch.tensor(-math.inf))
         self.calibration_: dict[str, Any] = {}
@@ -208,7 +207,7 @@ class SelectiveClassifier(nn.Module):
 
         The program is the CPU's wherever the models are; `torch.export.passes.move_to_device_pass` moves it."""
         free = ({0: torch.export.Dim("batch", min=1)},)
-        here = _AsTuple(copy.deepcopy(self).cpu()).eval()
+        here = _AsTuple(copy_of(self).cpu()).eval()
         program = torch.export.export(here, (example.cpu(),), dynamic_shapes=free)
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
             torch.export.save(program, file)

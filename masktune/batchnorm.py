@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from .data import ImageDataset
 from .devices import find_process, place_model
 from .loading import EpochOrder, TrainingPairs, training_loader
-from .models import as_classifier, evaluating
+from .models import TURN, as_classifier, evaluating
 
 # %% ../nbs/api/13_batchnorm.ipynb #2a000013
 def still_modules(
@@ -46,9 +46,10 @@ def start_training(
     still: Sequence[nn.Module],  # modules of it that stay in eval mode: `still_modules`
 ) -> None:
     "Put a network in train mode, all but the modules that stay in eval mode"
-    network.train()
-    for module in still:
-        module.training = False
+    with TURN:  # who asks the network in another thread puts its modes back when done
+        network.train()
+        for module in still:
+            module.training = False
 
 # %% ../nbs/api/13_batchnorm.ipynb #2a000016
 def _measured_norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:

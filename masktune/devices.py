@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from .errors import look_up
-from .models import Classifier, evaluating
+from .models import TURN, Classifier, evaluating
 
 # %% ../nbs/api/08_devices.ipynb #720108ba
 def default_device() -> torch.device:  # cuda, mps or cpu
@@ -299,23 +299,25 @@ def _own_tensors(module: torch.nn.Module) -> list[tuple[str, Tensor]]:
 @contextmanager
 def borrowed(
     model: Classifier,  # as its owner left it
-    device: torch.device,  # the device on which the model is needed
+    device: str | torch.device | None,  # where the model is needed; None: where `find_process` computes
 ) -> Iterator[Classifier]:  # `model` itself, for a `with` statement
     "Within: `model` is on `device`, in eval mode; afterwards it is as it was found: place, memory order and modes"
-    places = [(module, name, tensor) for module in model.modules() for name, tensor in _own_tensors(module)]
-    held = [(p, p.data, p.grad) for p in model.parameters()]
-    stays = device.type == "cpu" and all(tensor.device.type == "cpu" for _, _, tensor in places)
-    for parameter, _, _ in [] if stays else held:
-        parameter.grad = None  # it would be moved with its parameter
-    try:
-        with evaluating(model):
-            yield model if stays else place_model(model, device)
-    finally:
-        for module, name, tensor in [] if stays else places:
-            setattr(module, name, tensor)
-        for parameter, data, grad in [] if stays else held:
-            parameter.data = data
-            parameter.grad = grad
+    device = device if isinstance(device, torch.device) else find_process(device, "no").device
+    with TURN:
+        places = [(module, name, tensor) for module in model.modules() for name, tensor in _own_tensors(module)]
+        held = [(p, p.data, p.grad) for p in model.parameters()]
+        stays = device.type == "cpu" and all(tensor.device.type == "cpu" for _, _, tensor in places)
+        for parameter, _, _ in [] if stays else held:
+            parameter.grad = None  # it would be moved with its parameter
+        try:
+            with evaluating(model):
+                yield model if stays else place_model(model, device)
+        finally:
+            for module, name, tensor in [] if stays else places:
+                setattr(module, name, tensor)
+            for parameter, data, grad in [] if stays else held:
+                parameter.data = data
+                parameter.grad = grad
 
 # %% ../nbs/api/08_devices.ipynb #8862dd20
 def _in_notebook() -> bool:

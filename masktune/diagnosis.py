@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from .data import ImageDataset
-from .devices import borrowed, find_process
+from .devices import borrowed
 from .errors import look_up
 from .evaluation import Table
 from .faithfulness import Estimate, bootstrap_means, choose_evidence
@@ -306,7 +306,7 @@ def diagnose(
     Raises `ValueError` for an empty data set, one of a single class, and a model with other classes."""
     _check_diagnose(val, train, fill, limit)
     rule, part = Threshold.parse(rule), balanced_part(val, limit, seed)
-    with borrowed(as_classifier(model, part), find_process(device, "no").device) as classifier:
+    with borrowed(as_classifier(model, part), device) as classifier:
         with torch.random.fork_rng(devices=[]):
             example = part[0].image[None].to(classifier.mean.device)
             _check_scores(classifier, example, part)

@@ -29,7 +29,7 @@ from .divergence import LossWatch, TrainingDiverged, diverged, is_finite
 from .evaluation import evaluate
 from .loading import EpochOrder, TrainingPairs, class_balanced, training_loader
 from .losses import Criterion, TrainingLoss, count_right, make_loss
-from .models import Classifier, as_classifier
+from .models import TURN, Classifier, as_classifier
 from masktune.optimizers import (
     OptimizerFactory,
     make_schedule,
@@ -182,7 +182,8 @@ def _begin(model: nn.Module, dataset: ImageDataset, val: ImageDataset | None, op
         raw, options.schedule, epochs=options.epochs, milestones=options.milestones, gamma=options.gamma
     )
     still, frozen = still_modules(classifier.network, options.freeze_batchnorm), still_modules(classifier.network)
-    modes, first_weights = [(m, m.training) for m in classifier.modules()], network_state(classifier)
+    with TURN:
+        modes, first_weights = [(m, m.training) for m in classifier.modules()], network_state(classifier)
     trained, stepper, loader = process.prepare(
         torch.compile(classifier) if options.compile else classifier,
         raw,
@@ -237,7 +238,8 @@ def _learn(training: _Training, images: Tensor, labels: Tensor, warmth: float) -
 # %% ../nbs/api/16_erm.ipynb #0e150011
 def _step(training: _Training, epoch: int, step: int, images: Tensor, labels: Tensor) -> None:
     "Learn from a batch, watch the loss, and tell whoever wants to know"
-    _learn(training, images, labels, training.warmth(epoch, step))
+    with TURN:
+        _learn(training, images, labels, training.warmth(epoch, step))
     if step % training.watch.every == 0:
         training.watch.look(training.totals, epoch, training.lr)
     options = training.options
@@ -328,14 +330,16 @@ def _settled(training: _Training) -> Iterator[None]:
     model = training.model
     try:
         yield
-        model.eval()
+        with TURN:
+            model.eval()
     except BaseException as error:
         if isinstance(error, TrainingDiverged):
             model.network.load_state_dict(training.first_weights)
-        for module, mode in training.modes:
-            module.training = mode
-        if isinstance(error, TrainingStopped):
-            model.eval()
+        with TURN:
+            for module, mode in training.modes:
+                module.training = mode
+            if isinstance(error, TrainingStopped):
+                model.eval()
         raise
     finally:
         for left in ("forward", "_original_forward", "_is_accelerate_prepared"):

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from .counterfactuals import moved_away
 from .data import ImageDataset
-from .devices import borrowed, find_process
+from .devices import borrowed
 from .errors import look_up
 from .layers import TargetLayer, grid_layers, named_layer
 from .masking import FILLS, Threshold, hide
@@ -129,8 +129,7 @@ def hidden_probabilities(
 @contextmanager
 def _asked(model: nn.Module, images: ImageDataset, device: str | torch.device | None) -> Iterator[Classifier]:
     "Within: the classifier lies on a device and answers only; no random number is drawn of those outside"
-    there = find_process(device, "no").device
-    with borrowed(as_classifier(model, images), there) as asked, torch.random.fork_rng(devices=[]):
+    with borrowed(as_classifier(model, images), device) as asked, torch.random.fork_rng(devices=[]):
         yield asked  # starting a loader draws a number
 
 

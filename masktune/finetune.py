@@ -6,7 +6,6 @@
 __all__ = ['MODES', 'CONTROLS', 'LEAST_STEPS', 'finetune', 'settled_layer', 'Finetuning', 'MaskTune']
 
 # %% ../nbs/api/33_finetune.ipynb #8a895633
-import copy
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -28,7 +27,7 @@ from .given_masks import GivenMasks, Marks, read_marks
 from .images import make_augmentation
 from .mask_files import wrapped
 from .masking import MaskBatch, MaskedDataset, Threshold
-from .models import Classifier, as_classifier
+from .models import TURN, Classifier, as_classifier, copy_of
 from .optimizers import OPTIMIZERS, check_number
 from .refit import ChosenRefit, choose_refit
 from .rounds import Round, RoundChoice, choose_by_outcomes
@@ -124,7 +123,7 @@ def _marks_for(
 # %% ../nbs/api/33_finetune.ipynb #dd1d1195
 def _with_weights(model: Classifier, state: Mapping[str, Tensor]) -> Classifier:
     "A copy of `model` that holds `state`, in eval mode"
-    model = copy.deepcopy(model)
+    model = copy_of(model)
     model.network.load_state_dict(state)
     return model.eval()
 
@@ -266,7 +265,7 @@ class MaskTune(Settings):
         train, val = as_datasets(train, val, self.model)
         self._check_choice(train, val)
         self.marks(train)  # says what is wrong with them before anything is trained
-        model = as_classifier(copy.deepcopy(self.model), train)
+        model = as_classifier(copy_of(self.model), train)
         whole = model.network.training
         self.still_ = [name for name, module in model.network.named_modules() if whole and not module.training]
         train, val = cached(train, self.cache), None if val is None else cached(val, self.cache)
@@ -639,9 +638,9 @@ class MaskTune(Settings):
 
     def _finetune(self, data, number, transform=None, on_epoch=None, **watching) -> tuple[Classifier, FitResult]:
         if number == 1:
-            model, state = copy.deepcopy(self.plain_model), self.optimizer_state_
+            model, state = copy_of(self.plain_model), self.optimizer_state_
         else:
-            model, state = copy.deepcopy(self.explained_model(number)), self.rounds_[number - 2].optimizer_state
+            model, state = copy_of(self.explained_model(number)), self.rounds_[number - 2].optimizer_state
         if number == 1 and self.start_from == "last":
             model.network.load_state_dict(self.erm_last_)
         if not self.keep_optimizer or (number == 1 and self.start_from == "best"):
@@ -673,9 +672,10 @@ class MaskTune(Settings):
 
     def _freeze_as_given(self, model: Classifier) -> None:
         "Put a copy in train mode, but what was in eval mode within the model that was given"
-        model.train()
-        for name, module in model.network.named_modules():
-            module.training = name not in self.still_
+        with TURN:
+            model.train()
+            for name, module in model.network.named_modules():
+                module.training = name not in self.still_
 
 # %% ../nbs/api/33_finetune.ipynb #33b0c002
 from .evaluation import Table

@@ -18,7 +18,6 @@ import operator
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from importlib.resources import files
 from typing import Any, NamedTuple
 
@@ -155,8 +154,8 @@ def hidden_scores(
     index: Sequence[int] | None = None,  # which image each is, to the noise
 ) -> Tensor:  # (B, C) float32 probabilities, on the CPU
     "Ask a model what it says of images with a part hidden"
-    device = next(model.parameters(), model.mean).device
     with evaluating(model):
+        device = next(model.parameters(), model.mean).device
         return model(hide(images, mask, fill, index=index).to(device)).float().softmax(1).cpu()
 
 
@@ -223,7 +222,6 @@ def ask_widely(
     fill: str,  # what hidden pixels become
     goes_on: Callable[[], bool] = lambda: True,  # asked between parts: whether the answer is still wanted
     seconds: float = math.inf,  # no new part is begun after so long
-    holding: Callable[[Classifier], AbstractContextManager] = evaluating,  # entered around each part
     marks: Marks = NO_MARKS,  # what people have marked on the data set's images
 ) -> WideFinding | None:  # None: not wanted any more
     "Ask a model about many images, some at a time, so that no more than those are held"
@@ -239,8 +237,7 @@ def ask_widely(
         counts[0] += len(part)
         area += float(mask.float().mean((1, 2)).sum())
         for place, each in enumerate((mask, moved_away(mask, 0)), start=1):
-            with holding(model):
-                now = hidden_scores(model, images, each, fill, part.tolist()).argmax(1)
+            now = hidden_scores(model, images, each, fill, part.tolist()).argmax(1)
             counts[place] += int((now != said).sum())
     asked, changed, elsewhere = counts
     return WideFinding(asked, changed, elsewhere, area / max(asked, 1))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ._extras import needs
 from .counterfactuals import moved_away
 from .data import ImageDataset
-from .devices import batches, borrowed, find_process
+from .devices import batches, borrowed
 from .errors import look_up
 from .evaluation import Share, Table
 from .faithfulness import Estimate, bootstrap_interval, hidden_probabilities
@@ -261,7 +261,7 @@ def find_kinds(
         raise ValueError(f"most must be a whole number of kinds, at least 1, got {most!r}")
     rule, chosen = Threshold.parse(rule), balanced_part(dataset, limit, seed)
     images = torch.stack([chosen[i].image for i in range(len(chosen))])
-    with borrowed(as_classifier(model, dataset), find_process(device, "no").device) as classifier:
+    with borrowed(as_classifier(model, dataset), device) as classifier:
         found = named_layer(classifier, layer, images[:1].to(classifier.mean.device))
         seen = look(classifier, images, found, batch_size)
         masks = rule(seen.maps, tuple(images.shape[-2:]))
@@ -386,7 +386,7 @@ def judged_maps(
         raise ValueError(f"the kinds are of classes {kinds.classes}, {dataset} has {list(dataset.classes)}")
     maps.check(dataset)
     kept = maps.maps.clone()
-    with borrowed(as_classifier(model, dataset), find_process(device, "no").device) as classifier:
+    with borrowed(as_classifier(model, dataset), device) as classifier:
         maps.check(model=classifier)
         if model_fingerprint(classifier) != kinds.model:
             raise ValueError(f"these kinds are of model {kinds.model}, not of {maps.model}: find them again")

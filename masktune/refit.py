@@ -8,7 +8,6 @@ __all__ = ['GAMMAS', 'MOST_GAMMA', 'MOST_PRICE', 'CHOOSE_BY', 'find_head', 'Head
            'refit_in_folds', 'choose_refit', 'ErrorConflict', 'error_conflict']
 
 # %% ../nbs/api/32_refit.ipynb #85520929
-import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,9 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .data import ImageDataset, stratified_split
+from .devices import borrowed, find_process
 from .errors import look_up
 from .evaluation import Table, predict
-from .models import Classifier, as_classifier, evaluating, model_fingerprint
+from .models import Classifier, as_classifier, copy_of, evaluating, model_fingerprint
 from .unwrapping import score_columns
 
 # %% ../nbs/api/32_refit.ipynb #c941c8c4
@@ -125,27 +125,27 @@ def cache_features(
     if not len(dataset):
         raise ValueError(f"{dataset} is empty: there is nothing to refit on")
     dataset.need_one_label("cache_features")
-    model = as_classifier(model, dataset)
-    head = find_head(model, dataset[0].image[None].to(model.mean.device))
+    process = find_process(options.get("device"), options.get("mixed_precision", "no"), options.get("accelerator"))
     inputs: list[Tensor] = []
 
     def note(module, args, output):
         # a copy, for a later module may work in place
         inputs.append(_features_from(args[0].detach()).float().cpu().clone())
 
-    handle = model.get_submodule(head).register_forward_hook(note)
-    try:
-        # starting a loader draws a number, which is given back
-        with evaluating(model), torch.random.fork_rng(devices=[]):
-            logits = predict(model, dataset, **options)
-    finally:
-        handle.remove()
+    with borrowed(as_classifier(model, dataset), process.device) as classifier:
+        head = find_head(classifier, dataset[0].image[None].to(process.device))
+        handle = classifier.get_submodule(head).register_forward_hook(note)
+        try:
+            with torch.random.fork_rng(devices=[]):  # starting a loader draws a number, which is given back
+                logits = predict(classifier, dataset, **options)
+        finally:
+            handle.remove()
     features = torch.cat(inputs)
     if len(features) != len(dataset):
         raise ValueError(f"{len(features)} features for {dataset}: compute features in one process, not in several")
     if not features.isfinite().all():
         raise ValueError(f"the features of {dataset} are not finite: the model's weights hold NaN or infinity")
-    fingerprint = model_fingerprint(model)
+    fingerprint = model_fingerprint(classifier)
     return HeadFeatures(features, logits, dataset.labels, dataset.classes, head, fingerprint, str(dataset))
 
 # %% ../nbs/api/32_refit.ipynb #639e6271
@@ -352,7 +352,7 @@ def refit(
     own = held_out.logits.double().softmax(1).gather(1, labels[:, None])[:, 0]
     p = own if probability is None else probability.detach().cpu()
     weights = refit_weights(p, labels, gamma)
-    changed = copy.deepcopy(model).eval()
+    changed = copy_of(model).eval()
     head = changed.get_submodule(held_out.head)
     losses = _replace_layer(head, held_out, weights, l2)
     worth, errors = float(1 / weights.square().sum()), int((p < 0.5).sum())
@@ -481,7 +481,7 @@ def refit_in_folds(
     final, result = refit(model, held, gamma=gamma, l2=l2, probability=p)  # says what cannot work
     scores = [torch.empty_like(each.logits) for each in asked]
     for teaches, judges in folds:
-        part, head = held.subset(teaches), copy.deepcopy(model.get_submodule(held.head))
+        part, head = held.subset(teaches), copy_of(model.get_submodule(held.head))
         _replace_layer(head, part, refit_weights(p[teaches], part.labels, gamma), l2)
         for found, each in zip(scores, asked, strict=True):
             found[judges] = _layer_scores(head, each.subset(judges))

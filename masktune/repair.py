@@ -33,7 +33,7 @@ from masktune.choice import (
 )
 from .counterfactuals import SwappedDataset
 from .data import ImageDataset
-from .devices import borrowed, find_process
+from .devices import borrowed
 from .diagnosis import LIMITS
 from .erm import Step, TrainingStopped
 from .errors import look_up
@@ -278,7 +278,7 @@ def _likeness(run: MaskTune, images: ImageDataset, layer: str) -> Likeness | Non
     if not layer:
         return None
     part = balanced_part(images, 512, run.seed)
-    with borrowed(run.plain_model, find_process(run.device, "no").device) as model:
+    with borrowed(run.plain_model, run.device) as model:
         example = part[0].image[None].to(model.mean.device)
         return measure_likeness(model, part, named_layer(model, layer, example), run.seed)
 
@@ -440,7 +440,7 @@ def _sees_nothing(run: MaskTune, images: ImageDataset) -> tuple[bool, float]:
     how many images were passed forward to see it"""
     if run.layer is not None or run.rounds_ or str(run.source) != "xgradcam":
         return False, 0.0  # somebody said where to look
-    with borrowed(run.plain_model, find_process(run.device, "no").device) as model:
+    with borrowed(run.plain_model, run.device) as model:
         example = images[0].image[None].to(model.mean.device)
         found = named_layer(model, None, example)
         if look(model, example, found).values.shape[1] < LIMITS.channels:

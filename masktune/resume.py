@@ -28,6 +28,7 @@ from .divergence import TrainingDiverged
 from .erm import Step, TrainingStopped
 from .files import atomic_path, load_state, load_weights, read_json, require_space, save_state, write_json
 from .finetune import MaskTune
+from .models import copy_of
 from .rounds import Round
 from .runs import clear_run, load_run, save_config, save_erm, save_round
 from .settings import Settings
@@ -317,9 +318,9 @@ def _check_processes(run: MaskTune, processes: int) -> None:
 def _sendable(run: MaskTune) -> MaskTune:
     "A copy of a run that can be sent to other processes: models on the CPU, no metrics"
     sent = copy.copy(run)
-    sent.model = sent.erm_ = copy.deepcopy(run.plain_model).cpu()
+    sent.model = sent.erm_ = copy_of(run.plain_model).cpu()
     sent.rounds_ = [
-        Round(r.maps, None if r.model is None else copy.deepcopy(r.model).cpu(), r.history, r.optimizer_state)
+        Round(r.maps, None if r.model is None else copy_of(r.model).cpu(), r.history, r.optimizer_state)
         for r in run.rounds_
     ]
     sent.metrics_ = {}
@@ -363,7 +364,7 @@ def _take_round(run: MaskTune, folder: Path, number: int) -> None:
     "Put the round that the processes left in `folder` into `run`"
     place = folder / f"round-{number}"
     state, this = load_state(place / "state.pt"), run.rounds_[number - 1]
-    this.model = load_weights(place / "last.safetensors", copy.deepcopy(run.plain_model))
+    this.model = load_weights(place / "last.safetensors", copy_of(run.plain_model))
     this.history, this.optimizer_state = state["history"], state["optimizer"]
     run.history_[place.name] = this.history
     for old in folder.glob("stopped-*.pt"):

@@ -7,7 +7,6 @@ __all__ = ['PARTS', 'package_versions', 'save_config', 'save_erm', 'save_round',
            'clear_run', 'is_begun', 'start_run', 'open_run', 'check_same']
 
 # %% ../nbs/api/50_runs.ipynb #8f8773ca
-import copy
 import os
 import platform
 import shutil
@@ -25,7 +24,7 @@ from .experiments.datasets import dataset_splits, load_dataset
 from .experiments.recipes import Recipe
 from .files import load_state, load_weights, read_json, save_state, save_weights, weights_classes, write_json
 from .finetune import MaskTune
-from .models import Classifier, network_of
+from .models import Classifier, copy_of, network_of
 from .rounds import Round
 from .saliency import SaliencyMaps
 from .settings import ERM_SETTINGS, SHARED_SETTINGS, follow, spell, unspell
@@ -156,9 +155,9 @@ def _load_erm(run: MaskTune, folder: Path, config: Mapping[str, Any], model: nn.
             "before that model was trained, restore the later one"
         )
     mean, std = (config["normalisation"][name] for name in ("mean", "std"))
-    network = Classifier(copy.deepcopy(network_of(model)), mean, std)
+    network = Classifier(copy_of(network_of(model)), mean, std)
     place, state = folder / "erm", load_state(folder / "erm" / "state.pt")
-    models = [load_weights(place / f"{name}.safetensors", copy.deepcopy(network)) for name in ("best", "last")]
+    models = [load_weights(place / f"{name}.safetensors", copy_of(network)) for name in ("best", "last")]
     best, last = (each.network.state_dict() for each in models)
     run.still_ = list(state.get("still", []))
     run.classes_ = weights_classes(place / "best.safetensors") or []
@@ -177,7 +176,7 @@ def _load_round(run: MaskTune, place: Path) -> Round | None:
     this = Round(SaliencyMaps.load(place / "maps.safetensors") if has_maps or not run.on_device else None)
     if finished:
         state = load_state(place / "state.pt")
-        this.model = load_weights(place / "last.safetensors", copy.deepcopy(run.plain_model))
+        this.model = load_weights(place / "last.safetensors", copy_of(run.plain_model))
         this.history, this.optimizer_state = state["history"], state["optimizer"]
     return this
 

@@ -7,7 +7,6 @@ __all__ = ['Look', 'look', 'same_place', 'Channels', 'channels_of', 'features_un
            'shuffled_network', 'map_agreement']
 
 # %% ../nbs/api/26a_similarity.ipynb #5a4e0004
-import copy
 from typing import NamedTuple
 
 import torch
@@ -15,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .layers import TargetLayer, layer_gradients
-from .models import evaluating
+from .models import copy_of, evaluating
 from .xgradcam import xgradcam
 
 # %% ../nbs/api/26a_similarity.ipynb #5a4e0009
@@ -121,7 +120,7 @@ def shuffled_network(
     seed: int = 0,  # of the order of the weights
 ) -> nn.Module:  # a copy in eval mode
     "Copy a model and put the entries of each of its weights into another order: nothing of what it learnt is left"
-    other = copy.deepcopy(model).eval()
+    other = copy_of(model).eval()
     generator = torch.Generator().manual_seed(seed)
     for parameter in other.parameters():
         if parameter.ndim > 1:

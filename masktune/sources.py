@@ -6,7 +6,6 @@
 __all__ = ['Explain', 'SOURCES', 'attention_rollout', 'attention_relevance', 'make_source']
 
 # %% ../nbs/api/21_sources.ipynb #4d3c0980
-import copy
 import inspect
 import threading
 import warnings
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from .errors import look_up
 from .layers import TargetLayer, layer_gradients
-from .models import Classifier
+from .models import Classifier, copy_of
 from .tracing import TokensToGrid, only_tensor
 from .xgradcam import LayerXGradCam
 
@@ -114,7 +113,7 @@ def _pool(saliency: Tensor, longest: int = 32) -> Tensor:
 # %% ../nbs/api/21_sources.ipynb #242d9716
 def _pixel_source(name: str, model: Classifier) -> Explain:
     "A Captum attribution of the input"
-    explained = copy.deepcopy(model).eval()
+    explained = copy_of(model).eval()
     for module in explained.modules():
         if getattr(module, "inplace", False):
             module.inplace = False  # type: ignore[assignment]

@@ -332,9 +332,8 @@ def report(
 # %% ../nbs/api/54_steps.ipynb #f81904f1
 def _second_erm(opened: "MaskTune", splits: Mapping[str, Any], folder: Path) -> Any:
     "The plain model trained once more from another seed, or as it was kept"
-    import copy
-
     from masktune.files import load_weights, save_weights
+    from masktune.models import copy_of
 
     weights, classes = folder / "erm-2" / "best.safetensors", splits["train"].classes
     if not weights.exists():
@@ -345,7 +344,7 @@ def _second_erm(opened: "MaskTune", splits: Mapping[str, Any], folder: Path) -> 
             )
         again = _other_seed(opened, splits, folder)
         save_weights(weights, again.fit_erm(splits["train"], splits["val"]).plain_model, classes)
-    return load_weights(weights, copy.deepcopy(opened.plain_model), classes)
+    return load_weights(weights, copy_of(opened.plain_model), classes)
 
 
 def _other_seed(opened: "MaskTune", splits: Mapping[str, Any], folder: Path) -> "MaskTune":

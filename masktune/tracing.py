@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from .models import TURN
 from .unwrapping import hooks_refused, scores_of
 
 # %% ../nbs/api/06_tracing.ipynb #990e7ae4
@@ -205,17 +206,18 @@ def trace_model(
 
         return hook
 
-    try:
-        for name, module in model.named_modules():
-            if not name:
-                continue
-            handles.append(module.register_forward_pre_hook(enters(name)))
-            handles.append(module.register_forward_hook(leaves(name)))
-        with torch.no_grad(), uncompiled():
-            scores = scores_of(model(example))
-    finally:
-        for handle in handles:
-            handle.remove()
+    with TURN:
+        try:
+            for name, module in model.named_modules():
+                if not name:
+                    continue
+                handles.append(module.register_forward_pre_hook(enters(name)))
+                handles.append(module.register_forward_hook(leaves(name)))
+            with torch.no_grad(), uncompiled():
+                scores = scores_of(model(example))
+        finally:
+            for handle in handles:
+                handle.remove()
     return Trace(records, head, scores)
 
 # %% ../nbs/api/06_tracing.ipynb #81ef5401
@@ -298,13 +300,14 @@ def graph_from(
 ) -> Iterator[CutGraph]:  # the cut: `leaf` is the layer's value, from which gradients are recorded
     "Within: forward passes record gradients from `layer` on, and nothing before it"
     cut = CutGraph()
-    if at_input:
-        handle = layer.register_forward_pre_hook(lambda module, args: (cut.take(args[0]), *args[1:]))
-    else:
-        handle = layer.register_forward_hook(lambda module, args, output: cut.take(output))
-    try:
-        watched = _CatchActivation(cut) if activated else nullcontext()
-        with torch.inference_mode(False), torch.no_grad(), uncompiled(), watched:
-            yield cut
-    finally:
-        handle.remove()
+    with TURN:
+        if at_input:
+            handle = layer.register_forward_pre_hook(lambda module, args: (cut.take(args[0]), *args[1:]))
+        else:
+            handle = layer.register_forward_hook(lambda module, args, output: cut.take(output))
+        try:
+            watched = _CatchActivation(cut) if activated else nullcontext()
+            with torch.inference_mode(False), torch.no_grad(), uncompiled(), watched:
+                yield cut
+        finally:
+            handle.remove()

@@ -77,8 +77,9 @@ def page(lab):
     page.goto(f"{address}/tree/panels.ipynb?reset")
     page.wait_for_selector("text=Python 3 (ipykernel) | Idle")
     choose(page, "Run", "Run All Cells")
-    last = page.locator(".masktune.mt-coverage .mt-card").first  # the last but one: by then all are there
-    last.wait_for(state="attached")
+    page.locator(".masktune.mt-coverage .mt-card").first.wait_for(state="attached")
+    # the kernel is idle for a moment between two cells: what counts is that every cell has shown something
+    page.wait_for_function(f"document.querySelectorAll('.masktune-still').length == {len(CELLS)}")
     page.wait_for_selector("text=Python 3 (ipykernel) | Idle")
     return page
 

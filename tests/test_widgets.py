@@ -244,31 +244,6 @@ def test_a_job_needs_no_widgets_and_counts_its_steps_over_all_epochs(digits):
     assert job.step(Step(4, 4, 1, 1, torch.tensor([0.5, 1.0, 2.0]), dict)) is True
 
 
-def test_nobody_asks_a_model_while_a_job_makes_maps_with_it(run, digits, monkeypatch):
-    "Maps are made by hooks in the plain model: a question at the same time would run into them"
-    from masktune.lab.panels import asking
-
-    order, asked = [], []
-
-    def ask():
-        with asking(run.erm_):
-            order.append("asked")
-
-    def slow(*given, make=run.compute_maps):
-        asked.append(threading.Thread(target=ask))
-        asked[0].start()
-        time.sleep(0.1)
-        order.append("made")
-        return make(*given)
-
-    monkeypatch.setattr(run, "compute_maps", slow)
-    job = FinetuningJob(run, digits["train"])
-    run.rounds_ = []
-    job.launch().wait()
-    asked[0].join()
-    assert order == ["made", "asked"] and job.finished and not job.failed
-
-
 def test_every_rule_has_its_own_strength_and_keeps_it(scrubber):
     usual = {"mean_std": 2.0, "quantile": 0.9, "fixed": 0.5, "otsu": None}
     for first in usual:

@@ -6,7 +6,6 @@
 __all__ = ['refit_weighted', 'group_balanced', 'ComposedDataset', 'surest']
 
 # %% ../../nbs/api/experiments/49b_last_layers.ipynb #49b00004
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ from torch import Tensor
 from ..data import ArrayDataset, ImageDataset, Sample
 from ..errors import look_up
 from ..masking import FILLS, MaskedDataset, Threshold, hide
-from ..models import Classifier
+from ..models import Classifier, copy_of
 from ..refit import HeadFeatures, fit_head
 from ..saliency import SaliencyMaps
 
@@ -33,7 +32,7 @@ def refit_weighted(
         raise ValueError(
             f"weights must be {len(held)} numbers from 0 on, not all of them 0, got {tuple(weights.shape)}"
         )
-    changed = copy.deepcopy(model).eval()
+    changed = copy_of(model).eval()
     head: Any = changed.get_submodule(held.head)
     if head.weight.shape[0] != len(held.classes):
         raise ValueError(f"{held.head} gives {head.weight.shape[0]} scores for {len(held.classes)} classes")

@@ -22,9 +22,9 @@ from ..evaluation import Table
 from ..figures import ERM_COLOR
 from ..instrument import hidden_scores
 from .background import in_background, leaving
-from .panels import asking, place_of
+from .panels import place_of
 from .sketch import Sheet, rgb
-from ..models import Classifier
+from ..models import Classifier, evaluating
 
 # %% ../../nbs/api/lab/62c_answers.ipynb #62e0c008
 class Asker:
@@ -95,8 +95,8 @@ def ask_masked(
     said: Tensor,  # (B,) int64, the classes it said before
 ) -> tuple[Tensor, Tensor]:  # (B,) classes it says now, and the probability it then gives to those it said before
     "Ask a model what it says of masked images"
-    place_of(model)
-    with asking(model):
+    with evaluating(model):
+        place_of(model)
         scores = hidden_scores(model, images, mask, fill)
     return scores.argmax(1), scores.gather(1, said[:, None])[:, 0]
 
@@ -142,8 +142,8 @@ def ask_page(
     key: str,  # what is asked, for the page
 ) -> PageAnswers:  # image by image: the class said now, what is left of the probability, the likeliest classes
     "Ask a model what it says of a page's images, whole and with a part hidden"
-    place_of(model)
-    with asking(model):
+    with evaluating(model):
+        place_of(model)
         before = hidden_scores(model, images, torch.zeros_like(mask), "zero")
         after = hidden_scores(model, images, mask, fill)
     pairs = zip(top_answers(before, classes), top_answers(after, classes), strict=True)

@@ -24,7 +24,6 @@ from .pages import LiveGallery
 from masktune.lab.panels import (
     NARROW,
     W,
-    asking,
     check_classifier,
     check_images,
     check_names,
@@ -36,6 +35,7 @@ from masktune.lab.panels import (
     step_through,
 )
 from .sketch import Chart, Sheet, rgb, square_tiles, stacked
+from ..models import evaluating
 from ..selective import RiskCoverage, SelectiveRow, coverage_threshold, risk_coverage, selective_table
 
 # %% ../../nbs/api/lab/67_coverage.ipynb #c1b9031d
@@ -116,7 +116,7 @@ class ScoredImages:
         **options: Any,  # where scores are computed: see `masktune.evaluation.predict`
     ):
         self.dataset = dataset
-        with asking(*selective.values()):  # the only model calls
+        with evaluating(*selective.values()):  # the only model calls
             self.given = {name: one.scores(dataset, **options) for name, one in selective.items()}
             chosen_on = self.given if val is None else {n: s.scores(val, **options) for n, s in selective.items()}
         self.val = {name: score for name, (_, score) in chosen_on.items()}

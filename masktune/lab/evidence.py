@@ -23,7 +23,6 @@ from masktune.lab.panels import (
     NARROW,
     Panel,
     W,
-    asking,
     check_classifier,
     check_images,
     check_kinds,
@@ -179,7 +178,7 @@ class ClassEvidence(SetByPage, Panel):
         place_of(classifier)
         index = np.linspace(0, len(self.dataset) - 1, min(len(self.dataset), 400)).astype(int).tolist()
         rule = Threshold("mean_std", 2.0)
-        return ask_widely(classifier, self.dataset, self.maps, index, rule, "zero", seconds=20.0, holding=asking)
+        return ask_widely(classifier, self.dataset, self.maps, index, rule, "zero", seconds=20.0)
 
     def _words(self) -> str:
         return "" if self.finding is None else f"When the evidence is hidden, another answer is given to {self.finding}"

@@ -11,8 +11,8 @@ from typing import Any
 from ..data import ImageDataset
 from ..finetune import MaskTune
 from ..given_masks import Marks, read_marks
-from .panels import asking, check_classifier, check_maps
-from ..models import Classifier
+from .panels import check_classifier, check_maps
+from ..models import Classifier, evaluating
 from ..saliency import SaliencyMaps, compute_saliency
 
 # %% ../../nbs/api/lab/62e_explained.ipynb #62a9c008
@@ -29,7 +29,7 @@ def explained(
         raise ValueError("give a model, or maps that were made with one")
     found = None if model is None else check_classifier("model", model, dataset)
     if maps is None and found is not None:
-        with asking(found):
+        with evaluating(found):
             maps = compute_saliency(found, dataset) if run is None else run.explain(found, dataset)
     return found, check_maps("maps", maps, dataset, found)
 

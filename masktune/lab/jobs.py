@@ -21,7 +21,7 @@ from ..erm import Step, TrainingStopped
 from ..files import load_state, save_state
 from ..finetune import MODES, MaskTune
 from .background import in_background, leaving
-from .panels import asking, check_images, check_names, check_path, check_run
+from .panels import check_images, check_names, check_path, check_run
 from .trials import fill_for
 from ..repair import PLAIN, Repair, RepairStep, repair
 from ..resume import finetune_round_in_processes
@@ -198,8 +198,7 @@ class FinetuningJob:
         self.round, self._first = number, None
         if self.state is None and not (number == 1 and self._can_reuse_maps()):
             self._say(f"round {number}: computing saliency maps of {len(self.train):,} images")
-            with asking():  # a map is made by hooks in the plain model: who asks it meanwhile would run into them
-                self.run.compute_maps(self.train, number)
+            self.run.compute_maps(self.train, number)
             self.made_with = (self.run.layer, self.run.source)
         step = lambda step: self.step(step)  # noqa: E731 (looked up anew: a step that was replaced is used at once)
         if self.processes == 1:
@@ -219,13 +218,11 @@ class FinetuningJob:
         maps = run.rounds_[0].maps if run.rounds_ else None
         if self.remedy == "refit":
             self._say("refit: the last layer is trained again")
-            with asking():
-                model = run.refit(val, "erm").model
+            model = run.refit(val, "erm").model
             run.rounds_, run.round_ = [Round(maps, model)], None
             return
         self._say("repair: measuring the plain model")
-        with asking():
-            self.repaired = repair(run, self.train, val, thorough=True, on_step=self._repairing)
+        self.repaired = repair(run, self.train, val, thorough=True, on_step=self._repairing)
         made = self.repaired
         if made.stopped:
             self.stopped = f"stopped after {list(made.candidates)[-1]}"

@@ -18,10 +18,10 @@ from ..errors import look_up
 from ..faithfulness import Estimate, evidence_score, faithfulness
 from ..instrument import maps_text, maps_words
 from .background import forget_interrupt, in_background, leaving, when_interrupted
-from .panels import asking, place_of
+from .panels import place_of
 from ..layers import grid_layers, named_layer
 from ..masking import FILLS, Threshold
-from ..models import Classifier
+from ..models import Classifier, evaluating
 from ..saliency import SaliencyMaps, compute_saliency
 from ..settings import given
 from ..sources import make_source
@@ -57,8 +57,8 @@ class MadeMaps:
             return given(self.maps)
 
     def _make(self, index: list[int]) -> None:
-        device = place_of(self.model)
-        with asking(self.model), torch.random.fork_rng(devices=[]):  # starting a loader draws a number
+        with evaluating(self.model), torch.random.fork_rng(devices=[]):  # starting a loader draws a number
+            device = place_of(self.model)
             options: dict[str, Any] = {"target": self.like.target, "device": device, "progress": False}
             part = self.dataset.subset(index)
             rows = compute_saliency(self.model, part, self.layer, self.source, batch_size=48, **options)
@@ -93,15 +93,13 @@ def measure_worth(
     rule: Threshold,  # from map to mask
     fill: str,  # with which layers and sources are compared
     limit: int = 64,  # images that are asked about, at random
-    holding: Callable = asking,  # entered around each part
 ) -> Iterator[Worth]:  # what each combination is worth, as soon as it is measured
     "Measure what each layer and source is worth with one fill, then the other fills where that was most"
 
     def measured(layer: str, source: str, fill: str) -> Worth:
-        device = place_of(model)
-        options: dict[str, Any] = {"limit": limit, "alone": False, "batch_size": 48, "device": device}
-        with holding(model):
-            found = faithfulness(model, dataset, layer, source, rule, fill, **options)
+        options: dict[str, Any] = {"limit": limit, "alone": False, "batch_size": 48}
+        with evaluating(model):
+            found = faithfulness(model, dataset, layer, source, rule, fill, device=place_of(model), **options)
         score = float(evidence_score(found.effects, found.areas))
         return Worth(layer, source, fill, found.effect, found.area, score)
 
@@ -123,8 +121,8 @@ def offered_layers(
     most: int = 4,  # at most so many
 ) -> list[str]:  # the target layer first; none where there is no grid
     "Name the layers that know places"
-    example = dataset[0].image[None].to(place_of(model))
-    with asking(model):
+    with evaluating(model):
+        example = dataset[0].image[None].to(place_of(model))
         try:
             return [layer.spelled for layer in grid_layers(model, example)[:most]]
         except ValueError:
@@ -137,9 +135,9 @@ def offered_sources(
     layer: str,  # at which
 ) -> list[str]:  # names for `compute_saliency(source=...)`
     "Name the sources of maps that fit the model: by layer, and by attention where it has some"
-    example = dataset[0].image[None].to(place_of(model))
     found = []
-    with asking(model):
+    with evaluating(model):
+        example = dataset[0].image[None].to(place_of(model))
         target = named_layer(model, layer, example)
         for source in ("xgradcam", "grad-cam", "attention-rollout", "attention-gradient"):
             try:

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['NARROW', 'still_style', 'still_html', 'check_images', 'check_whole', 'check_share', 'check_names', 'check_path',
-           'check_options', 'options_of', 'named_options', 'asking', 'place_of', 'check_classifier', 'check_run',
-           'check_maps', 'check_kinds', 'made_how', 'step_through', 'decimals_of', 'choice', 'picture_box', 'row',
-           'Panel', 'close_widgets', 'html_table', 'html_group_table']
+           'check_options', 'options_of', 'named_options', 'place_of', 'check_classifier', 'check_run', 'check_maps',
+           'check_kinds', 'made_how', 'step_through', 'decimals_of', 'choice', 'picture_box', 'row', 'Panel',
+           'close_widgets', 'html_table', 'html_group_table']
 
 # %% ../../nbs/api/lab/61_panels.ipynb #cf891e8c
 import base64
@@ -16,8 +16,8 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -178,18 +178,6 @@ def named_options(
 
     return checked
 
-# %% ../../nbs/api/lab/61_panels.ipynb #e5112b02
-_ONE_AT_A_TIME = threading.RLock()
-
-
-@contextmanager
-def asking(
-    *models: nn.Module,  # who is asked
-) -> Iterator[None]:  # for a `with` statement; it gives nothing
-    "Within: models are in eval mode and nobody else asks; afterwards they are as they were"
-    with _ONE_AT_A_TIME, evaluating(*models):
-        yield
-
 # %% ../../nbs/api/lab/61_panels.ipynb #e5111b01
 def place_of(
     model: Classifier,  # a classifier; its mean and std are moved to where its network is
@@ -226,7 +214,7 @@ def check_classifier(
 
 def _try(name: str, model: Classifier, dataset: ImageDataset) -> Any:
     "What a model gives for the first image"
-    with asking(model), torch.no_grad():
+    with evaluating(model), torch.no_grad():
         try:
             return model(dataset[0].image[None].to(place_of(model)))
         except Exception as error:  # whatever a network of somebody else raises

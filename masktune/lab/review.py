@@ -20,7 +20,6 @@ from ..instrument import maps_text, path_of, picture_url
 from ..kinds import VERDICTS, Kind, Kinds, save_kinds
 from masktune.lab.panels import (
     Panel,
-    asking,
     check_classifier,
     check_images,
     check_path,
@@ -32,7 +31,7 @@ from .sketch import Sheet, square_tiles
 from .view import InstrumentView, saved_html
 from ..layers import named_layer
 from ..masking import Threshold
-from ..models import Classifier, model_fingerprint
+from ..models import Classifier, evaluating, model_fingerprint
 from ..similarity import look
 
 # %% ../../nbs/api/lab/64a_review.ipynb #64b0c008
@@ -76,7 +75,7 @@ def _examples(
     spread = torch.linspace(0, len(kind.members) - 1, min(count, len(kind.members))).round().long()
     index = kind.members[spread].tolist()
     images = torch.stack([dataset[i].image for i in index])
-    with asking(model), torch.no_grad():
+    with evaluating(model), torch.no_grad():
         shown = images.to(place_of(model))
         return index, images, look(model, shown, named_layer(model, layer, shown[:1])).maps.cpu()
 

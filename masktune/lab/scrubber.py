@@ -47,7 +47,6 @@ from .looking import Looking, Measuring, Worth
 from .ordering import AnswerFilters, Ranking
 from .pages import SetByPage
 from masktune.lab.panels import (
-    asking,
     check_images,
     check_kinds,
     check_run,
@@ -313,7 +312,7 @@ class ThresholdScrubber(SetByPage, MaskGallery):
                 if not wanted():
                     return None
                 maps = self.looking.maps_for(part)
-            return ask_widely(model, self.dataset, maps, index, rule, fill, wanted, 20.0, asking, self.marks)
+            return ask_widely(model, self.dataset, maps, index, rule, fill, wanted, 20.0, self.marks)
 
         return ask
 
