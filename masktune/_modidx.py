@@ -365,6 +365,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'masktune.devices._launched': ('api/devices.html#_launched', 'masktune/devices.py'),
                                   'masktune.devices._leave_group_at_exit': ('api/devices.html#_leave_group_at_exit', 'masktune/devices.py'),
                                   'masktune.devices._own_tensors': ('api/devices.html#_own_tensors', 'masktune/devices.py'),
+                                  'masktune.devices._reads_channels_last': ('api/devices.html#_reads_channels_last', 'masktune/devices.py'),
                                   'masktune.devices._rest': ('api/devices.html#_rest', 'masktune/devices.py'),
                                   'masktune.devices.batches': ('api/devices.html#batches', 'masktune/devices.py'),
                                   'masktune.devices.borrowed': ('api/devices.html#borrowed', 'masktune/devices.py'),

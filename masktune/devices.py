@@ -279,13 +279,20 @@ def _launched(device, mixed_precision):
     return accelerator
 
 # %% ../nbs/api/08_devices.ipynb #a1f11e52
+def _reads_channels_last(model: torch.nn.Module, device: torch.device) -> bool:
+    "Whether convolutions are faster channels-last: on a GPU, and on a CPU where they go over channels in groups"
+    grouped = (module.groups > 1 for module in model.modules() if isinstance(module, torch.nn.Conv2d))
+    return device.type == "cuda" or (device.type == "cpu" and any(grouped))
+
+
 def place_model(
     model: Classifier,  # moved in place
     device: torch.device,  # where it computes from now on
 ) -> Classifier:  # `model`, the same object
-    "Move a model; on a GPU also its convolutions' weights to channels-last order, which tensor cores read fastest"
+    """Move a model; on a GPU also its convolutions' weights to channels-last order, which tensor cores read fastest.
+    On a CPU networks with grouped convolutions (EfficientNet, MobileNet) train faster so, and get it as well"""
     model.to(device)
-    if device.type == "cuda":
+    if _reads_channels_last(model, device):
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model
 
