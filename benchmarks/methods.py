@@ -52,7 +52,7 @@ def lite0(num_classes: int) -> nn.Module:
     network = pretrained_lite0(Path(os.environ[MATERIAL]), num_classes)
     for part in (network._conv_stem, network._bn0, *network._blocks[:FROZEN]):
         part.requires_grad_(False)
-    return network
+    return network.to(memory_format=torch.channels_last)
 
 
 def recipe_of(name: str) -> Recipe:
@@ -99,6 +99,13 @@ def without_tries(found: MethodComparison) -> dict[str, Any]:
     return whole | {"rows": [{k: v for k, v in row.items() if k != "tries"} for row in whole["rows"]]}
 
 
+def joined(earlier: list[dict[str, Any]], rows: list[MethodRow]) -> list[MethodRow]:
+    "What was measured now, with an earlier file's rows of other seeds and methods, by seed"
+    now = {(row.method, row.seed) for row in rows}
+    kept = [MethodRow(**row | {"tries": []}) for row in earlier if (row["method"], row["seed"]) not in now]
+    return sorted([*kept, *rows], key=lambda row: row.seed)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keep", type=Path, required=True, help="a folder outside the repository")
@@ -122,9 +129,9 @@ def main() -> None:
     with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
         for (name, *_), rows in zip(jobs, pool.map(job, jobs), strict=True):
             found[name] += rows
-    written = read_json(given.out) if given.out and given.out.is_file() else {}  # of sets that were not asked for
+    written = read_json(given.out) if given.out and given.out.is_file() else {}  # sets and seeds not asked for stay
     for name, rows in found.items():
-        comparison = MethodComparison(recipe_of(name), rows)
+        comparison = MethodComparison(recipe_of(name), joined(written.get(name, {}).get("rows", []), rows))
         written[name] = without_tries(comparison)
         print(f"{name}\n{comparison}\n", flush=True)
     if given.out:
