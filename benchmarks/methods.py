@@ -93,16 +93,18 @@ def job(given: tuple[str, int, list[str] | None, Path]) -> list[MethodRow]:
     return compare_methods(recipe_of(name), methods, [seed], folder=keep / name, resume=True).rows
 
 
-def without_tries(found: MethodComparison) -> dict[str, Any]:
-    "Figures as JSON, the attempts that were not chosen left out: they stay in `--keep`"
+def brief(found: MethodComparison) -> dict[str, Any]:
+    "Figures as JSON, of the attempts that were not chosen the settings alone: the rest stays in `--keep`"
     whole = found.to_dict()
-    return whole | {"rows": [{k: v for k, v in row.items() if k != "tries"} for row in whole["rows"]]}
+    for row in whole["rows"]:
+        row["tries"] = [{"setting": one["setting"]} for one in row["tries"]]
+    return whole
 
 
 def joined(earlier: list[dict[str, Any]], rows: list[MethodRow]) -> list[MethodRow]:
     "What was measured now, with an earlier file's rows of other seeds and methods, by seed"
     now = {(row.method, row.seed) for row in rows}
-    kept = [MethodRow(**row | {"tries": []}) for row in earlier if (row["method"], row["seed"]) not in now]
+    kept = [MethodRow(**{"tries": []} | row) for row in earlier if (row["method"], row["seed"]) not in now]
     return sorted([*kept, *rows], key=lambda row: row.seed)
 
 
@@ -132,7 +134,7 @@ def main() -> None:
     written = read_json(given.out) if given.out and given.out.is_file() else {}  # sets and seeds not asked for stay
     for name, rows in found.items():
         comparison = MethodComparison(recipe_of(name), joined(written.get(name, {}).get("rows", []), rows))
-        written[name] = without_tries(comparison)
+        written[name] = brief(comparison)
         print(f"{name}\n{comparison}\n", flush=True)
     if given.out:
         write_json(given.out, written)
