@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from .data import ImageDataset
 from .devices import find_process, place_model
 from .loading import EpochOrder, TrainingPairs, training_loader
-from .models import TURN, as_classifier, evaluating
+from .models import as_classifier, evaluating, in_turn
 
 # %% ../nbs/api/13_batchnorm.ipynb #2a000013
 def still_modules(
@@ -46,7 +46,7 @@ def start_training(
     still: Sequence[nn.Module],  # modules of it that stay in eval mode: `still_modules`
 ) -> None:
     "Put a network in train mode, all but the modules that stay in eval mode"
-    with TURN:  # who asks the network in another thread puts its modes back when done
+    with in_turn(network):  # who asks the network in another thread puts its modes back when done
         network.train()
         for module in still:
             module.training = False
@@ -115,17 +115,18 @@ def recalibrate_batchnorm(
     Frozen layers (`still_modules`) keep theirs, and every layer does when the measuring fails."""
     process = find_process(device, mixed_precision, accelerator)
     classifier = as_classifier(model, dataset)
-    norms = _measured_norms(classifier.network)
-    if not norms:
-        return model
-    place_model(classifier, process.device)
     pairs, order = TrainingPairs(dataset, seed=seed), EpochOrder(len(dataset), seed)
     size = min(batch_size, len(dataset))
-    loader = process.prepare(training_loader(pairs, order, size, drop_last=True, num_workers=num_workers))
-    with evaluating(classifier), _measuring(norms), torch.random.fork_rng():
-        torch.manual_seed(seed + process.process_index)  # a transform that draws, draws the same again
-        for images, _ in loader:
-            with process.autocast():
-                classifier(images if batch_transform is None else batch_transform(images))
-        share_statistics(classifier.network, process)
+    with in_turn(classifier):
+        norms = _measured_norms(classifier.network)
+        if not norms:
+            return model
+        place_model(classifier, process.device)
+        loader = process.prepare(training_loader(pairs, order, size, drop_last=True, num_workers=num_workers))
+        with evaluating(classifier), _measuring(norms), torch.random.fork_rng():
+            torch.manual_seed(seed + process.process_index)  # a transform that draws, draws the same again
+            for images, _ in loader:
+                with process.autocast():
+                    classifier(images if batch_transform is None else batch_transform(images))
+            share_statistics(classifier.network, process)
     return model

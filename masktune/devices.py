@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from .errors import look_up
-from .models import TURN, Classifier, evaluating
+from .models import Classifier, evaluating, in_turn
 
 # %% ../nbs/api/08_devices.ipynb #720108ba
 def default_device() -> torch.device:  # cuda, mps or cpu
@@ -291,9 +291,10 @@ def place_model(
 ) -> Classifier:  # `model`, the same object
     """Move a model; on a GPU also its convolutions' weights to channels-last order, which tensor cores read fastest.
     On a CPU networks with grouped convolutions (EfficientNet, MobileNet) train faster so, and get it as well"""
-    model.to(device)
-    if _reads_channels_last(model, device):
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with in_turn(model):
+        model.to(device)
+        if _reads_channels_last(model, device):
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return model
 
 # %% ../nbs/api/08_devices.ipynb #de000008
@@ -309,16 +310,17 @@ def borrowed(
     device: str | torch.device | None,  # where the model is needed; None: where `find_process` computes
 ) -> Iterator[Classifier]:  # `model` itself, for a `with` statement
     "Within: `model` is on `device`, in eval mode; afterwards it is as it was found: place, memory order and modes"
-    device = device if isinstance(device, torch.device) else find_process(device, "no").device
-    with TURN:
+    there = device if isinstance(device, torch.device) else find_process(device, "no").device
+    there = there if there.type == "meta" else find_device(there)
+    with in_turn(model):
         places = [(module, name, tensor) for module in model.modules() for name, tensor in _own_tensors(module)]
         held = [(p, p.data, p.grad) for p in model.parameters()]
-        stays = device.type == "cpu" and all(tensor.device.type == "cpu" for _, _, tensor in places)
+        stays = there.type == "cpu" and all(tensor.device.type == "cpu" for _, _, tensor in places)
         for parameter, _, _ in [] if stays else held:
             parameter.grad = None  # it would be moved with its parameter
         try:
             with evaluating(model):
-                yield model if stays else place_model(model, device)
+                yield model if stays else place_model(model, there)
         finally:
             for module, name, tensor in [] if stays else places:
                 setattr(module, name, tensor)

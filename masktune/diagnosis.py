@@ -307,19 +307,18 @@ def diagnose(
     _check_diagnose(val, train, fill, limit)
     rule, part = Threshold.parse(rule), balanced_part(val, limit, seed)
     with borrowed(as_classifier(model, part), device) as classifier:
-        with torch.random.fork_rng(devices=[]):
-            example = part[0].image[None].to(classifier.mean.device)
-            _check_scores(classifier, example, part)
-            found, more = _place_to_look(classifier, part, layer, rule, fill, example)
-            how: Any = (rule, fill, train, seed, batch_size)
-            measured, said = find_in_classes(classifier, part, found, *how), []
-            if layer is None and _sees_nothing(measured, _limits_at(measured, limits), seed):
-                first, (found, again) = found, _place_to_look(classifier, part, "auto", rule, fill, example)
-                more += again
-                if found.spelled != first.spelled:
-                    more += measured.passes
-                    measured = find_in_classes(classifier, part, found, *how)
-                    said = [_ELSEWHERE.format(first.spelled, found.spelled)]
+        example = part[0].image[None].to(classifier.mean.device)
+        _check_scores(classifier, example, part)
+        found, more = _place_to_look(classifier, part, layer, rule, fill, example)
+        how: Any = (rule, fill, train, seed, batch_size)
+        measured, said = find_in_classes(classifier, part, found, *how), []
+        if layer is None and _sees_nothing(measured, _limits_at(measured, limits), seed):
+            first, (found, again) = found, _place_to_look(classifier, part, "auto", rule, fill, example)
+            more += again
+            if found.spelled != first.spelled:
+                more += measured.passes
+                measured = find_in_classes(classifier, part, found, *how)
+                said = [_ELSEWHERE.format(first.spelled, found.spelled)]
     facts = {"images": len(part), "dataset": str(val), "layer": found.spelled, "rule": str(rule), "fill": fill}
     measured = measured._replace(passes=measured.passes + more)
     return _conclude(measured, part.classes, facts, _limits_at(measured, limits), seed, said)

@@ -29,7 +29,7 @@ from .divergence import LossWatch, TrainingDiverged, diverged, is_finite
 from .evaluation import evaluate
 from .loading import EpochOrder, TrainingPairs, class_balanced, training_loader
 from .losses import Criterion, TrainingLoss, count_right, make_loss
-from .models import TURN, Classifier, as_classifier
+from .models import Classifier, as_classifier, in_turn
 from masktune.optimizers import (
     OptimizerFactory,
     make_schedule,
@@ -169,21 +169,21 @@ def _begin(model: nn.Module, dataset: ImageDataset, val: ImageDataset | None, op
     check_options(options)
     classifier = as_classifier(model, dataset)
     check_trainable(classifier.network)
-    raw = _make_stepper(classifier, options)
-    place_model(classifier, process.device)
-    loss = _make_loss(dataset, options, process)
-    check_fit(classifier, dataset, val, loss, options.sampling)
-    selection = _select_by(val, options, process)
-    if process.device.type != "cpu":
+    with in_turn(classifier):
         raw = _make_stepper(classifier, options)
+        place_model(classifier, process.device)
+        loss = _make_loss(dataset, options, process)
+        check_fit(classifier, dataset, val, loss, options.sampling)
+        selection = _select_by(val, options, process)
+        if process.device.type != "cpu":
+            raw = _make_stepper(classifier, options)
+        still, frozen = still_modules(classifier.network, options.freeze_batchnorm), still_modules(classifier.network)
+        modes, first_weights = [(m, m.training) for m in classifier.modules()], network_state(classifier)
     drawn = class_balanced(dataset.labels) if options.sampling == "balanced" else None
     order = EpochOrder(len(dataset), options.seed, drawn)
     schedule = make_schedule(
         raw, options.schedule, epochs=options.epochs, milestones=options.milestones, gamma=options.gamma
     )
-    still, frozen = still_modules(classifier.network, options.freeze_batchnorm), still_modules(classifier.network)
-    with TURN:
-        modes, first_weights = [(m, m.training) for m in classifier.modules()], network_state(classifier)
     trained, stepper, loader = process.prepare(
         torch.compile(classifier) if options.compile else classifier,
         raw,
@@ -238,7 +238,7 @@ def _learn(training: _Training, images: Tensor, labels: Tensor, warmth: float) -
 # %% ../nbs/api/16_erm.ipynb #0e150011
 def _step(training: _Training, epoch: int, step: int, images: Tensor, labels: Tensor) -> None:
     "Learn from a batch, watch the loss, and tell whoever wants to know"
-    with TURN:
+    with in_turn(training.model):
         _learn(training, images, labels, training.warmth(epoch, step))
     if step % training.watch.every == 0:
         training.watch.look(training.totals, epoch, training.lr)
@@ -254,10 +254,11 @@ def _step(training: _Training, epoch: int, step: int, images: Tensor, labels: Te
 def _pass(training: _Training, epoch: int) -> None:
     "Every batch of an epoch once, or those that are left of it"
     options, done = training.options, training.done
-    start_training(training.model.network, training.still)
-    if training.trained is not training.model:
-        training.trained.train()  # what wraps the model (a compiler, a launcher) follows its mode
-        start_training(training.model.network, training.still)  # the modules within keep their own
+    with in_turn(training.model):
+        start_training(training.model.network, training.still)
+        if training.trained is not training.model:
+            training.trained.train()  # what wraps the model (a compiler, a launcher) follows its mode
+            start_training(training.model.network, training.still)  # the modules within keep their own
     training.order.epoch = epoch
     training.totals = (training.totals if done else torch.zeros(3)).to(training.process.device)
     training.watch.seen = training.totals.clone() if done else None
@@ -330,12 +331,12 @@ def _settled(training: _Training) -> Iterator[None]:
     model = training.model
     try:
         yield
-        with TURN:
+        with in_turn(model):
             model.eval()
     except BaseException as error:
-        if isinstance(error, TrainingDiverged):
-            model.network.load_state_dict(training.first_weights)
-        with TURN:
+        with in_turn(model):
+            if isinstance(error, TrainingDiverged):
+                model.network.load_state_dict(training.first_weights)
             for module, mode in training.modes:
                 module.training = mode
             if isinstance(error, TrainingStopped):
@@ -349,10 +350,11 @@ def _settled(training: _Training) -> Iterator[None]:
 def _recalibrate(training: _Training) -> None:
     "Measure batch normalisation anew, all but what its owner froze"
     model, options = training.model, training.options
-    start_training(model.network, training.frozen)
-    recalibrate_batchnorm(
-        model, training.dataset, seed=options.seed, batch_transform=options.batch_transform, **training.passes()
-    )
+    with in_turn(model):
+        start_training(model.network, training.frozen)
+        recalibrate_batchnorm(
+            model, training.dataset, seed=options.seed, batch_transform=options.batch_transform, **training.passes()
+        )
     if training.val is None or training.best["best_epoch"] == options.epochs:
         training.best["best_state"] = network_state(model)  # the best epoch is the last
 

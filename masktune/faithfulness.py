@@ -23,7 +23,7 @@ from .devices import borrowed
 from .errors import look_up
 from .layers import TargetLayer, grid_layers, named_layer
 from .masking import FILLS, Threshold, hide
-from .models import Classifier, as_classifier
+from .models import Classifier, as_classifier, evaluating
 from .saliency import SaliencyMaps, compute_saliency
 
 # %% ../nbs/api/26_faithfulness.ipynb #7004dc0b
@@ -110,7 +110,7 @@ class Faithfulness:
 # %% ../nbs/api/26_faithfulness.ipynb #26a10002
 @torch.no_grad()
 def hidden_probabilities(
-    model: Classifier,  # in eval mode, on the device that is to paint and to answer
+    model: Classifier,  # on the device that is to paint and to answer
     images: Tensor,  # (N, 3, H, W) uint8
     masks: Tensor | None = None,  # (N, H, W) bool, what is hidden; None: nothing
     fill: str = "zero",  # what hidden pixels become: zero, mean, blur or noise
@@ -118,19 +118,20 @@ def hidden_probabilities(
 ) -> Tensor:  # (N, C) float32 on the CPU, each row sums to 1
     "Ask a classifier about images with a part of each hidden"
     parts = []
-    for at, part in enumerate(images.split(batch_size)):
-        part = part.to(model.mean.device)
-        if masks is not None:
-            part = hide(part, masks[at * batch_size :][: len(part)], fill)
-        parts.append(model(part).float().softmax(1).cpu())
+    with evaluating(model):
+        for at, part in enumerate(images.split(batch_size)):
+            part = part.to(model.mean.device)
+            if masks is not None:
+                part = hide(part, masks[at * batch_size :][: len(part)], fill)
+            parts.append(model(part).float().softmax(1).cpu())
     return torch.cat(parts)
 
 # %% ../nbs/api/26_faithfulness.ipynb #e9e85d86
 @contextmanager
 def _asked(model: nn.Module, images: ImageDataset, device: str | torch.device | None) -> Iterator[Classifier]:
-    "Within: the classifier lies on a device and answers only; no random number is drawn of those outside"
-    with borrowed(as_classifier(model, images), device) as asked, torch.random.fork_rng(devices=[]):
-        yield asked  # starting a loader draws a number
+    "Within: the classifier lies on a device and answers only"
+    with borrowed(as_classifier(model, images), device) as asked:
+        yield asked
 
 
 class _Probe:

@@ -27,7 +27,7 @@ from .given_masks import GivenMasks, Marks, read_marks
 from .images import make_augmentation
 from .mask_files import wrapped
 from .masking import MaskBatch, MaskedDataset, Threshold
-from .models import TURN, Classifier, as_classifier, copy_of
+from .models import Classifier, as_classifier, copy_of
 from .optimizers import OPTIMIZERS, check_number
 from .refit import ChosenRefit, choose_refit
 from .rounds import Round, RoundChoice, choose_by_outcomes
@@ -672,10 +672,9 @@ class MaskTune(Settings):
 
     def _freeze_as_given(self, model: Classifier) -> None:
         "Put a copy in train mode, but what was in eval mode within the model that was given"
-        with TURN:
-            model.train()
-            for name, module in model.network.named_modules():
-                module.training = name not in self.still_
+        model.train()
+        for name, module in model.network.named_modules():
+            module.training = name not in self.still_
 
 # %% ../nbs/api/33_finetune.ipynb #33b0c002
 from .evaluation import Table

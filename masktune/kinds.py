@@ -391,11 +391,10 @@ def judged_maps(
         if model_fingerprint(classifier) != kinds.model:
             raise ValueError(f"these kinds are of model {kinds.model}, not of {maps.model}: find them again")
         found = named_layer(classifier, kinds.layer, dataset[0].image[None].to(classifier.mean.device))
-        with torch.random.fork_rng(devices=[]):
-            for batch in batches(dataset, batch_size, 0):
-                values = look(classifier, batch.image, found, batch_size).values
-                spared = _spared(kinds, values, maps.maps[batch.index], batch.label)
-                kept[batch.index] = kept[batch.index].masked_fill(spared, 0)
+        for batch in batches(dataset, batch_size, 0):
+            values = look(classifier, batch.image, found, batch_size).values
+            spared = _spared(kinds, values, maps.maps[batch.index], batch.label)
+            kept[batch.index] = kept[batch.index].masked_fill(spared, 0)
     return replace(maps, maps=kept)
 
 # %% ../nbs/api/37b_kinds.ipynb #4171d030

@@ -27,6 +27,7 @@ from masktune.tracing import (
     differentiable,
     graph_from,
     is_activation,
+    own_thread,
     trace_model,
 )
 from .unwrapping import scores_of
@@ -102,7 +103,7 @@ def _random_head(head: nn.Module | None) -> Iterator[None]:
             return F.linear(args[0], weight)
         return F.conv2d(args[0], weight, None, module.stride, module.padding, module.dilation, module.groups)
 
-    handle = None if head is None else head.register_forward_hook(scores)
+    handle = None if head is None else head.register_forward_hook(own_thread(scores))
     try:
         yield
     finally:
@@ -170,8 +171,8 @@ def _reads_alone(model: nn.Module, record: TracedValue, head: nn.Module | None, 
         values[:] = [args[0], args[0].clone()]
         return (values[1], *args[1:])
 
-    handles = [module.register_forward_pre_hook(start) for name, module in model.named_modules() if name]
-    handles.append(record.module.register_forward_pre_hook(watch))
+    handles = [module.register_forward_pre_hook(own_thread(start)) for name, module in model.named_modules() if name]
+    handles.append(record.module.register_forward_pre_hook(own_thread(watch)))
     try:
         with _random_head(head), torch.enable_grad():
             scores = scores_of(model(example))

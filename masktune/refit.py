@@ -22,6 +22,7 @@ from .devices import borrowed, find_process
 from .errors import look_up
 from .evaluation import Table, predict
 from .models import Classifier, as_classifier, copy_of, evaluating, model_fingerprint
+from .tracing import own_thread
 from .unwrapping import score_columns
 
 # %% ../nbs/api/32_refit.ipynb #c941c8c4
@@ -60,7 +61,7 @@ def _calls(
 
         return hook
 
-    handles = [module.register_forward_hook(note(name)) for name, module in modules.items()]
+    handles = [module.register_forward_hook(own_thread(note(name))) for name, module in modules.items()]
     try:
         yield calls
     finally:
@@ -134,18 +135,17 @@ def cache_features(
 
     with borrowed(as_classifier(model, dataset), process.device) as classifier:
         head = find_head(classifier, dataset[0].image[None].to(process.device))
-        handle = classifier.get_submodule(head).register_forward_hook(note)
+        handle = classifier.get_submodule(head).register_forward_hook(own_thread(note))
         try:
-            with torch.random.fork_rng(devices=[]):  # starting a loader draws a number, which is given back
-                logits = predict(classifier, dataset, **options)
+            logits = predict(classifier, dataset, **options)
         finally:
             handle.remove()
+        fingerprint = model_fingerprint(classifier)
     features = torch.cat(inputs)
     if len(features) != len(dataset):
         raise ValueError(f"{len(features)} features for {dataset}: compute features in one process, not in several")
     if not features.isfinite().all():
         raise ValueError(f"the features of {dataset} are not finite: the model's weights hold NaN or infinity")
-    fingerprint = model_fingerprint(classifier)
     return HeadFeatures(features, logits, dataset.labels, dataset.classes, head, fingerprint, str(dataset))
 
 # %% ../nbs/api/32_refit.ipynb #639e6271

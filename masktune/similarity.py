@@ -33,8 +33,8 @@ def look(
     batch_size: int = 64,  # images per forward pass
 ) -> Look:  # on the CPU
     "Take maps, values and scores from one forward pass over the images; the model is left as it was"
-    device = next(model.parameters()).device
     with evaluating(model):
+        device = next(model.parameters()).device
         parts = [_look_at(model, part.to(device), layer) for part in images.split(batch_size)]
     return Look(*(torch.cat(column) for column in zip(*parts, strict=True)))
 

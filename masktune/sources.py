@@ -138,11 +138,13 @@ def _pixel_source(name: str, model: Classifier) -> Explain:
     return explain
 
 # %% ../nbs/api/21_sources.ipynb #84e83dd9
+_RECORDING = threading.RLock()  # the function that is replaced is everybody's: one thread at a time replaces it
+
+
 @contextmanager
 def _recorded_attention() -> Iterator[list[Tensor]]:
     "Within: the attention weights (B, heads, tokens, tokens) of this thread's forward passes, layer by layer"
-    fused, thread, weights = F.scaled_dot_product_attention, threading.get_ident(), []
-    fast = torch.backends.mha.get_fastpath_enabled()
+    thread, weights = threading.get_ident(), []
 
     def explicit(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, **options):
         if threading.get_ident() != thread:
@@ -160,13 +162,15 @@ def _recorded_attention() -> Iterator[list[Tensor]]:
         weights.append(attention)
         return attention @ value
 
-    F.scaled_dot_product_attention = explicit  # type: ignore[assignment]
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield weights
-    finally:
-        F.scaled_dot_product_attention = fused
-        torch.backends.mha.set_fastpath_enabled(fast)
+    with _RECORDING:
+        fused, fast = F.scaled_dot_product_attention, torch.backends.mha.get_fastpath_enabled()
+        F.scaled_dot_product_attention = explicit  # type: ignore[assignment]
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            yield weights
+        finally:
+            F.scaled_dot_product_attention = fused
+            torch.backends.mha.set_fastpath_enabled(fast)
 
 # %% ../nbs/api/21_sources.ipynb #507613ed
 def attention_rollout(

@@ -4,22 +4,23 @@
 
 # %% auto #0
 __all__ = ['POOLINGS', 'CHANNELS_FIRST_1D', 'TokensToGrid', 'only_tensor', 'with_tensor', 'differentiable', 'uncompiled',
-           'TracedValue', 'Trace', 'trace_model', 'is_activation', 'CutGraph', 'graph_from']
+           'TracedValue', 'Trace', 'own_thread', 'trace_model', 'is_activation', 'CutGraph', 'graph_from']
 
 # %% ../nbs/api/06_tracing.ipynb #9c0d0016
 import copy
 import math
 import sys
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from .models import TURN
 from .unwrapping import hooks_refused, scores_of
 
 # %% ../nbs/api/06_tracing.ipynb #990e7ae4
@@ -165,6 +166,19 @@ class Trace(NamedTuple):
     head: nn.Module | None  # the last linear layer or convolution
     scores: Tensor  # (1, C) the scores of the image that passed
 
+# %% ../nbs/api/06_tracing.ipynb #81ef5500
+def own_thread(
+    hook: Callable,  # of a module: a forward hook, or one before it
+) -> Callable:  # does what `hook` does in the thread that asks for it now, and nothing in others
+    "Keep a hook to oneself: what other threads pass through the module meanwhile is left alone"
+    owner = threading.get_ident()
+
+    @wraps(hook)
+    def mine(*given: Any, **named: Any) -> Any:
+        return hook(*given, **named) if threading.get_ident() == owner else None
+
+    return mine
+
 # %% ../nbs/api/06_tracing.ipynb #81ef54fa
 @torch.inference_mode(False)
 def trace_model(
@@ -206,18 +220,17 @@ def trace_model(
 
         return hook
 
-    with TURN:
-        try:
-            for name, module in model.named_modules():
-                if not name:
-                    continue
-                handles.append(module.register_forward_pre_hook(enters(name)))
-                handles.append(module.register_forward_hook(leaves(name)))
-            with torch.no_grad(), uncompiled():
-                scores = scores_of(model(example))
-        finally:
-            for handle in handles:
-                handle.remove()
+    try:
+        for name, module in model.named_modules():
+            if not name:
+                continue
+            handles.append(module.register_forward_pre_hook(own_thread(enters(name))))
+            handles.append(module.register_forward_hook(own_thread(leaves(name))))
+        with torch.no_grad(), uncompiled():
+            scores = scores_of(model(example))
+    finally:
+        for handle in handles:
+            handle.remove()
     return Trace(records, head, scores)
 
 # %% ../nbs/api/06_tracing.ipynb #81ef5401
@@ -300,14 +313,13 @@ def graph_from(
 ) -> Iterator[CutGraph]:  # the cut: `leaf` is the layer's value, from which gradients are recorded
     "Within: forward passes record gradients from `layer` on, and nothing before it"
     cut = CutGraph()
-    with TURN:
-        if at_input:
-            handle = layer.register_forward_pre_hook(lambda module, args: (cut.take(args[0]), *args[1:]))
-        else:
-            handle = layer.register_forward_hook(lambda module, args, output: cut.take(output))
-        try:
-            watched = _CatchActivation(cut) if activated else nullcontext()
-            with torch.inference_mode(False), torch.no_grad(), uncompiled(), watched:
-                yield cut
-        finally:
-            handle.remove()
+    if at_input:
+        handle = layer.register_forward_pre_hook(own_thread(lambda module, args: (cut.take(args[0]), *args[1:])))
+    else:
+        handle = layer.register_forward_hook(own_thread(lambda module, args, output: cut.take(output)))
+    try:
+        watched = _CatchActivation(cut) if activated else nullcontext()
+        with torch.inference_mode(False), torch.no_grad(), uncompiled(), watched:
+            yield cut
+    finally:
+        handle.remove()

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .models import Classifier
+from .models import Classifier, in_turn
 from .optimizers import on_cpu
 
 # %% ../nbs/api/15_training_state.ipynb #2a000031
@@ -127,7 +127,8 @@ def take_up(
     training.history, training.totals = list(state["history"]), state["totals"].clone()
     training.best = {name: state[name] for name in training.best}
     training.watch.first = state["first_loss"]
-    training.model.network.load_state_dict(state["network"])
+    with in_turn(training.model):
+        training.model.network.load_state_dict(state["network"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the schedule moves before the optimiser's first step
         for _ in range(training.first - 1):

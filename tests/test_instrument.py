@@ -313,8 +313,8 @@ def test_another_layer_is_looked_at_on_the_page_and_its_worth_is_measured_on_req
     from bridge import Bridge
 
     from masktune.faithfulness import faithfulness
-    from masktune.lab.panels import asking
     from masktune.lab.scrubber import ThresholdScrubber
+    from masktune.models import in_turn
     from masktune.saliency import compute_saliency
 
     model, images, maps = explained
@@ -335,7 +335,7 @@ def test_another_layer_is_looked_at_on_the_page_and_its_worth_is_measured_on_req
     found = faithfulness(model, images, other, alone=False, limit=64)
     page.locator("summary", has_text="where to look").click()
     assert not scrubber.worth  # nothing is measured unasked
-    with asking():  # until then nobody else asks the model: there is time to press stop
+    with in_turn(model):  # until then nobody else asks the model: there is time to press stop
         page.get_by_role("button", name="measure what each is worth").click()
         live.until(lambda: page.get_by_role("button", name="stop measuring").count() == 1)
         page.get_by_role("button", name="stop measuring").click()

@@ -1,5 +1,6 @@
-"Two threads that want one model take turns: modes and hooks are the model's, whoever sets them"
+"Two threads that want one network take turns: modes and hooks are the network's, whoever sets them"
 
+import os
 import threading
 import time
 
@@ -7,31 +8,36 @@ import pytest
 import torch
 from torch import nn
 
+from masktune.abstaining import SelectiveClassifier
+from masktune.batchnorm import recalibrate_batchnorm
 from masktune.data import ArrayDataset
-from masktune.devices import seed_everything
+from masktune.devices import borrowed, seed_everything
 from masktune.erm import fit
 from masktune.evaluation import evaluate
-from masktune.faithfulness import choose_evidence
+from masktune.faithfulness import choose_evidence, faithfulness
 from masktune.finetune import MaskTune
 from masktune.instrument import hidden_scores
 from masktune.layers import find_target_layer
-from masktune.models import as_classifier, copy_of
+from masktune.models import as_classifier, copy_of, evaluating, in_turn
 from masktune.refit import refit
 from masktune.saliency import compute_saliency
 
+NOTHING = torch.zeros(1, 16, 16, dtype=torch.bool)
+
 
 class Slow(nn.Module):
-    "Passes on what it gets; the first pass waits here for a while, and notes whether another thread came meanwhile"
+    "Passes on what it gets; one pass of many waits here for a while, and notes whether another thread came meanwhile"
 
-    def __init__(self):
+    def __init__(self, training):
         super().__init__()
         self.waits, self.met, self.entered = None, False, threading.Event()
+        self.when = training  # wait in a pass in train mode, or in any
 
     def __deepcopy__(self, memo):
         return nn.Identity()  # a copy is nobody else's
 
     def forward(self, x):
-        if self.waits is None:
+        if self.waits is None and (self.training or not self.when):
             self.waits = True
             self.entered.set()
             time.sleep(0.2)
@@ -47,10 +53,33 @@ def images():
     return ArrayDataset(pixels, torch.arange(40) % 2, ["a", "b"], name="noise")
 
 
-def network():
+def network(training=False):
     seed_everything(0)
-    layers = [nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), Slow(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    return nn.Sequential(*layers, nn.Linear(8, 2)).train()
+    layers = [nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), Slow(training), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Dropout(), nn.Linear(8, 2)).train()
+
+
+def in_background(work):
+    "What `work` gives, or raises, in a thread of its own: call what comes back to wait for it"
+    found = []
+
+    def run():
+        try:
+            found.append((work(), None))
+        except BaseException as error:
+            found.append((None, error))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+
+    def result():
+        thread.join(60)
+        assert found, "a thread waits for ever"
+        if found[0][1] is not None:
+            raise found[0][1]
+        return found[0][0]
+
+    return result
 
 
 def swapped(model, data):
@@ -59,6 +88,7 @@ def swapped(model, data):
     return run.swapped(data)
 
 
+TRAINING = {"lr": 0.01, "batch_size": 8, "device": "cpu", "progress": False}
 WORK = {
     "find_target_layer": lambda model, data: find_target_layer(model, data[0].image[None]),
     "compute_saliency": lambda model, data: compute_saliency(model, data, progress=False),
@@ -66,30 +96,27 @@ WORK = {
     "choose_evidence": lambda model, data: choose_evidence(model, data, limit=8),
     "refit": lambda model, data: refit(model, data),
     "swapped": swapped,
-    "fit": lambda model, data: fit(model, data, epochs=1, lr=0.01, batch_size=8, device="cpu", progress=False),
+    "a classifier is called": lambda model, data: model(data.images),
+    "a step of fit": lambda model, data: fit(model, data, epochs=1, **TRAINING),
 }
 
 
 @pytest.mark.parametrize("work", WORK)
 def test_who_asks_a_model_waits_while_another_thread_works_with_it(work):
-    data = images()
-    model = as_classifier(network(), data)
+    data, trains = images(), work == "a step of fit"
+    model = as_classifier(network(trains), data)
     slow = next(module for module in model.modules() if isinstance(module, Slow))
-    asked, copied = [], []
 
     def ask():
         assert slow.entered.wait(20)
-        shown = data[0].image[None]
-        asked.append(hidden_scores(model, shown, torch.zeros(1, 16, 16, dtype=torch.bool), "zero"))
-        copied.append(copy_of(model))
+        return hidden_scores(model, data[0].image[None], NOTHING, "zero"), copy_of(model)
 
-    other = threading.Thread(target=ask)
-    other.start()
+    asked = in_background(ask)
     WORK[work](model, data)
-    other.join()
-    assert slow.waits is False and not slow.met, "two threads were in the model at the same time"
-    assert len(asked) == 1 and model.training is (work != "fit")
-    hooks = [hook for module in copied[0].modules() for hook in (module._forward_hooks, module._forward_pre_hooks)]
+    copied = asked()[1]
+    assert slow.waits is False and not slow.met, "two threads were in the network at the same time"
+    assert model.training is (not trains)
+    hooks = [hook for module in copied.modules() for hook in (module._forward_hooks, module._forward_pre_hooks)]
     assert not any(hooks)
 
 
@@ -97,17 +124,147 @@ def test_a_training_stays_in_train_mode_while_it_is_asked():
     data, seen = images(), []
     model = as_classifier(network(), data)
     model.register_forward_pre_hook(lambda module, given: seen.append((threading.get_ident(), module.training)))
-    ended = threading.Event()
+    ended, here = threading.Event(), threading.get_ident()
 
     def ask():
         while not ended.is_set():
-            hidden_scores(model, data[0].image[None], torch.zeros(1, 16, 16, dtype=torch.bool), "zero")
+            hidden_scores(model, data[0].image[None], NOTHING, "zero")
 
-    other = threading.Thread(target=ask)
-    other.start()
-    fit(model, data, epochs=20, lr=0.01, batch_size=8, device="cpu", progress=False)
+    asked = in_background(ask)
+    fit(model, data, epochs=20, **TRAINING)
     ended.set()
-    other.join()
-    mine = [training for thread, training in seen if thread == threading.get_ident()]
-    assert sum(mine) == 20 * 5 and not model.training
-    assert not any(training for thread, training in seen if thread == other.ident) and len(seen) > len(mine)
+    asked()
+    assert sum(training for thread, training in seen if thread == here) == 20 * 5 and not model.training
+    others = [training for thread, training in seen if thread != here]
+    assert others and not any(others)
+
+
+def test_what_its_owner_froze_stays_frozen_while_somebody_looks():
+    "Who looks sets eval mode: read then, the whole network would seem to be in eval mode, and be trained as a whole"
+    data = images()
+    model = as_classifier(network(), data)
+    frozen = next(module for module in model.modules() if isinstance(module, nn.BatchNorm2d)).eval()
+    before, inside, leave = frozen.running_mean.clone(), threading.Event(), threading.Event()
+
+    def look():
+        with evaluating(model):
+            inside.set()
+            leave.wait(0.5)
+
+    looked = in_background(look)
+    assert inside.wait(20)
+    fit(model, data, epochs=1, **TRAINING)
+    leave.set()
+    looked()
+    model.train()
+    frozen.eval()
+    assert torch.equal(frozen.running_mean, before)
+    inside.clear()
+    leave.clear()
+    looked = in_background(look)
+    assert inside.wait(20)
+    recalibrate_batchnorm(model, data, batch_size=8, device="cpu")
+    looked()
+    assert torch.equal(frozen.running_mean, before)
+
+
+def test_a_hook_is_its_own_threads(recwarn):
+    "A bare network that another thread calls in its own way gets what it would get alone, and disturbs no map"
+    data = images()
+    plain = network().eval()
+    shown, ended = data.images.float() / 255, threading.Event()
+    with torch.no_grad():
+        wanted = plain(shown)
+    maps = compute_saliency(plain, data, device="cpu", progress=False)
+
+    def call():
+        found = []
+        while not ended.is_set():
+            with torch.no_grad():
+                found.append(plain(shown))
+        return found
+
+    called = in_background(call)
+    again = [compute_saliency(plain, data, device="cpu", progress=False) for _ in range(10)]
+    ended.set()
+    found = called()
+    assert all(torch.equal(one.maps, maps.maps) and one.layer == maps.layer for one in again)
+    assert found and all(torch.equal(one, wanted) and not one.requires_grad for one in found)
+
+
+def test_who_wants_another_network_does_not_wait():
+    data = images()
+    one, other = (as_classifier(network(), data) for _ in range(2))
+    with borrowed(one, "cpu"):
+        in_background(lambda: fit(other, data, epochs=1, **TRAINING))()
+
+
+def test_the_same_two_networks_in_either_order_block_nobody():
+    one, other = network(), network()
+    both = SelectiveClassifier([as_classifier(copy_of(each), images()) for each in (one, other)], "mean")
+    started = threading.Barrier(2)
+
+    def take(*models):
+        started.wait(20)
+        for _ in range(2000):
+            with in_turn(*models):
+                pass
+
+    first, second = in_background(lambda: take(one, other)), in_background(lambda: take(other, one))
+    first(), second()
+    with in_turn(both):
+        waits = in_background(lambda: both.models[1](images().images))
+        time.sleep(0.1)
+    assert waits().shape == (40, 2)
+
+
+def test_looking_in_another_thread_changes_no_training_of_a_seed():
+    data = images()
+    looked_at, ended = as_classifier(network(), data), threading.Event()
+
+    def trained():
+        model = as_classifier(network(), data)
+        fit(model, data, epochs=6, seed=3, **TRAINING)
+        return torch.cat([weights.flatten() for weights in model.parameters()])
+
+    def look():
+        while not ended.is_set():
+            faithfulness(looked_at, data, limit=8, device="cpu")
+
+    alone = trained()
+    looked = in_background(look)
+    watched = [trained() for _ in range(3)]
+    ended.set()
+    looked()
+    assert all(torch.equal(one, alone) for one in watched)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system knows no fork")
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded")
+def test_a_process_that_was_forked_waits_for_no_thread_of_its_parent():
+    model, inside, leave = network(), threading.Event(), threading.Event()
+
+    def hold():
+        with evaluating(model):
+            inside.set()
+            leave.wait(20)
+
+    held = in_background(hold)
+    assert inside.wait(20)
+    child = os.fork()
+    if child == 0:
+        with evaluating(model):
+            os._exit(0)
+    ended, status = os.waitpid(child, os.WNOHANG), None
+    for _ in range(100):
+        if ended[0]:
+            status = os.waitstatus_to_exitcode(ended[1])
+            break
+        time.sleep(0.1)
+        ended = os.waitpid(child, os.WNOHANG)
+    else:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+    leave.set()
+    held()
+    assert status == 0

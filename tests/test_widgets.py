@@ -612,6 +612,24 @@ def test_the_launcher_looks_where_the_scrubber_looks(run, digits, scrubber):
     launcher.close()
 
 
+def test_a_scrubber_goes_on_while_a_job_trains_and_makes_maps(run, digits, scrubber):
+    "Both want the plain model: they take turns, nobody waits for ever, and what is shown is right"
+    run.rule, run.rounds_ = "mean_std(k=2)", []  # the job makes maps first
+    job = FinetuningJob(run, digits["train"]).launch()
+    layers = scrubber.looking.layers[:2]
+    for turn in range(6):
+        scrubber.look(layers[turn % 2])
+        scrubber.strength.value = 1.0 + turn / 4
+    job.wait()
+    scrubber.wait()
+    assert job.finished and not job.failed and not run.erm_.training
+    shown = scrubber.shown
+    wanted = compute_saliency(run.erm_, digits["train"].subset(shown), layers[1], device="cpu", progress=False)
+    torch.testing.assert_close(scrubber.maps.maps[shown], wanted.maps)
+    again = compute_saliency(run.erm_, digits["train"], device="cpu", progress=False)
+    torch.testing.assert_close(run.rounds_[0].maps.maps, again.maps)
+
+
 def test_what_is_said_of_evidence_is_kept_and_can_be_taken_back(run, digits, tmp_path):
     kinds = find_kinds(run.erm_, digits["train"], limit=64, most=2, device="cpu")
     review = EvidenceReview(kinds, digits["train"], run.erm_, tmp_path / "kinds.json")

@@ -31,7 +31,6 @@ from masktune.lab.panels import (
 )
 from .sketch import Sheet, heat_tiles, rgb, square_tiles, stacked
 from ..masking import normalize
-from ..models import evaluating
 from ..report import group_table
 from ..saliency import SaliencyMaps
 
@@ -121,8 +120,7 @@ class CompareExplorer(LiveGallery):
         dataset = check_images("dataset", dataset, before)
         super().__init__(dataset, page_size, tile)
         models = (check_classifier("before", before, dataset), check_classifier("after", after, dataset))
-        with evaluating(*models):
-            self.comparison = comparing.compare(*models, dataset, names=names, maps=maps, run=run, **options)
+        self.comparison = comparing.compare(*models, dataset, names=names, maps=maps, run=run, **options)
         found = self.comparison
         self.evaluations, self.maps, self.no_maps = found.evaluations, found.maps, found.no_maps
         self.tiles = 1 + len(self.maps)

@@ -7,7 +7,6 @@ __all__ = ['draw_curves', 'Decided', 'ScoredImages', 'ranks_of', 'ranked_data', 
 
 # %% ../../nbs/api/lab/67_coverage.ipynb #8f3fa2eb
 import base64
-import copy
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -35,7 +34,7 @@ from masktune.lab.panels import (
     step_through,
 )
 from .sketch import Chart, Sheet, rgb, square_tiles, stacked
-from ..models import evaluating
+from ..models import copy_of
 from ..selective import RiskCoverage, SelectiveRow, coverage_threshold, risk_coverage, selective_table
 
 # %% ../../nbs/api/lab/67_coverage.ipynb #c1b9031d
@@ -116,9 +115,9 @@ class ScoredImages:
         **options: Any,  # where scores are computed: see `masktune.evaluation.predict`
     ):
         self.dataset = dataset
-        with evaluating(*selective.values()):  # the only model calls
-            self.given = {name: one.scores(dataset, **options) for name, one in selective.items()}
-            chosen_on = self.given if val is None else {n: s.scores(val, **options) for n, s in selective.items()}
+        # the only model calls
+        self.given = {name: one.scores(dataset, **options) for name, one in selective.items()}
+        chosen_on = self.given if val is None else {n: s.scores(val, **options) for n, s in selective.items()}
         self.val = {name: score for name, (_, score) in chosen_on.items()}
         self.curves = {name: risk_coverage(score, said == dataset.labels) for name, (said, score) in self.given.items()}
 
@@ -271,7 +270,7 @@ class CoverageExplorer(LiveGallery):
     def calibrated(self) -> SelectiveClassifier:  # the copy, calibrated
         "Copy the chosen classifier with its threshold as the slider says; its models are shared"
         given = self.selective[self.classifier.value]
-        found = copy.deepcopy(given, {id(model): model for model in given.models})
+        found = copy_of(given, {id(model): model for model in given.models})
         found.threshold.fill_(self.threshold)
         found.calibration_ = {}  # what an earlier `calibrate` said is not true of this threshold
         return found

@@ -12,7 +12,7 @@ from ..data import ImageDataset
 from ..finetune import MaskTune
 from ..given_masks import Marks, read_marks
 from .panels import check_classifier, check_maps
-from ..models import Classifier, evaluating
+from ..models import Classifier
 from ..saliency import SaliencyMaps, compute_saliency
 
 # %% ../../nbs/api/lab/62e_explained.ipynb #62a9c008
@@ -29,8 +29,7 @@ def explained(
         raise ValueError("give a model, or maps that were made with one")
     found = None if model is None else check_classifier("model", model, dataset)
     if maps is None and found is not None:
-        with evaluating(found):
-            maps = compute_saliency(found, dataset) if run is None else run.explain(found, dataset)
+        maps = compute_saliency(found, dataset) if run is None else run.explain(found, dataset)
     return found, check_maps("maps", maps, dataset, found)
 
 

@@ -57,7 +57,7 @@ class MadeMaps:
             return given(self.maps)
 
     def _make(self, index: list[int]) -> None:
-        with evaluating(self.model), torch.random.fork_rng(devices=[]):  # starting a loader draws a number
+        with evaluating(self.model):
             device = place_of(self.model)
             options: dict[str, Any] = {"target": self.like.target, "device": device, "progress": False}
             part = self.dataset.subset(index)

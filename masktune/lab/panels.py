@@ -35,7 +35,7 @@ from ..evaluation import Table
 from ..finetune import MaskTune
 from ..kinds import Kinds
 from .sketch import encode_small
-from ..models import Classifier, as_classifier, evaluating
+from ..models import Classifier, as_classifier, evaluating, in_turn
 from ..report import GroupRow
 from ..saliency import SaliencyMaps
 
@@ -183,9 +183,10 @@ def place_of(
     model: Classifier,  # a classifier; its mean and std are moved to where its network is
 ) -> torch.device:  # where images must be
     "Find the device a classifier computes on"
-    device = next(model.network.parameters(), model.mean).device
-    if model.mean.device != device:
-        model.mean, model.std = model.mean.to(device), model.std.to(device)
+    with in_turn(model):
+        device = next(model.network.parameters(), model.mean).device
+        if model.mean.device != device:
+            model.mean, model.std = model.mean.to(device), model.std.to(device)
     return device
 
 # %% ../../nbs/api/lab/61_panels.ipynb #e5111b04
