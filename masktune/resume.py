@@ -447,6 +447,11 @@ def _round_worker(
             steps.put((0, 0, 0, 0, 0.0, 0.0, (stopped.state["epoch"], stopped.state["step"])))
     finally:
         leave_processes()  # a spawned process runs nothing at its exit
+    steps.close()
+    steps.join_thread()  # what was put is sent
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # a thread of PyTorch's that wants the interpreter while it ends would abort the process
 
 # %% ../nbs/api/51_resume.ipynb #e9aa36c3
 from ._aliases import answer
