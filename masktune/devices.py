@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from .errors import look_up
-from .models import Classifier, evaluating, in_turn
+from .models import CHANNELS_FIRST, Classifier, evaluating, in_turn, network_of
 
 # %% ../nbs/api/08_devices.ipynb #720108ba
 def default_device() -> torch.device:  # cuda, mps or cpu
@@ -281,6 +281,8 @@ def _launched(device, mixed_precision):
 # %% ../nbs/api/08_devices.ipynb #a1f11e52
 def _reads_channels_last(model: torch.nn.Module, device: torch.device) -> bool:
     "Whether convolutions are faster channels-last: on a GPU, and on a CPU where they go over channels in groups"
+    if network_of(model) in CHANNELS_FIRST:
+        return False
     grouped = (module.groups > 1 for module in model.modules() if isinstance(module, torch.nn.Conv2d))
     return device.type == "cuda" or (device.type == "cpu" and any(grouped))
 

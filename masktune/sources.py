@@ -19,7 +19,7 @@ from torch import Tensor
 
 from .errors import look_up
 from .layers import TargetLayer, layer_gradients
-from .models import Classifier, copy_of
+from .models import Classifier, copy_of, in_turn
 from .tracing import TokensToGrid, only_tensor
 from .xgradcam import LayerXGradCam
 
@@ -52,13 +52,14 @@ def _layer_source(method: type[LayerAttribution], model: Classifier, found: Targ
     has_target = "target" in inspect.signature(method.attribute).parameters  # an activation is nobody's in particular
 
     def explain(images, labels):
-        with torch.no_grad():
-            scores = model(images)
-        target = scores.argmax(1) if labels is None else labels
-        more = {"target": target} if has_target else {}
-        if found.at_input:
-            more["attribute_to_layer_input"] = True
-        saliency = _one_tensor(attribution.attribute(_in_unit_range(images), **more), method).detach()
+        with in_turn(model):
+            with torch.no_grad():
+                scores = model(images)
+            target = scores.argmax(1) if labels is None else labels
+            more = {"target": target} if has_target else {}
+            if found.at_input:
+                more["attribute_to_layer_input"] = True
+            saliency = _one_tensor(attribution.attribute(_in_unit_range(images), **more), method).detach()
         if found.reshape is not None:
             try:
                 saliency = found.reshape(saliency)
@@ -138,7 +139,7 @@ def _pixel_source(name: str, model: Classifier) -> Explain:
     return explain
 
 # %% ../nbs/api/21_sources.ipynb #84e83dd9
-_RECORDING = threading.RLock()  # the function that is replaced is everybody's: one thread at a time replaces it
+_ATTENTION = torch.nn.Identity()  # stands for the function that is replaced: one thread at a time replaces it
 
 
 @contextmanager
@@ -162,7 +163,7 @@ def _recorded_attention() -> Iterator[list[Tensor]]:
         weights.append(attention)
         return attention @ value
 
-    with _RECORDING:
+    with in_turn(_ATTENTION):
         fused, fast = F.scaled_dot_product_attention, torch.backends.mha.get_fastpath_enabled()
         F.scaled_dot_product_attention = explicit  # type: ignore[assignment]
         torch.backends.mha.set_fastpath_enabled(False)
@@ -208,7 +209,7 @@ def _attention_source(name: str, model: Classifier, found: TargetLayer) -> Expla
 
     def explain(images, labels):
         with_gradient = name == "attention-gradient"
-        with _recorded_attention() as weights, torch.set_grad_enabled(with_gradient):
+        with in_turn(model), _recorded_attention() as weights, torch.set_grad_enabled(with_gradient):
             scores = model(images)
             usable = [attention for attention in weights if attention.shape[-1] == tokens and attention.ndim == 4]
             if not usable:

@@ -6,6 +6,7 @@ import time
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from masktune.abstaining import SelectiveClassifier
@@ -17,10 +18,11 @@ from masktune.evaluation import evaluate
 from masktune.faithfulness import choose_evidence, faithfulness
 from masktune.finetune import MaskTune
 from masktune.instrument import hidden_scores
-from masktune.layers import find_target_layer
-from masktune.models import as_classifier, copy_of, evaluating, in_turn
+from masktune.layers import find_target_layer, named_layer
+from masktune.models import Classifier, as_classifier, copy_of, evaluating, in_turn
 from masktune.refit import refit
 from masktune.saliency import compute_saliency
+from masktune.sources import make_source
 
 NOTHING = torch.zeros(1, 16, 16, dtype=torch.bool)
 
@@ -216,6 +218,49 @@ def test_the_same_two_networks_in_either_order_block_nobody():
         waits = in_background(lambda: both.models[1](images().images))
         time.sleep(0.1)
     assert waits().shape == (40, 2)
+
+
+class Wrapped(nn.Module):
+    "A network that holds a classifier, as an ensemble or a module of a training framework may"
+
+    def __init__(self):
+        super().__init__()
+        self.inner = as_classifier(network(), images())
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+def transformer():
+    seed_everything(0)
+    kept = {"num_layers": 1, "num_heads": 2, "hidden_dim": 8, "mlp_dim": 8, "num_classes": 2}
+    return torchvision.models.VisionTransformer(image_size=16, patch_size=4, **kept)
+
+
+@pytest.mark.parametrize("make", [Wrapped, transformer])
+def test_a_call_and_a_pass_over_one_model_never_wait_for_each_other(make):
+    models = [Classifier(make()).eval() for _ in range(8)]  # locks lie in memory in either order
+    shown = images().images[:2]
+    if make is transformer:
+        works = [make_source("attention-rollout", model, named_layer(model, None, shown[:1]))[0] for model in models]
+        works = [lambda work=work: work(shown, None) for work in works]
+    else:
+        works = [lambda model=model: model(shown) for model in models]
+
+    def looks():
+        for _ in range(20):
+            for model, work in zip(models, works, strict=True):
+                with evaluating(model):
+                    work()
+
+    def calls():
+        for _ in range(20):
+            for work in works:
+                work()
+
+    with torch.no_grad():
+        first, second = in_background(looks), in_background(calls)
+        first(), second()
 
 
 def test_looking_in_another_thread_changes_no_training_of_a_seed():

@@ -5,6 +5,7 @@ import copy
 import hashlib
 import random
 
+import lightning.pytorch  # noqa: F401 (what draws from Python's generator when it is first imported is imported before)
 import numpy as np
 import pytest
 import torch
