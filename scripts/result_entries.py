@@ -721,7 +721,7 @@ ENTRIES = [
         "reads group labels; the last column says which. *ERM epochs* is what a method costs, in epochs of plain "
         "training and the plain model's training included; *with search* is the cost of all its attempts together. "
         "Means over seeds, each table says how many, and their standard deviation. *sticker* is the first set of the "
-        "page on photographs (`--sets sticker --cache MATERIAL --seeds 710-711`): a pretrained network, a sticker on "
+        "page on photographs (`--sets sticker --cache MATERIAL --seeds 710-713`): a pretrained network, a sticker on "
         "98 % of one class. There MaskTune with its defaults looks where the structure suggests, and that layer does "
         "not see the sticker; `repair` measures that and looks elsewhere. `masktune compare-methods` runs the same on "
         "a recipe.",
