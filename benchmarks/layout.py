@@ -11,7 +11,6 @@ import argparse
 
 import torch
 import torch.nn.functional as F
-import torchvision
 from turns import machine, ratio, take_turns
 
 from masktune.models import build_model
@@ -24,7 +23,7 @@ class Measured:
 
     def __init__(self, name: str, size: int, order: torch.memory_format):
         torch.manual_seed(0)
-        network = build_model(name, 2) if name == "small-cnn" else getattr(torchvision.models, name)(num_classes=2)
+        network = build_model(name, 2)
         self.network = network.train().to(memory_format=order)
         self.images, self.labels = torch.rand(32, 3, size, size), torch.arange(32) % 2
         self.optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
@@ -41,7 +40,7 @@ class Measured:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--networks", nargs="+", default=NETWORKS, help="of torchvision, or small-cnn")
+    parser.add_argument("--networks", nargs="+", default=NETWORKS, help="as `build_model` names them")
     parser.add_argument("--size", type=int, default=112, help="side of the images; small-cnn has 28")
     parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args()

@@ -1116,7 +1116,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                               'masktune/faithfulness.py'),
                                        'masktune.faithfulness._Probe.probabilities': ( 'api/faithfulness.html#_probe.probabilities',
                                                                                        'masktune/faithfulness.py'),
-                                       'masktune.faithfulness._asked': ('api/faithfulness.html#_asked', 'masktune/faithfulness.py'),
                                        'masktune.faithfulness._check_candidates': ( 'api/faithfulness.html#_check_candidates',
                                                                                     'masktune/faithfulness.py'),
                                        'masktune.faithfulness._lead': ('api/faithfulness.html#_lead', 'masktune/faithfulness.py'),

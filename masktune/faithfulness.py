@@ -9,8 +9,7 @@ __all__ = ['RULES', 'Estimate', 'bootstrap_means', 'bootstrap_interval', 'Faithf
 # %% ../nbs/api/26_faithfulness.ipynb #06f48fd6
 import html
 import itertools
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -127,13 +126,6 @@ def hidden_probabilities(
     return torch.cat(parts)
 
 # %% ../nbs/api/26_faithfulness.ipynb #e9e85d86
-@contextmanager
-def _asked(model: nn.Module, images: ImageDataset, device: str | torch.device | None) -> Iterator[Classifier]:
-    "Within: the classifier lies on a device and answers only"
-    with borrowed(as_classifier(model, images), device) as asked:
-        yield asked
-
-
 class _Probe:
     "The images that are measured, what the model says to them, and how many passes were made over them"
 
@@ -233,7 +225,7 @@ def faithfulness(
     look_up("fill", fill, FILLS)
     rule = Threshold.parse(rule)
     part = some_images(dataset, limit, seed)
-    with _asked(model, part, device) as asked:
+    with borrowed(as_classifier(model, part), device) as asked:
         probe = _Probe(asked, part, batch_size)
         found = named_layer(asked, layer, probe.images[:1].to(asked.mean.device))
         return _measure(probe, probe.maps(found, source), rule, fill, seed, alone)
@@ -338,7 +330,7 @@ def choose_evidence(
     _check_candidates(sources, rules, fills)
     read = [Threshold.parse(rule) for rule in rules]
     part = some_images(dataset, limit, seed)
-    with _asked(model, part, device) as asked:
+    with borrowed(as_classifier(model, part), device) as asked:
         whole = _Probe(asked, part, batch_size)
         example = whole.images[:1].to(asked.mean.device)
         if layers is None:

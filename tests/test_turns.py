@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -84,6 +85,23 @@ def in_background(work):
     return result
 
 
+@contextmanager
+def looked_at(model, seconds):
+    "Within: another thread is in the middle of looking, for so long or until the end"
+    inside, leave = threading.Event(), threading.Event()
+
+    def look():
+        with evaluating(model):
+            inside.set()
+            leave.wait(seconds)
+
+    looked = in_background(look)
+    assert inside.wait(20)
+    yield
+    leave.set()
+    looked()
+
+
 def swapped(model, data):
     run = MaskTune(model, device="cpu", progress=False)
     run.erm_ = model
@@ -146,27 +164,14 @@ def test_what_its_owner_froze_stays_frozen_while_somebody_looks():
     data = images()
     model = as_classifier(network(), data)
     frozen = next(module for module in model.modules() if isinstance(module, nn.BatchNorm2d)).eval()
-    before, inside, leave = frozen.running_mean.clone(), threading.Event(), threading.Event()
-
-    def look():
-        with evaluating(model):
-            inside.set()
-            leave.wait(0.5)
-
-    looked = in_background(look)
-    assert inside.wait(20)
-    fit(model, data, epochs=1, **TRAINING)
-    leave.set()
-    looked()
+    before = frozen.running_mean.clone()
+    with looked_at(model, 0.5):
+        fit(model, data, epochs=1, **TRAINING)
     model.train()
     frozen.eval()
     assert torch.equal(frozen.running_mean, before)
-    inside.clear()
-    leave.clear()
-    looked = in_background(look)
-    assert inside.wait(20)
-    recalibrate_batchnorm(model, data, batch_size=8, device="cpu")
-    looked()
+    with looked_at(model, 0.5):
+        recalibrate_batchnorm(model, data, batch_size=8, device="cpu")
     assert torch.equal(frozen.running_mean, before)
 
 
@@ -287,29 +292,20 @@ def test_looking_in_another_thread_changes_no_training_of_a_seed():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system knows no fork")
 @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded")
 def test_a_process_that_was_forked_waits_for_no_thread_of_its_parent():
-    model, inside, leave = network(), threading.Event(), threading.Event()
-
-    def hold():
-        with evaluating(model):
-            inside.set()
-            leave.wait(20)
-
-    held = in_background(hold)
-    assert inside.wait(20)
-    child = os.fork()
-    if child == 0:
-        with evaluating(model):
-            os._exit(0)
-    ended, status = os.waitpid(child, os.WNOHANG), None
-    for _ in range(100):
-        if ended[0]:
-            status = os.waitstatus_to_exitcode(ended[1])
-            break
-        time.sleep(0.1)
-        ended = os.waitpid(child, os.WNOHANG)
-    else:
-        os.kill(child, 9)
-        os.waitpid(child, 0)
-    leave.set()
-    held()
+    model = network()
+    with looked_at(model, 20):
+        child = os.fork()
+        if child == 0:
+            with evaluating(model):
+                os._exit(0)
+        ended, status = os.waitpid(child, os.WNOHANG), None
+        for _ in range(100):
+            if ended[0]:
+                status = os.waitstatus_to_exitcode(ended[1])
+                break
+            time.sleep(0.1)
+            ended = os.waitpid(child, os.WNOHANG)
+        else:
+            os.kill(child, 9)
+            os.waitpid(child, 0)
     assert status == 0

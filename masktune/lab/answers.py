@@ -24,7 +24,7 @@ from ..instrument import hidden_scores
 from .background import in_background, leaving
 from .panels import place_of
 from .sketch import Sheet, rgb
-from ..models import Classifier, evaluating
+from ..models import Classifier
 
 # %% ../../nbs/api/lab/62c_answers.ipynb #62e0c008
 class Asker:
@@ -95,9 +95,8 @@ def ask_masked(
     said: Tensor,  # (B,) int64, the classes it said before
 ) -> tuple[Tensor, Tensor]:  # (B,) classes it says now, and the probability it then gives to those it said before
     "Ask a model what it says of masked images"
-    with evaluating(model):
-        place_of(model)
-        scores = hidden_scores(model, images, mask, fill)
+    place_of(model)
+    scores = hidden_scores(model, images, mask, fill)
     return scores.argmax(1), scores.gather(1, said[:, None])[:, 0]
 
 # %% ../../nbs/api/lab/62c_answers.ipynb #62e0c013
@@ -142,10 +141,9 @@ def ask_page(
     key: str,  # what is asked, for the page
 ) -> PageAnswers:  # image by image: the class said now, what is left of the probability, the likeliest classes
     "Ask a model what it says of a page's images, whole and with a part hidden"
-    with evaluating(model):
-        place_of(model)
-        before = hidden_scores(model, images, torch.zeros_like(mask), "zero")
-        after = hidden_scores(model, images, mask, fill)
+    place_of(model)
+    before = hidden_scores(model, images, torch.zeros_like(mask), "zero")
+    after = hidden_scores(model, images, mask, fill)
     pairs = zip(top_answers(before, classes), top_answers(after, classes), strict=True)
     top = [{"before": first, "after": second} for first, second in pairs]
     return PageAnswers(key, after.argmax(1), after.gather(1, said[:, None])[:, 0], top)

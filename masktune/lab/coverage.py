@@ -115,7 +115,6 @@ class ScoredImages:
         **options: Any,  # where scores are computed: see `masktune.evaluation.predict`
     ):
         self.dataset = dataset
-        # the only model calls
         self.given = {name: one.scores(dataset, **options) for name, one in selective.items()}
         chosen_on = self.given if val is None else {n: s.scores(val, **options) for n, s in selective.items()}
         self.val = {name: score for name, (_, score) in chosen_on.items()}
