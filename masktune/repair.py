@@ -45,6 +45,7 @@ from .finetune import MaskTune
 from .kinds import Kinds, judged_maps
 from .layers import named_layer
 from .models import Classifier
+from .probes import LIMIT, fit_probes
 from masktune.refit import (
     GAMMAS,
     ErrorConflict,
@@ -54,6 +55,7 @@ from masktune.refit import (
     refit_in_folds,
     split_validation,
 )
+from .saliency import SaliencyMaps
 from .settings import given
 from .similarity import look
 
@@ -280,7 +282,16 @@ def _likeness(run: MaskTune, images: ImageDataset, layer: str) -> Likeness | Non
     part = balanced_part(images, 512, run.seed)
     with borrowed(run.plain_model, run.device) as model:
         example = part[0].image[None].to(model.mean.device)
+        if run.source == "probe":
+            probes = fit_probes(model, images, layer, device=model.mean.device)
+            return measure_likeness(model, part, probes, run.seed)
         return measure_likeness(model, part, named_layer(model, layer, example), run.seed)
+
+
+def _of_classes(maps: SaliencyMaps, classes: Sequence[int]) -> SaliencyMaps:
+    "The maps of images that are called one of these classes; those of the others empty"
+    kept = torch.isin(maps.predicted, torch.tensor(classes))
+    return replace(maps, maps=maps.maps * kept[:, None, None])
 
 # %% ../nbs/api/39_repair.ipynb #c391000b1
 class RepairStep(NamedTuple):
@@ -321,7 +332,9 @@ class _Watch:
 class _Bench:
     "The images that refit and choose, and everything that candidates of one repair share"
 
-    def __init__(self, run: MaskTune, train: ImageDataset, held: HeldOut, kinds: Kinds | None, watch: _Watch):
+    def __init__(
+        self, run: MaskTune, train: ImageDataset, held: HeldOut, kinds: Kinds | None, watch: _Watch, rounds: int
+    ):
         self.run, self.train, self.kinds, self.watch = run, train, kinds, watch
         self.refits, self.folds = run.keep_decoded(held.refits), held.folds
         self.chooses = self.refits if held.chooses is held.refits else run.keep_decoded(held.chooses)
@@ -329,13 +342,29 @@ class _Bench:
         self.notes: list[str] = []
         self.options = dict(run.machine, progress=run.progress)
         plain = run.plain_model
-        swapped = self.swapped = _swap(run, self.chooses, kinds)
-        self.alike = _likeness(run, self.chooses, swapped.maps.layer) if kinds is None else None
+        self.swapped = _swap(run, self.chooses, kinds)
+        self.alike = _likeness(run, self.chooses, self.swapped.maps.layer) if kinds is None else None
         self.units += 3 * len(self.chooses)  # maps, kinds or likeness and, below, the plain scores
+        self.marked: list[int] = []  # classes whose evidence alone is a mark and is changed; none: that of all
+        if self.alike is not None and run.source == "probe":
+            self.units += 3 * len(self.chooses)  # probes are fitted twice, and likeness takes a pass more
+            self._take_marked(self.alike if rounds == 1 else Likeness(0.0, 0.0))
         scores, labels = predict(plain, self.chooses, **self.options), self.chooses.labels
         p = scores.double().softmax(1).gather(1, labels[:, None])[:, 0]
         self.environment, self.unsure = infer_environments(scores, labels), least_sure(p, labels)
         self.probability: Tensor | None = None  # the plain model's, on what refits
+
+    def _take_marked(self, alike: Likeness) -> None:
+        "Where the evidence of some classes repeats and that of others does not, change only theirs"
+        names, run = self.train.classes, self.run
+        if not 0 < len(alike.marked) < len(names):
+            return
+        self.marked = alike.marked
+        maps = _of_classes(self.swapped.maps, self.marked)
+        marks = run.marks(self.chooses, trained_on=False).parts
+        self.swapped = SwappedDataset(self.chooses, maps, run.rule, str(run.fill), run.seed, **marks)
+        told = ", ".join(f"{names[label]!r} (likeness {alike.by_class[label]:.2f})" for label in self.marked)
+        self.notes.append(f"the evidence of {told} alone is hidden and exchanged: that of other classes does not repeat")
 
     @property
     def cost(self) -> float:
@@ -386,7 +415,7 @@ def _finetuned(bench: _Bench, mode: str, rounds: int) -> Iterator[tuple[str, Cla
     branch = run.branch(mode=mode, rounds=rounds)
     if not branch.rounds_:
         branch.compute_maps(bench.train)
-        bench.units += count * (not branch.on_device)
+        bench.units += count * (not branch.on_device) + min(count, LIMIT) * (run.source == "probe")
         if not run.rounds_ and not run.on_device:
             run.rounds_ = list(branch.rounds_)  # the other mode goes by the same maps
     if bench.kinds is not None:
@@ -394,6 +423,8 @@ def _finetuned(bench: _Bench, mode: str, rounds: int) -> Iterator[tuple[str, Cla
         seen = judged_maps(bench.kinds, run.plain_model, bench.train, seen, device=run.device)
         branch.rounds_ = [replace(branch.rounds_[0], maps=seen)]
         bench.units += count
+    elif bench.marked:
+        branch.rounds_ = [replace(branch.rounds_[0], maps=_of_classes(given(branch.rounds_[0].maps), bench.marked))]
     if bench.watch.asked_to_stop(f"{mode}, its maps are there"):
         raise _Stopped
     branch.fit_rounds(bench.train, on_step=bench.watch.training(mode))
@@ -453,6 +484,9 @@ def _sees_nothing(run: MaskTune, images: ImageDataset) -> tuple[bool, float]:
 
 def _look_where_faithful(run: MaskTune, images: ImageDataset) -> tuple[MaskTune, str, float]:
     "A branch that masks what held-out images say the answers depend on, why, and how many images were passed forward"
+    if not run.on_device:
+        said = "evidence: what linear probes of the answers, at several layers, say of each place"
+        return run.branch(layer=None, source="probe", rule="otsu"), said, 0.0
     options: dict[str, Any] = {"limit": 64, "seed": run.seed, "device": run.device}
     found = choose_evidence(run.plain_model, images, sources=("xgradcam",), **options)
     # the layer alone, by whatever rule shows it best; what tells most in a question hides more than a training should
@@ -500,7 +534,7 @@ def repair(
     gammas = list(gammas) if "refit" in remedies else []
     finetunings = rounds * len({"transplant", "mask"} & set(remedies))
     watch = _Watch(on_step, (1 + finetunings) * (1 + len(gammas)))
-    bench = _Bench(run, run.keep_decoded(train), held, kinds, watch)
+    bench = _Bench(run, run.keep_decoded(train), held, kinds, watch, rounds)
     bench.units += looked
     bench.notes += said + ([] if kinds is None else [f"judged a shortcut: {', '.join(kinds.judged('shortcut'))}"])
     candidates, stopped = _make_candidates(bench, remedies, gammas, rounds, thorough)

@@ -32,6 +32,7 @@ from .given_masks import GivenMasks, read_masks
 from .label_maps import explain_labels, explain_one
 from .layers import TargetLayer, named_layer
 from .models import Classifier, as_classifier, model_fingerprint
+from .probes import explain_by_probes, fit_probes
 from .sources import Explain, make_source
 
 # %% ../nbs/api/22_saliency.ipynb #768c2e36
@@ -350,10 +351,15 @@ def _explained(
     "What explains a batch, its source's name, the layer's, and the class it aims at; given masks need no layer"
     if given is not None:
         return _answers_alone(classifier, dataset.multilabel), "given", given.maps_name, None
-    found = named_layer(classifier, layer, dataset[0].image[None].to(device))
-    explain, name = make_source(source, classifier, found)
+    example = dataset[0].image[None].to(device)
+    if source == "probe":
+        probes = fit_probes(classifier, dataset, layer, device=device)
+        explain, name, place = explain_by_probes(classifier, probes, example), source, probes.layers[0]
+    else:
+        found = named_layer(classifier, layer, example)
+        (explain, name), place = make_source(source, classifier, found), found.spelled
     aimed, label = _aimed(explain, target, dataset)
-    return aimed, name, found.spelled, label
+    return aimed, name, place, label
 
 # %% ../nbs/api/22_saliency.ipynb #919c8c9b
 @torch.inference_mode(False)  # its maps are plain tensors, wherever it is called

@@ -93,7 +93,7 @@ def _check_names(settings: "Settings") -> None:
     if not callable(settings.augment):
         look_up("augment", settings.augment, AUGMENTATIONS)
     if not callable(settings.source):
-        look_up("source", settings.source, (*SOURCES, "given"))
+        look_up("source", settings.source, (*SOURCES, "probe", "given"))
     if settings.layer is not None and not isinstance(settings.layer, str):
         raise ValueError(
             f"layer must be the name of a layer, got {type(settings.layer).__name__}: "
@@ -197,6 +197,8 @@ def _check_together(settings: "Settings") -> None:
         raise ValueError(f"mode 'transplant' exchanges what maps show: leave out {marked[0]}, or mask")
     if settings.source == "given" and settings.given is None:
         raise ValueError("source 'given' takes the masks themselves: give given=, a folder of masks, a CSV, boxes")
+    if settings.on_device and settings.source == "probe":
+        raise ValueError("source 'probe' is fitted to all images before maps are stored: leave out on_device")
     if settings.on_device and settings.layer == "auto":
         raise ValueError("layer 'auto' is chosen before maps are stored, and on_device stores none: name a layer")
     if settings.epochs == 0 and settings.finetune_lr is None:
@@ -269,7 +271,7 @@ class Settings:
     augment: str | Callable[[Tensor], Tensor] = "none"  # none, flip, crop-flip ... (`make_augmentation`), or a function
     # the masks
     layer: str | None = None  # name of the target layer; None finds it, auto takes the one truest to the model
-    source: str = "xgradcam"  # where maps come from: xgradcam (the paper), grad-cam, gradients ..., or given
+    source: str = "xgradcam"  # where maps come from: xgradcam (the paper), grad-cam, gradients ..., probe, or given
     target: str = "predicted"  # whose class a map explains: predicted (the paper) or label
     rule: str = "mean_std(k=2)"  # from map to mask (MaskTune, section 3)
     # what hidden pixels become: zero (the paper), mean, blur or noise; auto: zero, where evidence is transplanted blur

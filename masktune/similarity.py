@@ -13,29 +13,35 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import TargetLayer, layer_gradients
+from .layers import TargetLayer, layer_gradients, layer_values, named_layer
 from .models import copy_of, evaluating
+from .probes import Probes, probe_maps
 from .xgradcam import xgradcam
 
 # %% ../nbs/api/26a_similarity.ipynb #5a4e0009
 class Look(NamedTuple):
     "What one pass over images gives"
 
-    maps: Tensor  # (N, h, w) float32, nowhere negative: XGradCAM of the predicted class
-    values: Tensor  # (N, K, h, w) float16, what the target layer gave
+    maps: Tensor  # (N, h, w) float32, nowhere negative: XGradCAM of the predicted class, or what probes say for it
+    values: Tensor  # (N, K, h, w) float16, what the target layer gave, or the finest of the layers that are probed
     scores: Tensor  # (N, C) float32
 
 # %% ../nbs/api/26a_similarity.ipynb #5a4e0010
 def look(
     model: nn.Module,  # a classifier; left as it is
     images: Tensor,  # (N, 3, H, W) as the model takes them
-    layer: TargetLayer,  # the layer whose values are compared
+    layer: TargetLayer | Probes,  # the layer whose values are compared; or probes of several, fitted to the model
     batch_size: int = 64,  # images per forward pass
 ) -> Look:  # on the CPU
     "Take maps, values and scores from one forward pass over the images; the model is left as it was"
     with evaluating(model):
         device = next(model.parameters()).device
-        parts = [_look_at(model, part.to(device), layer) for part in images.split(batch_size)]
+        batches = (part.to(device) for part in images.split(batch_size))
+        if isinstance(layer, Probes):
+            places = [named_layer(model, name, images[:1].to(device)) for name in layer.layers]
+            parts = [_look_by_probes(model, part, layer, places) for part in batches]
+        else:
+            parts = [_look_at(model, part, layer) for part in batches]
     return Look(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
@@ -45,6 +51,17 @@ def _look_at(model: nn.Module, images: Tensor, layer: TargetLayer) -> tuple[Tens
     value, gradient, scores = found
     maps = F.relu(xgradcam(value, gradient))[:, 0]
     return maps.float().cpu(), value.half().cpu(), scores.float().cpu()
+
+
+@torch.no_grad()
+def _look_by_probes(
+    model: nn.Module, images: Tensor, probes: Probes, layers: list[TargetLayer]
+) -> tuple[Tensor, Tensor, Tensor]:
+    "Maps, values and scores of one batch; values of the finest layer, on the maps' grid"
+    values, scores = layer_values(lambda: model(images), layers)
+    maps = probe_maps(values, probes, scores.argmax(1))
+    finest = F.adaptive_avg_pool2d(values[-1], maps.shape[-2:])
+    return maps.float().cpu(), finest.half().cpu(), scores.float().cpu()
 
 # %% ../nbs/api/26a_similarity.ipynb #5a4e0015
 def same_place(

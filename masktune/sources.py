@@ -259,6 +259,11 @@ def make_source(
         )
     if source == "given":
         raise ValueError("source 'given' is no map of a model: compute_saliency and MaskTune take given= with it")
+    if source == "probe":
+        raise ValueError(
+            "source 'probe' is fitted to images before it shows anything: compute_saliency and MaskTune with stored maps "
+            "do that (`masktune.probes`)"
+        )
     look_up("source", source, SOURCES)
     if source in _LAYER_SOURCES:
         return _LAYER_SOURCES[source](model, found), source

@@ -264,6 +264,9 @@ class CutGraph:
     handed: Tensor | None = None  # what the network went on with
     activation: Tensor | None = None  # the first activation's result, where one took `handed`
 
+    def __init__(self, gradients: bool = True):  # whether scores are to depend on the leaf, or it is only read
+        self.gradients = gradients
+
     def take(
         self,
         value: Any,  # a float tensor, or a structure that holds one: a layer's output or input
@@ -275,9 +278,9 @@ class CutGraph:
                 f"the layer must give one float tensor, got {_described(value)}: "
                 "choose the module that makes the features themselves"
             )
-        torch.set_grad_enabled(True)  # until the surrounding no_grad ends
+        torch.set_grad_enabled(self.gradients)  # until the surrounding no_grad ends
         self.activation = None  # a module that runs twice: the last time counts
-        self.leaf = differentiable(tensor).detach().requires_grad_()
+        self.leaf = differentiable(tensor).detach().requires_grad_(self.gradients)
         self.handed = self.leaf.clone()
         return with_tensor(value, tensor, self.handed)
 
@@ -310,9 +313,10 @@ def graph_from(
     layer: nn.Module,  # a module of a model that is called within
     at_input: bool = False,  # cut what enters it instead of what it gives
     activated: bool = False,  # watch for the activation that takes what it gives
+    gradients: bool = True,  # record them; False: the value is only read, at the price of a forward pass
 ) -> Iterator[CutGraph]:  # the cut: `leaf` is the layer's value, from which gradients are recorded
     "Within: forward passes record gradients from `layer` on, and nothing before it"
-    cut = CutGraph()
+    cut = CutGraph(gradients)
     if at_input:
         handle = layer.register_forward_pre_hook(own_thread(lambda module, args: (cut.take(args[0]), *args[1:])))
     else:
