@@ -405,12 +405,17 @@ def row_groups(job: Job) -> dict:
 
 
 def row_repair(job: Job) -> dict:
-    "`repair`, which chooses without group labels; it looks where the evidence is"
+    "`repair` as anybody would call it, and what of the shortcut is masked where it looks"
     from masktune.repair import repair
 
-    options = {"faithful": True, "finetune_lr": job.rate, "batch_size": 32, "seed": job.seed}
+    options = {"finetune_lr": job.rate, "batch_size": 32, "seed": job.seed}
     found = repair(begin(copy.deepcopy(job.plain)), job.images("train"), job.images("val"), **options, **QUIET)
-    return job.measured(found.model, choice=found.choice.name, cost=found.cost)
+    probed = any("linear probes" in note for note in found.notes)
+    maps = compute_saliency(job.plain, job.images("train"), source="probe" if probed else "xgradcam", **QUIET)
+    seen = job.coverage(maps, Threshold("otsu") if probed else Threshold("mean_std", 2.0))
+    more = {"choice": found.choice.name, "cost": found.cost, "notes": found.notes}
+    more["likeness"] = found.likeness and found.likeness._asdict()
+    return job.measured(found.model, **more, **seen)
 
 
 ROWS: dict[str, tuple[Callable[[Job], dict], str]] = {
@@ -548,6 +553,8 @@ def main() -> None:
         kept = {str(k): row for k, row in enumerate(read(given.out))} if given.out.exists() else {}
         old = {(r["set"], r["network"], r["seed"], r["half"]): r for r in kept.values()}
         new = {(r["set"], r["network"], r["seed"], r["half"]): r for r in found}
+        for key in old.keys() & new.keys():  # rows that were not asked for stay
+            new[key]["rows"] = old[key]["rows"] | new[key]["rows"]
         write(given.out, {str(key): row for key, row in (old | new).items()})
 
 

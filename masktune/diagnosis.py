@@ -24,10 +24,11 @@ from .evaluation import Table
 from .faithfulness import Estimate, bootstrap_means, choose_evidence
 from .figures import ReportFigure, figure_style, overlay
 from .files import write_json, write_page
-from .findings import ClassFindings, Findings, balanced_part, find_in_classes
+from .findings import LEAST_PROBED, ClassFindings, Findings, balanced_part, find_in_classes
 from .layers import TargetLayer, grid_layers, named_layer
 from .masking import FILLS, Threshold, normalize
 from .models import Classifier, as_classifier
+from .probes import Probes, fit_probes
 from .similarity import look
 
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90011
@@ -312,16 +313,18 @@ def diagnose(
         found, more = _place_to_look(classifier, part, layer, rule, fill, example)
         how: Any = (rule, fill, train, seed, batch_size)
         measured, said = find_in_classes(classifier, part, found, *how), []
-        if layer is None and _sees_nothing(measured, _limits_at(measured, limits), seed):
-            first, (found, again) = found, _place_to_look(classifier, part, "auto", rule, fill, example)
+        looked = _Looked(found, rule, _limits_at(measured, limits))
+        if layer is None and _sees_nothing(measured, looked.limits, seed):
+            elsewhere, again = _look_elsewhere(classifier, part, looked, measured.channels, fill, limits)
             more += again
-            if found.spelled != first.spelled:
+            if elsewhere.spelled != looked.spelled:
                 more += measured.passes
-                measured = find_in_classes(classifier, part, found, *how)
-                said = [_ELSEWHERE.format(first.spelled, found.spelled)]
-    facts = {"images": len(part), "dataset": str(val), "layer": found.spelled, "rule": str(rule), "fill": fill}
+                measured = find_in_classes(classifier, part, elsewhere.where, elsewhere.rule, *how[1:])
+                said = [_ELSEWHERE.format(looked.spelled, elsewhere.spelled)]
+                looked = elsewhere if elsewhere.limits else elsewhere._replace(limits=_limits_at(measured, limits))
+    facts = {"images": len(part), "dataset": str(val), "layer": looked.spelled, "rule": str(looked.rule), "fill": fill}
     measured = measured._replace(passes=measured.passes + more)
-    return _conclude(measured, part.classes, facts, _limits_at(measured, limits), seed, said)
+    return _conclude(measured, part.classes, facts, looked.limits or limits, seed, said)
 
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90038
 def _check_scores(model: Classifier, example: Tensor, dataset: ImageDataset) -> None:
@@ -338,6 +341,35 @@ _ELSEWHERE = (
     "At {}, the layer that the structure suggests, maps show nothing that the answers depend on: all figures are of "
     "{}, found by measuring."
 )
+
+
+class _Looked(NamedTuple):
+    "Where a diagnosis looks, how a map becomes a mask there, and from where on a figure counts"
+
+    where: TargetLayer | Probes
+    rule: Threshold
+    limits: Limits | None  # None: those of the layer, which is not measured yet
+
+    @property
+    def spelled(self) -> str:
+        "The layer, or the layers that are probed, in words"
+        if isinstance(self.where, Probes):
+            return f"{' and '.join(self.where.layers)} (by linear probes of the answers)"
+        return self.where.spelled
+
+
+def _look_elsewhere(
+    model: Classifier, part: ImageDataset, looked: _Looked, channels: int, fill: str, limits: Limits
+) -> tuple[_Looked, float]:
+    "Where to look when a layer shows nothing, and how many passes over the images it took to find it"
+    there = model.mean.device
+    if channels >= limits.channels:
+        probes = fit_probes(model, part, device=there)
+        # what probes mask is more alike than what a late layer's map weighs: one limit, as for `repair`
+        return _Looked(probes, Threshold("otsu"), limits._replace(look=LEAST_PROBED, alike=LEAST_PROBED)), 1.0
+    example = part[0].image[None].to(there)
+    found, passes = _place_to_look(model, part, "auto", looked.rule, fill, example)
+    return _Looked(found, looked.rule, None), passes
 
 
 def _limits_at(measured: Findings, limits: Limits) -> Limits:

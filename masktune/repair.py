@@ -486,7 +486,7 @@ def _look_where_faithful(run: MaskTune, images: ImageDataset) -> tuple[MaskTune,
     "A branch that masks what held-out images say the answers depend on, why, and how many images were passed forward"
     if not run.on_device:
         said = "evidence: what linear probes of the answers, at several layers, say of each place"
-        return run.branch(layer=None, source="probe", rule="otsu"), said, 0.0
+        return run.branch(layer=None, source="probe", rule="otsu", fill="blur"), said, 0.0
     options: dict[str, Any] = {"limit": 64, "seed": run.seed, "device": run.device}
     found = choose_evidence(run.plain_model, images, sources=("xgradcam",), **options)
     # the layer alone, by whatever rule shows it best; what tells most in a question hides more than a training should

@@ -34,6 +34,7 @@ from masktune.layers import find_target_layer, grid_layers, named_layer
 from masktune.loops import MaskCallback, MaskHook, MaskTrainerCallback
 from masktune.masking import MaskBatch, MaskedDataset, Threshold
 from masktune.models import as_classifier, evaluating, model_fingerprint
+from masktune.probes import fit_probes
 from masktune.refit import choose_refit
 from masktune.repair import repair
 from masktune.report import write_report
@@ -208,6 +209,8 @@ CALLS = {
     "MaskedDataset, noise": lambda model, images, tmp: MaskedDataset(images, maps_of(model, images), fill="noise")[0],
     "SwappedDataset": lambda model, images, tmp: SwappedDataset(images, maps_of(model, images))[0],
     "MovedMasks": lambda model, images, tmp: MovedMasks(images, maps_of(model, images))[0],
+    "compute_saliency, probe": lambda model, images, tmp: compute_saliency(model, images, source="probe"),
+    "fit_probes": lambda model, images, tmp: fit_probes(model, images),
     "faithfulness": lambda model, images, tmp: faithfulness(model, images),
     "choose_evidence": lambda model, images, tmp: choose_evidence(model, images, rules=("mean_std(k=2)",)),
     "find_kinds": lambda model, images, tmp: find_kinds(model, images),
@@ -248,6 +251,9 @@ CALLS = {
         lambda run: run_method(Bench(get_recipe("biased-digits"), 0, images, images, run), "afr", {"test": images}),
     ),
     "choose_refit": lambda model, images, tmp: choose_refit(model, images, gammas=(0, 4)),
+    "repair, by probes": lambda model, images, tmp: repair(
+        model, images, images, gammas=(0,), finetune_lr=1e-3, batch_size=8, progress=False, faithful=True
+    ),
     "repair": lambda model, images, tmp: repair(
         model, images, images, gammas=(0,), finetune_lr=1e-3, batch_size=8, progress=False, cache=0, thorough=True
     ),

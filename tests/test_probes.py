@@ -1,0 +1,235 @@
+"""Linear probes of a model's answers: what they tell, what their maps cover, and what they refuse."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models import VisionTransformer
+
+from masktune.counterfactuals import TransplantBatch
+from masktune.data import ArrayDataset
+from masktune.diagnosis import diagnose
+from masktune.erm import fit
+from masktune.finetune import MaskTune
+from masktune.masking import MaskBatch, Threshold
+from masktune.models import Classifier
+from masktune.probes import LEAST_CELLS, LONGEST, Probes, fit_probe, fit_probes
+from masktune.runs import load_run, save_run
+from masktune.saliency import compute_saliency
+from masktune.sources import make_source
+
+SIDE, MARK = 32, (255, 220, 0)
+
+
+def scenes(count, seed, kind, share=0.98):
+    "A disc or a square, at any place, on noise; a mark on `share` of the discs and on the rest of the squares"
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 2
+    images = torch.randint(40, 130, (count, 3, SIDE, SIDE), dtype=torch.uint8, generator=generator)
+    marked = (torch.rand(count, generator=generator) < share) == (labels == 0)
+    where = torch.zeros(count, SIDE, SIDE, dtype=torch.bool)
+    rows, columns = torch.arange(SIDE)[:, None], torch.arange(SIDE)
+    for i in range(count):
+        y, x = torch.randint(7, SIDE - 7, (2,), generator=generator).tolist()
+        across = (rows - y).abs() + 0 * columns, (columns - x).abs() + 0 * rows
+        shape = across[0] ** 2 + across[1] ** 2 < 36 if labels[i] == 0 else torch.maximum(*across) < 6
+        images[i, :, shape] += 60
+        if marked[i]:
+            if kind == "frame":
+                where[i] = (rows < 3) | (rows >= SIDE - 3) | (columns < 3) | (columns >= SIDE - 3)
+            else:
+                top, left = torch.randint(0, SIDE - 5, (2,), generator=generator).tolist()
+                where[i, top : top + 5, left : left + 5] = True
+            images[i, :, where[i]] = torch.tensor(MARK, dtype=torch.uint8)[:, None]
+    groups = 2 * marked.long() + labels
+    names = [f"{name}, {how}" for how in ("without", "with") for name in ("disc", "square")]
+    return ArrayDataset(images, labels, ["disc", "square"], groups=groups, group_names=names, name=kind), where
+
+
+class Deep(nn.Module):
+    "Four grids, the last of them a single place with many channels, as of pretrained networks on small images"
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        sizes = (3, 16, 24, 32)
+        pairs = itertools.pairwise(sizes)
+        stages = [nn.Sequential(nn.Conv2d(a, b, 3, 2, 1), nn.BatchNorm2d(b), nn.ReLU()) for a, b in pairs]
+        self.stages = nn.Sequential(*stages, nn.Sequential(nn.Conv2d(32, 160, 2, 2), nn.ReLU()))
+        self.head = nn.Linear(160, 2)
+
+    def forward(self, images):
+        return self.head(self.stages(images).mean((2, 3)))
+
+
+@pytest.fixture(scope="module", params=["sticker", "frame"])
+def trained(request):
+    train, _ = scenes(400, 0, request.param)
+    model = Classifier(Deep(), train.mean, train.std)
+    fit(model, train, epochs=4, lr=0.02, batch_size=20, seed=0, device="cpu", progress=False)
+    return model.eval(), *scenes(160, 1, request.param)
+
+
+def test_probes_cover_the_mark_and_little_else(trained):
+    "One rule for a small mark and for one of a third of the image; the paper's map of the last layer sees neither"
+    model, val, where = trained
+    marked = where.flatten(1).any(1)
+    maps = compute_saliency(model, val, source="probe", device="cpu", progress=False)
+    masks = Threshold("otsu")(maps.maps.float(), (SIDE, SIDE))[marked]
+    true = where[marked]
+    assert (masks & true).sum() / true.sum() > 0.75
+    assert masks.float().mean() < 3 * true.float().mean()
+    paper = compute_saliency(model, val, device="cpu", progress=False)
+    theirs = Threshold("mean_std", 2.0)(paper.maps.float(), (SIDE, SIDE))[marked]
+    assert (theirs & true).sum() / true.sum() < 0.5
+
+
+def test_labels_and_groups_are_not_read(trained):
+    model, val, _ = trained
+    other = ArrayDataset(val.images, 1 - val.labels, val.classes, name=val.name)
+    first, second = (fit_probes(model, data, device="cpu") for data in (val, other))
+    assert first.told == second.told
+    assert all(torch.equal(a, b) for a, b in zip(first.weights, second.weights, strict=True))
+
+
+def test_layers_are_those_whose_grid_says_where(trained):
+    model, val, _ = trained
+    probes = fit_probes(model, val, device="cpu")
+    assert [name.split(".")[-2] for name in probes.layers] == ["1", "0"]  # of 8 and 16 cells; 4 and 2 are too few
+    assert min(8, 16) >= LEAST_CELLS > 4
+    named = fit_probes(model, val, "network.stages.2.2", device="cpu")
+    assert named.layers[0] == "network.stages.2.2" and len(named.layers) == 3
+    maps = compute_saliency(model, val, "network.stages.2.2", "probe", device="cpu", progress=False)
+    assert (maps.layer, maps.source, maps.maps.shape[1:]) == ("network.stages.2.2", "probe", (16, 16))
+    large = torch.randint(0, 255, (8, 3, 160, 96), dtype=torch.uint8)
+    wide = ArrayDataset(large, torch.arange(8) % 2, val.classes)
+    assert max(compute_saliency(model, wide, source="probe", device="cpu", progress=False).maps.shape[1:]) == LONGEST
+
+
+def test_answers_that_are_all_alike_give_empty_maps_and_are_told_of(trained, caplog):
+    _, val, _ = trained
+    always = Deep()
+    nn.init.zeros_(always.head.weight)
+    maps = compute_saliency(Classifier(always), val, source="xgradcam", layer="network.stages.1.2", device="cpu")
+    assert not maps.scale.any()
+    maps = compute_saliency(Classifier(always), val, "network.stages.1.2", "probe", device="cpu", progress=False)
+    assert not maps.scale.any() and "are empty" in caplog.text
+
+
+def test_one_image_and_one_grid_are_enough():
+    seed = torch.manual_seed(0)
+    images = torch.randint(0, 255, (1, 3, 28, 28), dtype=torch.uint8, generator=seed)
+    one = ArrayDataset(images, torch.zeros(1, dtype=torch.int64), ["a", "b"])
+    vit = VisionTransformer(
+        image_size=28, patch_size=4, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32, num_classes=2
+    )
+    probes = fit_probes(Classifier(vit), one, device="cpu")
+    assert len(probes.layers) == 1 and probes.weights[0].isfinite().all()
+
+
+def test_a_probe_tells_what_images_left_out_would_show():
+    "The closed form against leaving each image out in turn, at the strength it chose"
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(24, 6, generator=generator).double()
+    answers = (features[:, :2] + 0.5 * torch.randn(24, 2, generator=generator)).sigmoid()
+    weights, told = fit_probe(features, answers)
+    found = []
+    for strength in (1e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0, 10.0):
+        x = (features - features.mean(0)) / features.std(0, correction=0)
+        missed = torch.zeros_like(answers)
+        for i in range(24):
+            rest = torch.arange(24) != i
+            # the mean is left out, too; the penalty stays that of all images
+            a, b = x[rest] - x[rest].mean(0), answers[rest] - answers[rest].mean(0)
+            w = torch.linalg.solve(a.T @ a + strength * 24 * torch.eye(6).double(), a.T @ b)
+            missed[i] = answers[i] - answers[rest].mean(0) - (x[i] - x[rest].mean(0)) @ w
+        found.append(1 - float(missed.square().sum() / (answers - answers.mean(0)).square().sum()))
+    assert told == pytest.approx(max(s for s in found if abs(s - told) < 1e-3), abs=1e-4)
+    assert told >= 0.9 * max(found) - 1e-4 and weights.shape == (2, 6)
+
+
+def test_several_labels_have_probes_of_their_own():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 60, (120, 3, 16, 16), dtype=torch.uint8, generator=generator)
+    labels = (torch.rand(120, 2, generator=generator) < 0.5).long()
+    images[labels[:, 0] == 1, 0, :4, :4] = 255
+    images[labels[:, 1] == 1, 2, -4:, -4:] = 255
+    data = ArrayDataset(images, labels, ["red", "blue"])
+
+    class Reads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 1, bias=False)
+            self.conv.weight.data = torch.eye(3)[:, :, None, None]
+
+        def forward(self, images):
+            return 60 * self.conv(images).relu().mean((2, 3))[:, [0, 2]] - 9
+
+    model = Classifier(Reads(), (0, 0, 0), (1, 1, 1))
+    maps = compute_saliency(model, data, source="probe", device="cpu", progress=False).maps
+    both = (labels == 1).all(1)
+    red, blue = maps[both, 0].float(), maps[both, 1].float()
+    assert red[:, :4, :4].mean() > 5 * red[:, -4:, -4:].mean()
+    assert blue[:, -4:, -4:].mean() > 5 * blue[:, :4, :4].mean()
+
+
+def test_what_cannot_be_fitted_is_refused_before_any_work(trained):
+    model, val, _ = trained
+    settings = {"epochs": 0, "finetune_lr": 0.01, "device": "cpu"}
+    with pytest.raises(ValueError, match="leave out on_device"):
+        MaskTune(model, source="probe", on_device=True, **settings)
+    for batch in (MaskBatch, TransplantBatch):
+        with pytest.raises(ValueError, match="a batch is not all of them"):
+            batch(model, source="probe")
+    with pytest.raises(ValueError, match="fitted to images"):
+        make_source("probe", model, None)
+    with pytest.raises(ValueError, match="at least 2 images"):
+        fit_probes(model, val, limit=1)
+    with pytest.raises(ValueError, match="no layer with a spatial grid"):
+        fit_probes(Classifier(nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE * SIDE, 2))), val)
+
+
+def test_a_run_by_probes_is_kept_and_goes_on(trained, tmp_path):
+    model, val, _ = trained
+    run = MaskTune(model, epochs=0, finetune_lr=0.01, source="probe", rule="otsu", device="cpu", progress=False)
+    run.fit(val)
+    assert run.rounds_[0].maps.source == "probe"
+    save_run(run, tmp_path / "run")
+    again = load_run(tmp_path / "run", Classifier(Deep()))
+    assert again.source == "probe" and torch.equal(again.rounds_[0].maps.maps, run.rounds_[0].maps.maps)
+
+
+class Blind(nn.Module):
+    "Its last grid, of the middle alone, has next to nothing to do with its answers: as of pretrained networks"
+
+    def __init__(self):
+        super().__init__()
+        self.first = Deep()
+        self.late = nn.Sequential(nn.AvgPool2d(4), nn.Conv2d(3, 128, 1), nn.ReLU())
+        self.aside = nn.Linear(4 * 128, 2)
+        self.aside.weight.data *= 1e-4
+
+    def forward(self, images):
+        return self.first(images) + self.aside(self.late(images[..., 12:20, 12:20]).flatten(1))
+
+
+@pytest.mark.parametrize("kind", ["sticker", "frame"])
+def test_diagnose_names_a_mark_that_the_last_layer_does_not_show(kind):
+    val, _ = scenes(160, 1, kind)
+    train = scenes(400, 0, kind)[0]
+    model = Classifier(Blind(), train.mean, train.std)
+    fit(model, train, epochs=4, lr=0.02, batch_size=20, seed=0, device="cpu", progress=False)
+    found = diagnose(model.eval(), val)
+    assert "linear probes" in found.layer and found.rule == "otsu()", found
+    assert found.remedy in ("mask", "both") and "Class 'disc' goes by one thing" in str(found)
+    assert found.classes["disc"].look.mean > max(0.55, found.classes["square"].look.mean)
+    (train, _), (val, _) = scenes(400, 3, kind, 0.5), scenes(160, 2, kind, 0.5)
+    clean = Classifier(Blind(), train.mean, train.std)
+    fit(clean, train, epochs=6, lr=0.02, batch_size=20, seed=0, device="cpu", progress=False)
+    assert "goes by one thing" not in str(diagnose(clean.eval(), val))
+
+
+def test_probes_say_what_they_are():
+    probes = Probes(["layer1"], [torch.zeros(2, 3)], [0.5])
+    assert repr(probes) == "Probes(layers=['layer1'], told=[0.5])"
