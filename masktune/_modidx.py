@@ -1194,6 +1194,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'masktune.findings.Findings': ('api/findings.html#findings', 'masktune/findings.py'),
                                    'masktune.findings.Likeness': ('api/findings.html#likeness', 'masktune/findings.py'),
                                    'masktune.findings.Likeness.marked': ('api/findings.html#likeness.marked', 'masktune/findings.py'),
+                                   'masktune.findings.Likeness.probed': ('api/findings.html#likeness.probed', 'masktune/findings.py'),
                                    'masktune.findings._Bench': ('api/findings.html#_bench', 'masktune/findings.py'),
                                    'masktune.findings._Bench.__init__': ('api/findings.html#_bench.__init__', 'masktune/findings.py'),
                                    'masktune.findings._Bench.probabilities': ( 'api/findings.html#_bench.probabilities',

@@ -214,6 +214,11 @@ class Likeness(NamedTuple):
     by_class: tuple[float, ...] = ()  # of each class's evidence, 0 where it has no image; empty: not kept
 
     @property
+    def probed(self) -> bool:
+        "Whether the evidence is what probes mask"
+        return self.least == LEAST_PROBED
+
+    @property
     def marked(self) -> list[int]:
         "Classes whose evidence repeats as a mark does"
         return [label for label, alike in enumerate(self.by_class) if alike >= self.least]

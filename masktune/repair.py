@@ -451,6 +451,8 @@ def _skip(candidates: Mapping[str, Candidate], mode: str, alike: Likeness | None
         )
     if best >= ENOUGH:
         return f"{mode} was left out: {best:.1%} of the worst class hold already when evidence is swapped"
+    if tuned and alike is not None and alike.probed and max(tuned) - plain >= LEAST_GAIN:
+        return f"{mode} was left out: with the same evidence transplanted {max(tuned):.1%} hold, and that is a mark's"
     if tuned and max(tuned) - plain < LEAST_GAIN / 2:
         return f"{mode} was left out: with the same evidence transplanted hardly more hold ({max(tuned):.1%})"
     return None
@@ -506,8 +508,8 @@ def repair(
     criterion: str = TWO_STEP,  # what chooses: two-step, or one of `masktune.choice.CRITERIA`
     # judged kinds of the plain model's evidence: only what is a shortcut is hidden, transplanted and swapped
     kinds: Kinds | None = None,
-    # find where to look by `choose_evidence` first, rather than by the network's structure; None: where a large
-    # network's structure suggests a place that shows nothing the answers depend on
+    # look where linear probes of the answers point (`masktune.probes`), rather than where the network's structure
+    # suggests; None: where a large network's structure suggests a place that shows nothing the answers depend on
     faithful: bool | None = None,
     thorough: bool = False,  # make every candidate, even those that cannot be chosen
     # called after every candidate and every step of a training; True stops: what was made by then is chosen among
