@@ -55,7 +55,7 @@ def fit_probe(
 class Probes:
     "Linear probes of a model's answers, one at each of several layers"
 
-    layers: list[str]  # their names, the coarsest grid first
+    layers: list[str]  # names of the layers that are probed, the coarsest grid first
     weights: list[Tensor] = field(repr=False)  # (C, K) float32 each: what a channel's mean says for a class
     # share of the answers' variance that each tells, of images left out one at a time, see `fit_probe`
     told: list[float]
@@ -93,7 +93,7 @@ def fit_probes(
     layer: str | TargetLayer | None = None,  # the coarsest to probe; None: see above
     *,
     limit: int = LIMIT,  # images that are looked at, at random
-    seed: int = 0,  # which images
+    seed: int = 0,  # sets which images are drawn
     batch_size: int = 64,  # images per forward pass
     device: str | torch.device | None = None,  # default: the GPU when there is one
 ) -> Probes:  # one for each layer, weights on the CPU
