@@ -313,18 +313,19 @@ def diagnose(
         found, more = _place_to_look(classifier, part, layer, rule, fill, example)
         how: Any = (rule, fill, train, seed, batch_size)
         measured, said = find_in_classes(classifier, part, found, *how), []
-        looked = _Looked(found, rule, _limits_at(measured, limits))
-        if layer is None and _sees_nothing(measured, looked.limits, seed):
+        here = _limits_at(measured, limits)
+        looked = _Looked(found, rule, here)
+        if layer is None and _sees_nothing(measured, here, seed):
             elsewhere, again = _look_elsewhere(classifier, part, looked, measured.channels, fill, limits)
             more += again
             if elsewhere.spelled != looked.spelled:
                 more += measured.passes
                 measured = find_in_classes(classifier, part, elsewhere.where, elsewhere.rule, *how[1:])
                 said = [_ELSEWHERE.format(looked.spelled, elsewhere.spelled)]
-                looked = elsewhere if elsewhere.limits else elsewhere._replace(limits=_limits_at(measured, limits))
+                looked, here = elsewhere, elsewhere.limits or _limits_at(measured, limits)
     facts = {"images": len(part), "dataset": str(val), "layer": looked.spelled, "rule": str(looked.rule), "fill": fill}
     measured = measured._replace(passes=measured.passes + more)
-    return _conclude(measured, part.classes, facts, looked.limits or limits, seed, said)
+    return _conclude(measured, part.classes, facts, here, seed, said)
 
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90038
 def _check_scores(model: Classifier, example: Tensor, dataset: ImageDataset) -> None:

@@ -10,6 +10,7 @@ __all__ = ['STRENGTHS', 'NEARLY', 'LIMIT', 'LEAST_CELLS', 'MOST_LAYERS', 'LONGES
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -111,7 +112,7 @@ def fit_probes(
         layers = _layers_to_probe(classifier, layer, dataset[0].image[None].to(there))
         for part in index.split(batch_size):
             images = torch.stack([dataset[i].image for i in part.tolist()]).to(there)
-            values, scores = layer_values(lambda images=images: classifier(images), layers)
+            values, scores = layer_values(partial(classifier, images), layers)
             features.append([value.mean((2, 3)).float().cpu() for value in values])
             answers.append((scores.sigmoid() if dataset.multilabel else scores.softmax(1)).float().cpu())
     fitted = [fit_probe(torch.cat(column), torch.cat(answers)) for column in zip(*features, strict=True)]

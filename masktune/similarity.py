@@ -60,7 +60,7 @@ def _look_by_probes(
     "Maps, values and scores of one batch; values of the finest layer, on the maps' grid"
     values, scores = layer_values(lambda: model(images), layers)
     maps = probe_maps(values, probes, scores.argmax(1))
-    finest = F.adaptive_avg_pool2d(values[-1], maps.shape[-2:])
+    finest = F.adaptive_avg_pool2d(values[-1], (maps.shape[-2], maps.shape[-1]))
     return maps.float().cpu(), finest.half().cpu(), scores.float().cpu()
 
 # %% ../nbs/api/26a_similarity.ipynb #5a4e0015
