@@ -621,7 +621,7 @@ class MaskBatch:
         if source == "given":
             raise ValueError("masks that are given need no model: hide(images, masks) hides them")
         if source == "probe":
-            raise ValueError("source 'probe' is fitted to all images first, and a batch is not all of them: choose another")
+            raise ValueError("source 'probe' is fitted to all images, and a batch is not all of them: choose another")
         model = unwrap(model)[0] if isinstance(model, nn.Module) else model
         names = {module: name for name, module in model.named_modules()} if isinstance(model, nn.Module) else {}
         if isinstance(layer, nn.Module):

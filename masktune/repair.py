@@ -364,7 +364,7 @@ class _Bench:
         marks = run.marks(self.chooses, trained_on=False).parts
         self.swapped = SwappedDataset(self.chooses, maps, run.rule, str(run.fill), run.seed, **marks)
         told = ", ".join(f"{names[label]!r} (likeness {alike.by_class[label]:.2f})" for label in self.marked)
-        self.notes.append(f"the evidence of {told} alone is hidden and exchanged: that of other classes does not repeat")
+        self.notes.append(f"the evidence of {told} alone is hidden and exchanged: that of others does not repeat")
 
     @property
     def cost(self) -> float:

@@ -261,8 +261,8 @@ def make_source(
         raise ValueError("source 'given' is no map of a model: compute_saliency and MaskTune take given= with it")
     if source == "probe":
         raise ValueError(
-            "source 'probe' is fitted to images before it shows anything: compute_saliency and MaskTune with stored maps "
-            "do that (`masktune.probes`)"
+            "source 'probe' is fitted to images before it shows anything: compute_saliency does that, and MaskTune "
+            "with stored maps (`masktune.probes`)"
         )
     look_up("source", source, SOURCES)
     if source in _LAYER_SOURCES:
