@@ -251,7 +251,7 @@ def _repair_options(parser: argparse.ArgumentParser) -> None:
     _add(parser, "--remedies", remedies, nargs="+", metavar="REMEDY")
     criterion = "what chooses: two-step (default), average, worst-class, swapped, lesser, both, environments or unsure"
     _add(parser, "--criterion", criterion)
-    text = "look where linear probes of the answers point (default: where the structure's layer shows nothing)"
+    text = "look where linear probes of the answers point (default: where the network is large)"
     _add(parser, "--faithful", text, action=argparse.BooleanOptionalAction)
     _add(parser, "--thorough", "make every candidate, even those that cannot be chosen", action="store_true")
     _add_run(parser, [name for name in (*_MASKS, *_FINETUNING) if name not in ("mode", "choose", "criterion")])

@@ -84,7 +84,7 @@ def repair(
     remedies: Sequence[str] | None = None,  # refit, mask, transplant; None: all
     gammas: Sequence[float] | None = None,  # of the refittings
     criterion: str | None = None,  # what chooses; None: two-step
-    faithful: bool | None = None,  # look where linear probes of the answers point; None: where that is needed
+    faithful: bool | None = None,  # look where linear probes of the answers point; None: where the network is large
     thorough: bool = False,  # make every candidate, even those that cannot be chosen
     **changes: Any,  # fields of `Settings` for the masks and the finetuning
 ) -> None:

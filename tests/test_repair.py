@@ -367,7 +367,7 @@ class LateGrid(nn.Module):
 def test_where_to_look_is_measured_where_a_large_network_shows_nothing(
     images, monkeypatch, channels, faithful, measures
 ):
-    "A sticker on photographs was left alone by `repair` as README has it: the layer that it looked at sees nothing"
+    "A sticker and a text on photographs were left alone by `repair`: the layer that it looked at sees next to nothing"
     measured = []
 
     def fit(*args, **options):
