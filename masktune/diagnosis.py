@@ -343,7 +343,7 @@ _ELSEWHERE = (
     "{}, found by measuring."
 )
 
-
+# %% ../nbs/api/37a_diagnosis.ipynb #d1a900b1
 class _Looked(NamedTuple):
     "Where a diagnosis looks, how a map becomes a mask there, and from where on a figure counts"
 

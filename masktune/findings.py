@@ -198,7 +198,7 @@ def _alike(maps: Tensor, values: Tensor, labels: Tensor, seed: int) -> dict[str,
         found["shared"][mine] = cross_look(under[mine], under[~mine])
     return found
 
-
+# %% ../nbs/api/37_findings.ipynb #d1a900a1
 LEAST_LIKENESS = 0.3  # of a class's evidence, for it to be a mark: less is an object
 # the same of what probes mask: early layers find more alike. Of photographs a mark has 0.66 to 0.90, objects 0.30 to
 # 0.43, a background 0.31 to 0.36
@@ -228,7 +228,7 @@ def _weights(maps: Tensor, layer: TargetLayer | Probes) -> Tensor:
     "What evidence is weighed by: a map; of probes, whose maps say more or less of every place, what they mask"
     return Threshold("otsu")(maps, tuple(maps.shape[-2:])).float() if isinstance(layer, Probes) else maps
 
-
+# %% ../nbs/api/37_findings.ipynb #d1a900a2
 def measure_likeness(
     model: Classifier,  # in eval mode, on the device to use
     part: ImageDataset,  # held-out images of at least two classes
