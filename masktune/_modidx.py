@@ -119,6 +119,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'masktune.choice._worst_class': ('api/choice.html#_worst_class', 'masktune/choice.py'),
                                  'masktune.choice.choose_candidate': ('api/choice.html#choose_candidate', 'masktune/choice.py'),
                                  'masktune.choice.infer_environments': ('api/choice.html#infer_environments', 'masktune/choice.py'),
+                                 'masktune.choice.least_gain': ('api/choice.html#least_gain', 'masktune/choice.py'),
                                  'masktune.choice.least_sure': ('api/choice.html#least_sure', 'masktune/choice.py'),
                                  'masktune.choice.may_be_mark': ('api/choice.html#may_be_mark', 'masktune/choice.py'),
                                  'masktune.choice.read_answers': ('api/choice.html#read_answers', 'masktune/choice.py'),

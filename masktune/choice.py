@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CRITERIA', 'TWO_STEP', 'LEAST_GAIN', 'LEAST_ERRORS', 'LEAST_SPREAD', 'LEAST_CONFLICT', 'Refits', 'Answers',
            'read_answers', 'infer_environments', 'least_sure', 'Scores', 'score_answers', 'Choice', 'may_be_mark',
-           'choose_candidate']
+           'least_gain', 'choose_candidate']
 
 # %% ../nbs/api/38_choice.ipynb #c3810003
 import html
@@ -160,6 +160,14 @@ def may_be_mark(
     "Tell evidence that repeats, as a mark does, from evidence that differs from image to image, as objects do"
     return alike is None or alike.evidence >= alike.least
 
+
+def least_gain(
+    alike: Likeness | None,  # of a model's evidence; None: nobody asked
+) -> float:  # of the lesser accuracy, 0..1
+    """Say what a finetuning must gain to be taken: half as much where probes find that the evidence repeats, for that
+    is a second witness"""
+    return LEAST_GAIN / 2 if alike is not None and alike.probed and may_be_mark(alike) else LEAST_GAIN
+
 # %% ../nbs/api/38_choice.ipynb #c3810014
 Refits = Mapping[str, tuple[str, float]]  # candidates that are another one with another last layer: whose, and `gamma`
 
@@ -179,11 +187,12 @@ def _best_finetuned(
     best = max(tuned, key=lambda name: scores[name].both)  # of equal ones the first
     before, after = scores[plain].lesser, scores[best].lesser
     why = f"the worst class of plain and swapped images rises from {before:.1%} to {after:.1%}"
-    if after - before >= LEAST_GAIN:
+    least = least_gain(alike)
+    if after - before >= least:
         return Choice(best, TWO_STEP, why), ""
     if after - before <= LEAST_GAIN / 2:
         return None, ""
-    return None, f": with {best} {why}, and {100 * LEAST_GAIN:.0f} points are asked for"
+    return None, f": with {best} {why}, and {100 * least:.0f} points are asked for"
 
 # %% ../nbs/api/38_choice.ipynb #c3810015
 def _most_refitted(

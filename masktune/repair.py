@@ -25,6 +25,7 @@ from masktune.choice import (
     Scores,
     choose_candidate,
     infer_environments,
+    least_gain,
     least_sure,
     may_be_mark,
     read_answers,
@@ -441,7 +442,7 @@ def _skip(candidates: Mapping[str, Candidate], mode: str, alike: Likeness | None
     "Why a finetuning cannot be the choice; None where it may be"
     plain, best = candidates[PLAIN].scores.lesser, max(c.scores.lesser for c in candidates.values())
     tuned = [c.scores.lesser for c in candidates.values() if not c.is_plain_network]
-    if plain > 1 - LEAST_GAIN:
+    if plain > 1 - least_gain(alike):
         return f"{mode} was left out: the plain model keeps {plain:.1%} of its worst class when evidence is swapped"
     if alike is not None and not may_be_mark(alike):
         return (
