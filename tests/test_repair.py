@@ -409,6 +409,7 @@ def test_by_probes_only_evidence_that_repeats_is_exchanged(run, images, monkeypa
     scores = {"plain": Scores(0.95, 0.9, 0.2, 0.5, 0.5), "transplant": Scores(0.9, 0.9, 0.35, 0.5, 0.5)}
     for each, taken in ((alike, "transplant"), (Likeness(0.7, 0.0), "plain"), (None, "plain")):
         assert choose_candidate(scores, "plain", {}, COMMON._replace(errors=0), alike=each).name == taken
+    assert Likeness(0.8, 0, LEAST_PROBED, (0.8, 0.57)).marked == [0]  # more alike than objects, yet another thing
     # where all repeat, or none does, nobody's is left out; of several rounds each looks for itself
     for each, options in ((Likeness(0.7, 0, LEAST_PROBED, (0.7, 0.6)), {}), (alike, {"rounds": 2})):
         monkeypatch.setattr("masktune.repair.measure_likeness", lambda *args, each=each: each)
