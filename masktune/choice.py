@@ -184,7 +184,10 @@ def _best_finetuned(
     tuned = [name for name in scores if _network(name, refits) != plain]
     if not tuned or not may_be_mark(alike):
         return None, ""
-    best = max(tuned, key=lambda name: scores[name].both)  # of equal ones the first
+    # where probes find a mark that repeats, held-out images carry it: a layer refitted on them learns it anew, and only
+    # the swapped ones say so; of equal ones the first
+    by = CRITERIA["lesser" if alike is not None and alike.probed else "both"]
+    best = max(tuned, key=lambda name: by(scores[name]))
     before, after = scores[plain].lesser, scores[best].lesser
     why = f"the worst class of plain and swapped images rises from {before:.1%} to {after:.1%}"
     least = least_gain(alike)

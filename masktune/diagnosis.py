@@ -289,8 +289,8 @@ def diagnose(
     val: ImageDataset,  # held-out images; groups are never read
     train: ImageDataset | None = None,  # training images, to tell overfitting: one pass over as many of them more
     *,
-    # target layer, or its name; None: see `find_target_layer`, and auto where nothing depends on what it shows; auto:
-    # see `choose_evidence`, some passes more
+    # target layer, or its name; None: see `find_target_layer`, and where nothing depends on what it shows, what probes
+    # of the answers say, of networks of less than 128 channels auto; auto: see `choose_evidence`, some passes more
     layer: str | nn.Module | TargetLayer | None = None,
     rule: Threshold | str = "mean_std(k=1)",  # from map to mask; wider than the paper's: all evidence is to be hidden
     fill: str = "blur",  # what hidden pixels become; black would be a mark of its own on a photograph
@@ -316,7 +316,7 @@ def diagnose(
         here = _limits_at(measured, limits)
         looked = _Looked(found, rule, here)
         if layer is None and _sees_nothing(measured, here, seed):
-            elsewhere, again = _look_elsewhere(classifier, part, looked, measured.channels, fill, limits)
+            elsewhere, again = _look_elsewhere(classifier, part, looked, measured.channels, fill, limits, batch_size)
             more += again
             if elsewhere.spelled != looked.spelled:
                 more += measured.passes
@@ -360,14 +360,18 @@ class _Looked(NamedTuple):
 
 
 def _look_elsewhere(
-    model: Classifier, part: ImageDataset, looked: _Looked, channels: int, fill: str, limits: Limits
+    model: Classifier, part: ImageDataset, looked: _Looked, channels: int, fill: str, limits: Limits, batch_size: int
 ) -> tuple[_Looked, float]:
     "Where to look when a layer shows nothing, and how many passes over the images it took to find it"
     there = model.mean.device
     if channels >= limits.channels:
-        probes = fit_probes(model, part, device=there)
+        probes = fit_probes(model, part, batch_size=batch_size, device=there)
         # what probes mask is more alike than what a late layer's map weighs: one limit, as for `repair`
-        return _Looked(probes, Threshold("otsu"), limits._replace(look=LEAST_PROBED, alike=LEAST_PROBED)), 1.0
+        look, alike = (
+            LEAST_PROBED if given == own else given
+            for given, own in ((limits.look, LIMITS.look), (limits.alike, LIMITS.alike))
+        )
+        return _Looked(probes, Threshold("otsu"), limits._replace(look=look, alike=alike)), 1.0
     example = part[0].image[None].to(there)
     found, passes = _place_to_look(model, part, "auto", looked.rule, fill, example)
     return _Looked(found, looked.rule, None), passes

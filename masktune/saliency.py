@@ -347,13 +347,14 @@ def _explained(
     target: str,
     given: GivenMasks | None,
     device: Any,
+    batch_size: int,
 ) -> tuple[Explain, str, str, int | None]:
     "What explains a batch, its source's name, the layer's, and the class it aims at; given masks need no layer"
     if given is not None:
         return _answers_alone(classifier, dataset.multilabel), "given", given.maps_name, None
     example = dataset[0].image[None].to(device)
     if source == "probe":
-        probes = fit_probes(classifier, dataset, layer, device=device)
+        probes = fit_probes(classifier, dataset, layer, batch_size=min(batch_size, 64), device=device)
         explain, name, place = explain_by_probes(classifier, probes, example), source, probes.layers[0]
     else:
         found = named_layer(classifier, layer, example)
@@ -368,7 +369,8 @@ def compute_saliency(
     dataset: Any,  # N images, all of one size: an `ImageDataset`, or whatever `as_dataset` takes
     # the target layer, or its name; None finds it (`find_target_layer`)
     layer: str | nn.Module | TargetLayer | None = None,
-    # one of `masktune.sources.SOURCES`, any Captum layer attribution class, or given: masks from elsewhere
+    # one of `masktune.sources.SOURCES`, probe (`masktune.probes`), any Captum layer attribution class, or given: masks
+    # from elsewhere
     source: str | type[LayerAttribution] = "xgradcam",
     *,
     # whose evidence: predicted (the paper's), label, or a class by name; of several labels each that is predicted, each
@@ -392,7 +394,9 @@ def compute_saliency(
     masks = _given_for(dataset, source, given)
     process = find_process(device, mixed_precision, accelerator)
     with borrowed(as_classifier(model, dataset), process.device) as classifier:
-        explain, name, place, label = _explained(classifier, dataset, layer, source, target, masks, process.device)
+        explain, name, place, label = _explained(
+            classifier, dataset, layer, source, target, masks, process.device, batch_size
+        )
         facts: dict[str, Any] = dict(
             model=model_fingerprint(classifier),
             data=dataset.fingerprint,

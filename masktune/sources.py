@@ -264,7 +264,7 @@ def make_source(
             "source 'probe' is fitted to images before it shows anything: compute_saliency does that, and MaskTune "
             "with stored maps (`masktune.probes`)"
         )
-    look_up("source", source, SOURCES)
+    look_up("source", source, (*SOURCES, "probe", "given"))
     if source in _LAYER_SOURCES:
         return _LAYER_SOURCES[source](model, found), source
     if source in _PIXEL_SOURCES:

@@ -12,9 +12,10 @@ from masktune.data import ArrayDataset
 from masktune.diagnosis import diagnose
 from masktune.erm import fit
 from masktune.finetune import MaskTune
+from masktune.layers import layer_values, named_layer
 from masktune.masking import MaskBatch, Threshold
 from masktune.models import Classifier
-from masktune.probes import LEAST_CELLS, LONGEST, Probes, fit_probe, fit_probes
+from masktune.probes import LEAST_CELLS, LONGEST, Probes, fit_probe, fit_probes, probe_maps
 from masktune.runs import load_run, save_run
 from masktune.saliency import compute_saliency
 from masktune.sources import make_source
@@ -117,7 +118,7 @@ def test_answers_that_are_all_alike_give_empty_maps_and_are_told_of(trained, cap
     assert not maps.scale.any() and "are empty" in caplog.text
 
 
-def test_one_image_and_one_grid_are_enough():
+def test_one_image_and_one_grid_are_enough(caplog):
     seed = torch.manual_seed(0)
     images = torch.randint(0, 255, (1, 3, 28, 28), dtype=torch.uint8, generator=seed)
     one = ArrayDataset(images, torch.zeros(1, dtype=torch.int64), ["a", "b"])
@@ -126,6 +127,42 @@ def test_one_image_and_one_grid_are_enough():
     )
     probes = fit_probes(Classifier(vit), one, device="cpu")
     assert len(probes.layers) == 1 and probes.weights[0].isfinite().all()
+    assert probes.told == [0.0] and "their maps say little" in caplog.text
+
+
+def test_few_images_and_answers_that_no_layer_tells_are_told_of(trained, caplog):
+    "A report's eight examples alone gave maps that cover half of a frame, without a word"
+    model, val, _ = trained
+    fit_probes(model, val, device="cpu")
+    assert "say little" not in caplog.text
+    compute_saliency(model, val.subset(range(8)), source="probe", device="cpu", progress=False)
+    assert "fitted to 8 images" in caplog.text and "Fit them to more images" in caplog.text
+
+
+def test_images_whose_features_are_not_finite_are_named(trained):
+    "The solver said that it did not converge"
+    _, val, _ = trained
+
+    class Fragile(Deep):
+        def forward(self, images):
+            bright = images.amax((1, 2, 3), keepdim=True) > 0
+            return super().forward(torch.where(bright, images, images * torch.inf))
+
+    dark = ArrayDataset(torch.cat([val.images[:9], 0 * val.images[:1]]), val.labels[:10], val.classes)
+    with pytest.raises(ValueError, match="is not finite: its weights, or images"):
+        fit_probes(Classifier(Fragile(), (0, 0, 0), (1, 1, 1)), dark, device="cpu")
+
+
+def test_half_precision_does_not_lose_small_weights(trained):
+    model, val, _ = trained
+    probes = fit_probes(model, val, device="cpu")
+    small = Probes(probes.layers, [1e-6 * weights for weights in probes.weights], probes.told)
+    layers = [named_layer(model, name, val.images[:1]) for name in probes.layers]
+    values, scores = layer_values(lambda: model(val.images[:8]), layers)
+    whole = probe_maps(values, probes, scores.argmax(1))
+    with torch.autocast("cpu", torch.float16):
+        again = probe_maps(values, small, scores.argmax(1))
+    assert torch.allclose(whole, again, rtol=1e-3, atol=1e-4)
 
 
 def test_a_probe_tells_what_images_left_out_would_show():

@@ -405,6 +405,12 @@ def test_by_probes_only_evidence_that_repeats_is_exchanged(run, images, monkeypa
     assert any(note.startswith("the evidence of 'dark' (likeness 0.70) alone is hidden") for note in found.notes)
     assert not maps.maps[maps.predicted == 1].any()
     assert (maps.maps[maps.predicted == 0].flatten(1).amax(1) > 0).all()
+    # a last layer refitted on images that carry the mark learns it anew: the swapped images decide
+    scores = {"plain": Scores(0.98, 0.96, 0.13, 0.5, 0.5), "transplant": Scores(0.95, 0.9, 0.8, 0.5, 0.5)}
+    scores["transplant, refit 0"] = Scores(0.99, 0.98, 0.77, 0.5, 0.5)
+    refits = {"transplant, refit 0": ("transplant", 0.0)}
+    for each, taken in ((alike, "transplant"), (Likeness(0.7, 0.0), "transplant, refit 0")):
+        assert choose_candidate(scores, "plain", refits, COMMON._replace(errors=0), alike=each).name == taken
     # half the gain is enough where probes find that the evidence repeats
     scores = {"plain": Scores(0.95, 0.9, 0.2, 0.5, 0.5), "transplant": Scores(0.9, 0.9, 0.35, 0.5, 0.5)}
     for each, taken in ((alike, "transplant"), (Likeness(0.7, 0.0), "plain"), (None, "plain")):
@@ -417,6 +423,14 @@ def test_by_probes_only_evidence_that_repeats_is_exchanged(run, images, monkeypa
         found = repair(run, images["train"], images["val"], remedies=["transplant"], faithful=True, **options)
         assert trained_on[0][0].maps[trained_on[0][0].predicted == 1].any()
         assert not any("alone is hidden" in note for note in found.notes)
+    # a class by its label, where maps explain labels; what somebody chose stays, and is said
+    monkeypatch.setattr("masktune.repair.measure_likeness", lambda *args: alike)
+    trained_on.clear()
+    own = run.branch(target="label", rule="quantile(0.8)", fill="mean")
+    found = repair(own, images["train"], images["val"], remedies=["transplant"], faithful=True)
+    (maps, _), labels = trained_on[0], images["train"].labels
+    assert maps.maps[labels == 0].any() and not maps.maps[labels == 1].any()
+    assert any("masked by quantile(q=0.8)" in note for note in found.notes)
     monkeypatch.setattr("masktune.repair.measure_likeness", lambda *args: Likeness(0.5, 0, LEAST_PROBED, (0.5, 0.3)))
     found = repair(run, images["train"], images["val"], faithful=True)
     assert any("differs from image to image" in note for note in found.notes) and "transplant" not in found.candidates
