@@ -73,6 +73,7 @@ GROUPS = {
         "mask_files",
         "label_maps",
         "given_masks",
+        "probes",
         "saliency",
         "masking",
         "figures",
