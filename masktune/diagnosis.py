@@ -358,7 +358,7 @@ class _Looked(NamedTuple):
             return f"{' and '.join(self.where.layers)} (by linear probes of the answers)"
         return self.where.spelled
 
-
+# %% ../nbs/api/37a_diagnosis.ipynb #d1a900b2
 def _look_elsewhere(
     model: Classifier, part: ImageDataset, looked: _Looked, channels: int, fill: str, limits: Limits, batch_size: int
 ) -> tuple[_Looked, float]:
@@ -376,7 +376,7 @@ def _look_elsewhere(
     found, passes = _place_to_look(model, part, "auto", looked.rule, fill, example)
     return _Looked(found, looked.rule, None), passes
 
-
+# %% ../nbs/api/37a_diagnosis.ipynb #d1a900b3
 def _limits_at(measured: Findings, limits: Limits) -> Limits:
     "The limits for a layer: with few channels the second limit of likeness is the first"
     return limits if measured.channels >= limits.channels else limits._replace(alike=limits.look)
