@@ -410,7 +410,7 @@ def row_repair(job: Job) -> dict:
 
     options = {"finetune_lr": job.rate, "batch_size": 32, "seed": job.seed}
     found = repair(begin(copy.deepcopy(job.plain)), job.images("train"), job.images("val"), **options, **QUIET)
-    probed = any("linear probes" in note for note in found.notes)
+    probed = found.likeness is not None and found.likeness.probed
     maps = compute_saliency(job.plain, job.images("train"), source="probe" if probed else "xgradcam", **QUIET)
     seen = job.coverage(maps, Threshold("otsu") if probed else Threshold("mean_std", 2.0))
     more = {"choice": found.choice.name, "cost": found.cost, "notes": found.notes}

@@ -2448,6 +2448,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'masktune.repair._page': ('api/repair.html#_page', 'masktune/repair.py'),
                                  'masktune.repair._skip': ('api/repair.html#_skip', 'masktune/repair.py'),
                                  'masktune.repair._swap': ('api/repair.html#_swap', 'masktune/repair.py'),
+                                 'masktune.repair._swapped_by': ('api/repair.html#_swapped_by', 'masktune/repair.py'),
                                  'masktune.repair._with_refits': ('api/repair.html#_with_refits', 'masktune/repair.py'),
                                  'masktune.repair._without_head': ('api/repair.html#_without_head', 'masktune/repair.py'),
                                  'masktune.repair.file_name': ('api/repair.html#file_name', 'masktune/repair.py'),

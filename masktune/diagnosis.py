@@ -310,22 +310,20 @@ def diagnose(
     with borrowed(as_classifier(model, part), device) as classifier:
         example = part[0].image[None].to(classifier.mean.device)
         _check_scores(classifier, example, part)
-        found, more = _place_to_look(classifier, part, layer, rule, fill, example)
-        how: Any = (rule, fill, train, seed, batch_size)
-        measured, said = find_in_classes(classifier, part, found, *how), []
-        here = _limits_at(measured, limits)
-        looked = _Looked(found, rule, here)
-        if layer is None and _sees_nothing(measured, here, seed):
+        place, more = _place_to_look(classifier, part, layer, rule, fill, example)
+        how: Any = (fill, train, seed, batch_size)
+        looked, said = _Looked(place, rule), []
+        measured = find_in_classes(classifier, part, *looked, *how)
+        if layer is None and _sees_nothing(measured, _limits_at(measured, limits, place), seed):
             elsewhere, again = _look_elsewhere(classifier, part, looked, measured.channels, fill, limits, batch_size)
             more += again
             if elsewhere.spelled != looked.spelled:
                 more += measured.passes
-                measured = find_in_classes(classifier, part, elsewhere.where, elsewhere.rule, *how[1:])
-                said = [_ELSEWHERE.format(looked.spelled, elsewhere.spelled)]
-                looked, here = elsewhere, elsewhere.limits or _limits_at(measured, limits)
+                measured = find_in_classes(classifier, part, *elsewhere, *how)
+                said, looked = [_ELSEWHERE.format(looked.spelled, elsewhere.spelled)], elsewhere
     facts = {"images": len(part), "dataset": str(val), "layer": looked.spelled, "rule": str(looked.rule), "fill": fill}
     measured = measured._replace(passes=measured.passes + more)
-    return _conclude(measured, part.classes, facts, here, seed, said)
+    return _conclude(measured, part.classes, facts, _limits_at(measured, limits, looked.where), seed, said)
 
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90038
 def _check_scores(model: Classifier, example: Tensor, dataset: ImageDataset) -> None:
@@ -345,11 +343,10 @@ _ELSEWHERE = (
 
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a900b1
 class _Looked(NamedTuple):
-    "Where a diagnosis looks, how a map becomes a mask there, and from where on a figure counts"
+    "Where a diagnosis looks, and how a map becomes a mask there"
 
     where: TargetLayer | Probes
     rule: Threshold
-    limits: Limits | None  # None: those of the layer, which is not measured yet
 
     @property
     def spelled(self) -> str:
@@ -365,20 +362,20 @@ def _look_elsewhere(
     "Where to look when a layer shows nothing, and how many passes over the images it took to find it"
     there = model.mean.device
     if channels >= limits.channels:
-        probes = fit_probes(model, part, batch_size=batch_size, device=there)
-        # what probes mask is more alike than what a late layer's map weighs: one limit, as for `repair`
+        return _Looked(fit_probes(model, part, batch_size=batch_size, device=there), Threshold("otsu")), 1.0
+    example = part[0].image[None].to(there)
+    found, passes = _place_to_look(model, part, "auto", looked.rule, fill, example)
+    return _Looked(found, looked.rule), passes
+
+# %% ../nbs/api/37a_diagnosis.ipynb #d1a900b3
+def _limits_at(measured: Findings, limits: Limits, where: TargetLayer | Probes) -> Limits:
+    "The limits for where one looks: of a layer with few channels the second limit of likeness is the first"
+    if isinstance(where, Probes):  # what probes mask is more alike: one limit, `repair`'s, where nobody gave another
         look, alike = (
             LEAST_PROBED if given == own else given
             for given, own in ((limits.look, LIMITS.look), (limits.alike, LIMITS.alike))
         )
-        return _Looked(probes, Threshold("otsu"), limits._replace(look=look, alike=alike)), 1.0
-    example = part[0].image[None].to(there)
-    found, passes = _place_to_look(model, part, "auto", looked.rule, fill, example)
-    return _Looked(found, looked.rule, None), passes
-
-# %% ../nbs/api/37a_diagnosis.ipynb #d1a900b3
-def _limits_at(measured: Findings, limits: Limits) -> Limits:
-    "The limits for a layer: with few channels the second limit of likeness is the first"
+        return limits._replace(look=look, alike=alike)
     return limits if measured.channels >= limits.channels else limits._replace(alike=limits.look)
 
 

@@ -20,7 +20,7 @@ from .data import ImageDataset
 from .devices import borrowed
 from .errors import logger
 from .layers import TargetLayer, grid_layers, layer_values, named_layer
-from .models import Classifier, as_classifier, evaluating
+from .models import Classifier, as_classifier
 from .sources import Explain
 
 # %% ../nbs/api/21d_probes.ipynb #9b0b0009
@@ -114,7 +114,7 @@ def fit_probes(
     index = order[:limit].sort().values
     features: list[list[Tensor]] = []
     answers = []
-    with borrowed(as_classifier(model, dataset), device) as classifier, evaluating(classifier):
+    with borrowed(as_classifier(model, dataset), device) as classifier:
         there = classifier.mean.device
         layers = _layers_to_probe(classifier, layer, dataset[0].image[None].to(there))
         for part in index.split(batch_size):

@@ -273,6 +273,11 @@ def _swap(run: MaskTune, images: ImageDataset, kinds: Kinds | None) -> SwappedDa
     if kinds is None:
         return run.swapped(images)
     maps = judged_maps(kinds, run.plain_model, images, run.explain(run.plain_model, images), device=run.device)
+    return _swapped_by(run, images, maps)
+
+
+def _swapped_by(run: MaskTune, images: ImageDataset, maps: SaliencyMaps) -> SwappedDataset:
+    "Images with another class's evidence, as these maps have it"
     marks = run.marks(images, trained_on=False).parts
     return SwappedDataset(images, maps, run.rule, str(run.fill), run.seed, **marks)
 
@@ -350,7 +355,8 @@ class _Bench:
         self.marked: list[int] = []  # classes whose evidence alone is a mark and is changed; none: that of all
         if self.alike is not None and run.source == "probe":
             self.units += 3 * len(self.chooses)  # probes are fitted twice, and likeness takes a pass more
-            self._take_marked(self.alike if rounds == 1 else Likeness(0.0, 0.0))
+            if rounds == 1:  # of several each looks for itself
+                self._take_marked(self.alike)
         scores, labels = predict(plain, self.chooses, **self.options), self.chooses.labels
         p = scores.double().softmax(1).gather(1, labels[:, None])[:, 0]
         self.environment, self.unsure = infer_environments(scores, labels), least_sure(p, labels)
@@ -358,16 +364,11 @@ class _Bench:
 
     def _take_marked(self, alike: Likeness) -> None:
         "Where the evidence of some classes repeats and that of others does not, change only theirs"
-        names, run = self.train.classes, self.run
-        if not 0 < len(alike.marked) < len(names):
+        names = self.train.classes
+        maps = _of_classes(self.swapped.maps, self.chooses.labels, alike.marked)
+        if len(alike.marked) == len(names) or not maps.maps.any():  # nobody's, or of classes that are never the answer
             return
-        self.marked = alike.marked
-        maps = _of_classes(self.swapped.maps, self.chooses.labels, self.marked)
-        if not maps.maps.any():  # these classes are never the answer
-            self.marked = []
-            return
-        marks = run.marks(self.chooses, trained_on=False).parts
-        self.swapped = SwappedDataset(self.chooses, maps, run.rule, str(run.fill), run.seed, **marks)
+        self.marked, self.swapped = alike.marked, _swapped_by(self.run, self.chooses, maps)
         told = ", ".join(f"{names[label]!r} (likeness {alike.by_class[label]:.2f})" for label in self.marked)
         self.notes.append(f"the evidence of {told} alone is hidden and exchanged: that of others does not repeat")
 
