@@ -94,7 +94,7 @@ def _passed(network: nn.Module, values: Tensor) -> Any:
             raise
         CHANNELS_FIRST.add(network)
         with torch.inference_mode(False):
-            network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+            network.to(memory_format=torch.contiguous_format)
         return network(values)
 
 # %% ../nbs/api/05_models.ipynb #ed773a6b
