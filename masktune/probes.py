@@ -63,9 +63,7 @@ class Probes:
 
     layers: list[str]  # names of the layers that are probed, the coarsest grid first
     weights: list[Tensor] = field(repr=False)  # (C, K) float32 each: what a channel's mean says for a class
-    # share of the answers' variance that each tells, of images left out one at a time, see `fit_probe`; layers that
-    # tell nothing are left out where others tell something
-    told: list[float]
+    told: list[float]  # share of the answers' variance that each tells, of images left out one at a time
 
 
 LIMIT = 1000  # images that probes are fitted to
