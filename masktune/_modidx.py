@@ -1217,6 +1217,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'masktune.findings.share_of': ('api/findings.html#share_of', 'masktune/findings.py')},
             'masktune.finetune': { 'masktune.finetune.Finetuning': ('api/finetune.html#finetuning', 'masktune/finetune.py'),
                                    'masktune.finetune.Finetuning.__str__': ('api/finetune.html#finetuning.__str__', 'masktune/finetune.py'),
+                                   'masktune.finetune.Finetuning.anew': ('api/finetune.html#finetuning.anew', 'masktune/finetune.py'),
                                    'masktune.finetune.MaskTune': ('api/finetune.html#masktune', 'masktune/finetune.py'),
                                    'masktune.finetune.MaskTune.__post_init__': ( 'api/finetune.html#masktune.__post_init__',
                                                                                  'masktune/finetune.py'),

@@ -158,8 +158,8 @@ _MASKS = ("layer", "source", "target", "maps_from", "on_device", "given", "prote
 _FINETUNING = (
     "recipe", "mode", "paste", "edges",
     "rule", "fill", "given", "protect", "batch_size", "finetune_epochs", "finetune_lr", "finetune_batch_size",
-    "start_from", "keep_optimizer", "freeze_batchnorm", "recalibrate", "augment", "seed", "rounds", "accumulate",
-    "choose",
+    "start_from", "keep_optimizer", "freeze_batchnorm", "recalibrate", "recalibrate_on", "augment", "seed", "rounds",
+    "accumulate", "choose",
     "max_grad_norm", "label_smoothing", "class_weights", "sampling", "criterion",
 )
 # fmt: on

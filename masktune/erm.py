@@ -349,12 +349,13 @@ def _settled(training: _Training) -> Iterator[None]:
 # %% ../nbs/api/16_erm.ipynb #0e150019
 def _recalibrate(training: _Training) -> None:
     "Measure batch normalisation anew, all but what its owner froze"
-    model, options = training.model, training.options
+    model, options, images = training.model, training.options, training.options.recalibrate
+    how = training.passes()
+    if images is True:
+        images, how["batch_transform"] = training.dataset, options.batch_transform
     with in_turn(model):
         start_training(model.network, training.frozen)
-        recalibrate_batchnorm(
-            model, training.dataset, seed=options.seed, batch_transform=options.batch_transform, **training.passes()
-        )
+        recalibrate_batchnorm(model, images, seed=options.seed, **how)
     if training.val is None or training.best["best_epoch"] == options.epochs:
         training.best["best_state"] = network_state(model)  # the best epoch is the last
 
@@ -388,7 +389,8 @@ def fit(
     # best epoch by val accuracy: average, balanced, worst_class, auroc (of labels), or last; auto: `choose_selection`
     select: str = "auto",
     freeze_batchnorm: bool = False,  # keep running statistics as they are; the official code updates them
-    recalibrate: bool = False,  # measure batch normalisation anew at the end (`recalibrate_batchnorm`)
+    # measure batch normalisation anew at the end (`recalibrate_batchnorm`): on the training images, or on those given
+    recalibrate: bool | ImageDataset = False,
     optimizer_state: Mapping[str, Any] | None = None,  # go on with this momentum, and with its rate where `lr` is None
     seed: int = 0,  # order of images, augmentation, dropout
     device: str | torch.device | None = None,  # default: the GPU when there is one
@@ -420,7 +422,7 @@ def fit(
                 take_up(training, resume)
             for epoch in range(training.first, epochs + 1):
                 _epoch(training, epoch)
-        if recalibrate:
+        if recalibrate is not False:
             _recalibrate(training)
     best, last = training.best, network_state(training.model)
     kept = state_to_keep(training.stepper)

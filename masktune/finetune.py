@@ -163,10 +163,16 @@ class Finetuning(NamedTuple):
     lr: float  # learning rate of the round
     batch_size: int  # images per step and process
     recalibrate: bool  # whether batch normalisation is measured anew afterwards
+    plain: bool = False  # on images as they are, not as the round changed them
+
+    @property
+    def anew(self) -> str:
+        "What becomes of batch normalisation, in words that go on a sentence"
+        on = " on plain images" if self.plain else ""
+        return f", batch normalisation measured anew{on}" if self.recalibrate else ""
 
     def __str__(self) -> str:
-        anew = ", batch normalisation measured anew" if self.recalibrate else ""
-        return f"learning rate {self.lr:g}, batches of {self.batch_size}{anew}"
+        return f"learning rate {self.lr:g}, batches of {self.batch_size}{self.anew}"
 
 # %% ../nbs/api/33_finetune.ipynb #751ed3d2
 @dataclass
@@ -444,16 +450,14 @@ class MaskTune(Settings):
         _check_round(number)
         if len(self.rounds_) < number:
             raise ValueError(f"round {number} has no maps yet: call compute_maps first")
-        data = self.keep_decoded(train)
+        data = plain = self.keep_decoded(train)
         if self.mode == "transplant":
             data.need_one_label("mode transplant")
         transform = self._mask_batches(number, data.multilabel) if self.on_device else None
         if not self.on_device:
             data = self.transplanted(data, number) if self.mode == "transplant" else self.masked(data, number)
-        this = self.rounds_[number - 1]
-        this.model, result = self._finetune(
-            data, number, transform, None if on_epoch is None else partial(on_epoch, f"round-{number}"), **watching
-        )
+        this, told = self.rounds_[number - 1], None if on_epoch is None else partial(on_epoch, f"round-{number}")
+        this.model, result = self._finetune(data, plain, number, transform, told, **watching)
         this.history, this.optimizer_state = result.history, result.optimizer_state
         self.history_[f"round-{number}"], self.round_ = result.history, None
         return self
@@ -483,15 +487,13 @@ class MaskTune(Settings):
         look_up("control", kind, CONTROLS)
         train = self.keep_decoded(train)
         if kind == "random-squares":
-            return self._finetune(train, 1, RandomMask(fill=self.fill))[0]
+            return self._finetune(train, train, 1, RandomMask(fill=self.fill))[0]
         if kind == "unmasked":
-            return self._finetune(train, 1)[0]
+            return self._finetune(train, train, 1)[0]
         if not self.rounds_ or self.rounds_[0].maps is None:
             raise ValueError("moved-masks needs the maps of round 1: call compute_maps first, with on_device off")
-        return self._finetune(
-            MovedMasks(train, self.rounds_[0].maps, self.rule, self.fill, self.seed, **self.marks(train).parts),
-            1,
-        )[0]
+        moved = MovedMasks(train, self.rounds_[0].maps, self.rule, self.fill, self.seed, **self.marks(train).parts)
+        return self._finetune(moved, train, 1)[0]
 
     def evaluate(
         self,
@@ -558,13 +560,14 @@ class MaskTune(Settings):
     def finetuning(
         self,
         images: int,  # N, that a round trains on
-    ) -> Finetuning:  # learning rate, batch size, and whether batch normalisation is measured anew
+    ) -> Finetuning:  # learning rate, batch size, whether batch normalisation is measured anew, and on what
         "Say at which rate, in which batches a round trains: what is given, or what the recipe takes"
         rates = [row["lr"] for row in self.history_.get("erm", [])] or [self.lr]
         paper = self.recipe == "paper"
         lr = self.finetune_lr or (rates[-1] if paper else max(rates))
         fewer = self.batch_size if paper else min(self.batch_size, max(images // LEAST_STEPS, 8))
-        return Finetuning(lr, self.finetune_batch_size or fewer, bool(self.recalibrate))
+        plain = self.recalibrate_on == "plain" or (self.recalibrate_on == "auto" and self.source == "probe")
+        return Finetuning(lr, self.finetune_batch_size or fewer, bool(self.recalibrate), plain)
 
     def _augmentation(self, train):
         return make_augmentation(given(self.augment), tuple(train[0].image.shape[-2:]))
@@ -636,7 +639,7 @@ class MaskTune(Settings):
 
         return apply
 
-    def _finetune(self, data, number, transform=None, on_epoch=None, **watching) -> tuple[Classifier, FitResult]:
+    def _finetune(self, data, plain, number, transform=None, on_epoch=None, **watching) -> tuple[Classifier, FitResult]:
         if number == 1:
             model, state = copy_of(self.plain_model), self.optimizer_state_
         else:
@@ -656,7 +659,7 @@ class MaskTune(Settings):
             batch_transform=transform,
             augment=self._augmentation(data),
             freeze_batchnorm=self.freeze_batchnorm,
-            recalibrate=bool(self.recalibrate),
+            recalibrate=plain if used.recalibrate and used.plain else used.recalibrate,
             seed=self.seed + number,
             on_epoch=on_epoch,
             **self._training() | {"batch_size": used.batch_size},

@@ -51,6 +51,7 @@ _CHOICES = {
     "select": SELECTIONS,
     "sampling": SAMPLINGS,
     "schedule": ("constant", "multistep", "cosine"),
+    "recalibrate_on": ("auto", "changed", "plain"),
     "choose": ("swapped", "last"),
     "mixed_precision": ("no", "bf16", "fp16"),
 }
@@ -295,8 +296,10 @@ class Settings:
     start_from: str = "last"  # ERM checkpoint that is finetuned: last (the official code) or best
     keep_optimizer: bool = True  # go on with ERM's momentum; it belongs to the last checkpoint
     freeze_batchnorm: bool = False  # keep batch normalisation's running statistics; the official code updates them
-    # measure them anew over the masked images afterwards; None: yes, but not where they are kept, nor in "paper"
+    # measure them anew afterwards; None: yes, but not where they are kept, nor in "paper"
     recalibrate: bool | None = None
+    # on images as the finetuning changed them, or plain, as they are; auto: changed, but of source="probe" plain
+    recalibrate_on: str = "auto"
     rounds: int = 1  # how often to map, mask and finetune
     accumulate: bool = True  # later rounds keep earlier masks, and look for evidence on masked images
     # of several rounds take the one that swapped validation images mislead least (`choose_round`), or the last

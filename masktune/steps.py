@@ -205,7 +205,7 @@ def rounds_line(
     rounds = f"{opened.rounds} rounds, {taken}" if opened.rounds > 1 else "one round"
     used = opened.history_["round-1"][-1]["lr"]
     how = "evidence transplanted" if opened.mode == "transplant" else "masked"
-    anew = ", batch normalisation measured anew" if opened.recalibrate else ""
+    anew = opened.finetuning(0).anew
     return f"{folder}: {how} by {opened.rule}, {rounds}, at learning rate {used:g}{anew} (recipe {opened.recipe})."
 
 # %% ../nbs/api/54_steps.ipynb #e473b34e

@@ -32,7 +32,7 @@ def _spelled(function: Callable | None) -> str | None:
 # %% ../nbs/api/15_training_state.ipynb #c5d1a006
 _PLANNED = (
     *("epochs", "batch_size", "seed", "lr", "momentum", "weight_decay", "schedule", "gamma"),
-    *("select", "freeze_batchnorm", "recalibrate", "mixed_precision", "compile"),
+    *("select", "freeze_batchnorm", "mixed_precision", "compile"),
 )
 # What came later, with what it was before: a state without them goes on in a training that leaves them out.
 _LATER: dict[str, Any] = {
@@ -58,6 +58,7 @@ def plan_of(
     "Return what decides how a training ends: a state goes on in the same one alone"
     options, network, still = training.options, training.model.network, set(training.still)
     return {name: getattr(options, name) for name in _PLANNED} | {
+        "recalibrate": getattr(options.recalibrate, "fingerprint", options.recalibrate),
         "optimizer": options.optimizer if isinstance(options.optimizer, str) else _spelled(options.optimizer),
         "milestones": list(options.milestones),
         "augment": _spelled(options.augment),
