@@ -104,6 +104,7 @@ def test_a_state_of_another_optimizer_or_network_is_refused(scheduled, few):
             fit(model, few["train"], epochs=1, optimizer=optimizer, optimizer_state=state, **QUICK)
 
 
+OTHERS = ArrayDataset(torch.zeros(8, 3, 28, 28).byte(), torch.arange(8) % 2, ["a", "b"])
 BEGUN = dict(epochs=2, lr=0.01, augment=tilt, schedule="multistep", **QUICK)
 CHANGES = {
     "lr": dict(lr=0.02),
@@ -117,6 +118,7 @@ CHANGES = {
     "batch_transform": dict(batch_transform=RandomMask()),
     "freeze_batchnorm": dict(freeze_batchnorm=True),
     "recalibrate": dict(recalibrate=True),
+    "recalibrate on images": dict(recalibrate=OTHERS),
     "mixed_precision": dict(mixed_precision="bf16"),
     "select": dict(select="last"),
     "seed": dict(seed=4),
@@ -333,6 +335,7 @@ WRONG = [
     dict(cache="big"),
     dict(on_device="yes"),
     dict(recalibrate=1),
+    dict(recalibrate_on="masked"),
     dict(fill=3),
     dict(optimizer=None),
     dict(source=7),

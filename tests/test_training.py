@@ -1,5 +1,6 @@
 "Training: the same seed gives the same weights, groups are never seen, nothing trains what it should not."
 
+import copy
 import json
 import logging
 
@@ -8,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from masktune.batchnorm import recalibrate_batchnorm
 from masktune.data import ArrayDataset
 from masktune.devices import seed_everything
 from masktune.erm import TrainingStopped, fit
@@ -135,6 +137,28 @@ def test_the_random_control_depends_on_the_seed_alone(digits):
     first = model_fingerprint(run.fit_control(digits["train"]))
     torch.rand(7)  # whatever was drawn in between
     assert model_fingerprint(run.fit_control(digits["train"])) == first
+
+
+def statistics(model):
+    norms = [m for m in model.network.modules() if isinstance(m, nn.BatchNorm2d)]
+    return torch.cat([value for norm in norms for value in (norm.running_mean, norm.running_var)])
+
+
+def test_statistics_are_measured_on_images_as_they_are_where_that_is_asked_for(digits):
+    "Masked black, everything is darker: what batch normalisation measured there is not what the model will be asked"
+    train = digits["train"]
+    run = trained(train, digits["val"], rule="quantile(0.5)")
+    assert not run.finetuning(len(train)).plain and run.branch(source="probe").finetuning(len(train)).plain
+    found = {}
+    for on in ("auto", "changed", "plain"):
+        found[on] = run.branch(recalibrate=True, recalibrate_on=on).finetune_round(train).model_
+    assert model_fingerprint(found["auto"]) == model_fingerprint(found["changed"])
+    weights = [{name: value for name, value in model.network.named_parameters()} for model in found.values()]
+    assert all(torch.equal(weights[0][name], weights[2][name]) for name in weights[0])  # the same training
+    assert (statistics(found["plain"]) - statistics(found["changed"])).abs().max() > 0.01
+    anew = copy.deepcopy(found["changed"])
+    recalibrate_batchnorm(anew, train, seed=run.seed + 1, device="cpu")
+    assert torch.allclose(statistics(anew), statistics(found["plain"]), atol=1e-6)
 
 
 def test_a_state_can_be_gone_on_with_twice(digits):
