@@ -539,6 +539,7 @@ def repair(
     finetunings = rounds * len({"transplant", "mask"} & set(remedies))
     watch = _Watch(on_step, (1 + finetunings) * (1 + len(gammas)))
     bench = _Bench(run, run.keep_decoded(train), held, kinds, watch, rounds)
+    watch.most -= finetunings * len(gammas) * bool(bench.marked)
     bench.units += looked
     bench.notes += said + ([] if kinds is None else [f"judged a shortcut: {', '.join(kinds.judged('shortcut'))}"])
     candidates, stopped = _make_candidates(bench, remedies, gammas, rounds, thorough)
@@ -567,8 +568,10 @@ def _fill(
         if reason is not None:
             bench.notes.append(reason)
             continue
+        if bench.marked and gammas:
+            bench.notes.append(f"{mode} is not refitted: held-out images carry the mark, and teach it again")
         for name, model in _finetuned(bench, mode, rounds):
-            bench.watch.keep(found, _with_refits(bench, name, model, gammas))
+            bench.watch.keep(found, _with_refits(bench, name, model, [] if bench.marked else gammas))
 
 
 def _make_candidates(bench: _Bench, *how: Any) -> tuple[dict[str, Candidate], bool]:
