@@ -458,8 +458,8 @@ def _skip(candidates: Mapping[str, Candidate], mode: str, alike: Likeness | None
         )
     if best >= ENOUGH:
         return f"{mode} was left out: {best:.1%} of the worst class hold already when evidence is swapped"
-    if tuned and alike is not None and alike.probed and max(tuned) - plain >= LEAST_GAIN:
-        return f"{mode} was left out: with the same evidence transplanted {max(tuned):.1%} hold, and that is a mark's"
+    if tuned and alike is not None and alike.probed:
+        return f"{mode} was left out: of what probes show, transplanting it unlearns more"
     if tuned and max(tuned) - plain < LEAST_GAIN / 2:
         return f"{mode} was left out: with the same evidence transplanted hardly more hold ({max(tuned):.1%})"
     return None
