@@ -20,8 +20,8 @@ Chosen on seeds 700 and 701 of that half, worst group in %, after `repair` by pr
   leaves it 93, 84, 81, 85, 74, 84, 87; measured on plain images 90, 90, 82, 83, 77, 88, 83, which was taken; kept in
   eval mode while training (frame 701 and 700, text 701) 74, 50, 78.
 - refitting after a transplant (sticker-98 701, sticker-95 701 and 700, frame-98 701, text-98 701 and 700; gamma 0):
-  88, 90, 82, 86, 83, 82 before, 86, 88, 80, 77, 80, 84 after; on transplanted held-out images 86, 86, -, 80, -, 79. With
-  gamma 2 it is lower still. So it is left out where a mark was found.
+  88, 90, 82, 86, 83, 82 before, 86, 88, 80, 77, 80, 84 after; on transplanted held-out images 86, 86, -, 80, -, 79.
+  With gamma 2 it is lower still. So it is left out where a mark was found.
 - masking after a transplant (sticker-95 701 and 700, text-98 701 and 700): 74, 71, 76, 70 where transplanting has 90,
   82, 82, 82. Lesser accuracy on held-out images says the same. So masking is left out there; on sticker-95, 711, it had
   been taken, with 52.
