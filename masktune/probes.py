@@ -164,9 +164,10 @@ def probe_maps(
     total = values[0].new_zeros(len(explained), *size)
     with torch.autocast(total.device.type, enabled=False):  # small weights are no half precision's
         for value, weights in zip(values, probes.weights, strict=True):
-            share = F.relu(torch.einsum("nkhw,nk->nhw", value, weights.to(value)[explained]))
-            mean = share.flatten(1).mean(1).clamp(min=torch.finfo(share.dtype).tiny)
-            total += _resized(share / mean[:, None, None], size)
+            share = torch.einsum("nkhw,nk->nhw", value, weights.to(value)[explained])
+            said, in_all = (each.flatten(1).mean(1) for each in (F.relu(share), share.abs()))
+            scale = torch.maximum(said, in_all / 2).clamp(min=torch.finfo(share.dtype).tiny)
+            total += _resized(F.relu(share) / scale[:, None, None], size)
     return total
 
 

@@ -153,6 +153,15 @@ def test_images_whose_features_are_not_finite_are_named(trained):
         fit_probes(Classifier(Fragile(), (0, 0, 0), (1, 1, 1)), dark, device="cpu")
 
 
+def test_a_layer_that_hardly_speaks_for_a_class_does_not_drown_the_others():
+    "It says 'against' at 63 of 64 places and next to nothing at the last, which was all that a mask then hid"
+    telling, against = torch.full((1, 1, 8, 8), 0.05), torch.full((1, 1, 8, 8), -1.0)
+    telling[..., 2:5, 2:5], against[..., 7, 7] = 1.0, 0.01
+    probes = Probes(["late", "early"], [torch.ones(1, 1)] * 2, [0.9, 0.8])
+    mask = Threshold("otsu")(probe_maps([telling, against], probes, torch.tensor([0])), (8, 8))[0]
+    assert mask[2:5, 2:5].all() and mask.sum() == 9
+
+
 def test_half_precision_does_not_lose_small_weights(trained):
     model, val, _ = trained
     probes = fit_probes(model, val, device="cpu")
