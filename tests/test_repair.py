@@ -505,7 +505,7 @@ def test_a_finetuning_takes_enough_steps_at_a_rate_that_teaches(images):
     paper = MaskTune(network(), recipe="paper", **settings).fit_erm(images["train"])
     used, theirs = measured.finetuning(len(images["train"])), paper.finetuning(len(images["train"]))
     assert len(images["train"]) / used.batch_size >= LEAST_STEPS and used.lr == 0.02 and used.recalibrate
-    assert theirs == (0.02 * 0.5**3, 128, False)  # the last epoch's rate, ERM's batches, statistics as they ran
+    assert theirs == (0.02 * 0.5**3, 128, False, False)  # the last epoch's rate, ERM's batches, statistics as they ran
     assert measured.finetuning(100_000).batch_size == 128  # enough steps as it is
     assert "batch normalisation measured anew" in str(used)
     assert measured.branch(finetune_lr=0.5, finetune_batch_size=64).finetuning(320)[:2] == (0.5, 64)
