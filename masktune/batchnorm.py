@@ -99,7 +99,7 @@ def share_statistics(
 @torch.no_grad()
 def recalibrate_batchnorm(
     model: nn.Module,  # changed in place: running means and variances, nothing else
-    dataset: ImageDataset,  # the images it was trained on, masked if they were
+    dataset: ImageDataset,  # those it was trained on, masked if they were, or such as it will be asked about
     *,
     batch_size: int = 128,  # images per forward pass
     seed: int = 0,  # order of images
@@ -116,7 +116,7 @@ def recalibrate_batchnorm(
     process = find_process(device, mixed_precision, accelerator)
     classifier = as_classifier(model, dataset)
     pairs, order = TrainingPairs(dataset, seed=seed), EpochOrder(len(dataset), seed)
-    size = min(batch_size, len(dataset))
+    size = min(batch_size, max(len(dataset) // process.num_processes, 1))  # every process gets a batch
     with in_turn(classifier):
         norms = _measured_norms(classifier.network)
         if not norms:

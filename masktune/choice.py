@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CRITERIA', 'TWO_STEP', 'LEAST_GAIN', 'LEAST_ERRORS', 'LEAST_SPREAD', 'LEAST_CONFLICT', 'Refits', 'Answers',
            'read_answers', 'infer_environments', 'least_sure', 'Scores', 'score_answers', 'Choice', 'may_be_mark',
-           'least_gain', 'choose_candidate']
+           'is_probed_mark', 'least_gain', 'choose_candidate']
 
 # %% ../nbs/api/38_choice.ipynb #c3810003
 import html
@@ -161,12 +161,19 @@ def may_be_mark(
     return alike is None or alike.evidence >= alike.least
 
 
+def is_probed_mark(
+    alike: Likeness | None,  # of a model's evidence; None: nobody asked
+) -> bool:  # whether it was found by linear probes, and repeats
+    "Tell evidence that probes found and that repeats: then held-out images carry the mark, as training images do"
+    return alike is not None and alike.probed and may_be_mark(alike)
+
+
 def least_gain(
     alike: Likeness | None,  # of a model's evidence; None: nobody asked
 ) -> float:  # of the lesser accuracy, 0..1
     """Say what a finetuning must gain to be taken: half as much where probes find that the evidence repeats, for that
     is a second witness"""
-    return LEAST_GAIN / 2 if alike is not None and alike.probed and may_be_mark(alike) else LEAST_GAIN
+    return LEAST_GAIN / 2 if is_probed_mark(alike) else LEAST_GAIN
 
 # %% ../nbs/api/38_choice.ipynb #c3810014
 Refits = Mapping[str, tuple[str, float]]  # candidates that are another one with another last layer: whose, and `gamma`
@@ -184,8 +191,8 @@ def _best_finetuned(
     tuned = [name for name in scores if _network(name, refits) != plain]
     if not tuned or not may_be_mark(alike):
         return None, ""
-    # where probes find a mark that repeats, held-out images carry it: a layer refitted on them learns it anew, and only
-    # the swapped ones say so; of equal ones the first
+    if is_probed_mark(alike):  # a layer refitted on images that carry the mark learns it anew: none is taken
+        tuned = [name for name in tuned if name not in refits]
     by = CRITERIA["lesser" if alike is not None and alike.probed else "both"]
     best = max(tuned, key=lambda name: by(scores[name]))
     before, after = scores[plain].lesser, scores[best].lesser
@@ -243,7 +250,9 @@ def choose_candidate(
     if criterion == TWO_STEP:
         first, near = _best_finetuned(scores, plain, refits, alike)
         kept = Choice(plain, criterion, f"no remedy gains enough on held-out images to be worth a change{near}")
-        second = _most_refitted(scores, plain, first.name if first else plain, refits, conflict, alike)
+        second = None
+        if not (first and is_probed_mark(alike)):
+            second = _most_refitted(scores, plain, first.name if first else plain, refits, conflict, alike)
         if first and second:
             return replace(second, why=f"{first.why}; {second.why}")
         return second or first or kept

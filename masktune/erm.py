@@ -347,6 +347,14 @@ def _settled(training: _Training) -> Iterator[None]:
             model.__dict__.pop(left, None)
 
 # %% ../nbs/api/16_erm.ipynb #0e150019
+def _check_recalibrate(recalibrate: Any) -> None:
+    "Raise `ValueError` for what statistics cannot be measured on, before any training"
+    if not isinstance(recalibrate, (bool, ImageDataset)):
+        raise ValueError(f"recalibrate must be True, False or a data set, got {type(recalibrate).__name__}")
+    if recalibrate is not True and recalibrate is not False and not len(recalibrate):
+        raise ValueError(f"recalibrate: {recalibrate} is empty")
+
+
 def _recalibrate(training: _Training) -> None:
     "Measure batch normalisation anew, all but what its owner froze"
     model, options, images = training.model, training.options, training.options.recalibrate
@@ -413,6 +421,7 @@ def fit(
     the nearest to the weights a finetuning starts from. Raises `ValueError` before the first step when model, data
     and settings do not fit together, and `TrainingDiverged`, the model as it came, when the loss is no longer finite
     or has exploded."""
+    _check_recalibrate(recalibrate)
     given = {name: value for name, value in locals().items() if name not in ("model", "dataset", "val")}
     training = _begin(model, *as_datasets(dataset, val, model), SimpleNamespace(**given))
     with _settled(training):

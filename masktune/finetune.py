@@ -566,7 +566,8 @@ class MaskTune(Settings):
         paper = self.recipe == "paper"
         lr = self.finetune_lr or (rates[-1] if paper else max(rates))
         fewer = self.batch_size if paper else min(self.batch_size, max(images // LEAST_STEPS, 8))
-        plain = self.recalibrate_on == "plain" or (self.recalibrate_on == "auto" and self.source == "probe")
+        usual = self.recalibrate_on == "auto" and self.source == "probe" and self.mode == "transplant"
+        plain = self.recalibrate_on == "plain" or usual
         return Finetuning(lr, self.finetune_batch_size or fewer, bool(self.recalibrate), plain)
 
     def _augmentation(self, train):

@@ -26,6 +26,7 @@ from masktune.choice import (
     Scores,
     choose_candidate,
     infer_environments,
+    is_probed_mark,
     least_gain,
     least_sure,
     may_be_mark,
@@ -397,17 +398,17 @@ def _with_refits(bench: _Bench, name: str, model: Classifier, gammas: Sequence[f
     "A network as it is, then with its last layer trained again for every gamma"
     both = bench.chooses is bench.refits  # each half chooses for the other
     try:
-        held = cache_features(model, bench.refits, **bench.options)
-        plain = held if both else cache_features(model, bench.chooses, **bench.options)
+        plain = cache_features(model, bench.chooses, **bench.options)
+        held = cache_features(model, bench.refits, **bench.options) if gammas and not both else plain
         swapped = cache_features(model, bench.swapped, **bench.options)
     except ValueError as error:
         yield from _without_head(bench, name, model, str(error))
         return
-    bench.units += len(bench.refits) * (not both) + 2 * len(bench.chooses)
+    bench.units += len(bench.refits) * (bool(gammas) and not both) + 2 * len(bench.chooses)
     yield bench.judge(name, model, plain.logits, swapped.logits, None)
-    if bench.probability is None:  # the plain network comes first
+    if gammas and bench.probability is None:  # the plain network comes first
         bench.probability = held.logits.double().softmax(1).gather(1, held.labels[:, None])[:, 0]
-        bench.conflict = error_conflict(model, [held] if both else [held, plain]) if gammas else bench.conflict
+        bench.conflict = error_conflict(model, [held] if both else [held, plain])
     for gamma in gammas:
         again, _, scores = refit_in_folds(
             model, held, (plain, swapped), bench.folds, gamma=float(gamma), probability=bench.probability
@@ -458,10 +459,10 @@ def _skip(candidates: Mapping[str, Candidate], mode: str, alike: Likeness | None
         )
     if best >= ENOUGH:
         return f"{mode} was left out: {best:.1%} of the worst class hold already when evidence is swapped"
-    if tuned and alike is not None and alike.probed:
-        return f"{mode} was left out: of what probes show, transplanting it unlearns more"
     if tuned and max(tuned) - plain < LEAST_GAIN / 2:
         return f"{mode} was left out: with the same evidence transplanted hardly more hold ({max(tuned):.1%})"
+    if tuned and alike is not None and alike.probed:
+        return f"{mode} was left out: of what probes show, transplanting it unlearns more"
     return None
 
 # %% ../nbs/api/39_repair.ipynb #c3910015
@@ -539,7 +540,7 @@ def repair(
     finetunings = rounds * len({"transplant", "mask"} & set(remedies))
     watch = _Watch(on_step, (1 + finetunings) * (1 + len(gammas)))
     bench = _Bench(run, run.keep_decoded(train), held, kinds, watch, rounds)
-    watch.most -= finetunings * len(gammas) * bool(bench.marked)
+    watch.most -= finetunings * len(gammas) * (is_probed_mark(bench.alike) and not thorough)
     bench.units += looked
     bench.notes += said + ([] if kinds is None else [f"judged a shortcut: {', '.join(kinds.judged('shortcut'))}"])
     candidates, stopped = _make_candidates(bench, remedies, gammas, rounds, thorough)
@@ -568,10 +569,12 @@ def _fill(
         if reason is not None:
             bench.notes.append(reason)
             continue
-        if bench.marked and gammas:
-            bench.notes.append(f"{mode} is not refitted: held-out images carry the mark, and teach it again")
         for name, model in _finetuned(bench, mode, rounds):
-            bench.watch.keep(found, _with_refits(bench, name, model, [] if bench.marked else gammas))
+            if gammas and is_probed_mark(bench.alike) and not thorough:
+                bench.notes.append(f"{name} is not refitted: held-out images carry the mark, and teach it again")
+                bench.watch.keep(found, _with_refits(bench, name, model, []))
+            else:
+                bench.watch.keep(found, _with_refits(bench, name, model, gammas))
 
 
 def _make_candidates(bench: _Bench, *how: Any) -> tuple[dict[str, Candidate], bool]:

@@ -298,7 +298,7 @@ class Settings:
     freeze_batchnorm: bool = False  # keep batch normalisation's running statistics; the official code updates them
     # measure them anew afterwards; None: yes, but not where they are kept, nor in "paper"
     recalibrate: bool | None = None
-    # on images as the finetuning changed them, or plain, as they are; auto: changed, but of source="probe" plain
+    # on images as the finetuning changed them, or plain, as they are; auto: changed, but plain in transplants by probes
     recalibrate_on: str = "auto"
     rounds: int = 1  # how often to map, mask and finetune
     accumulate: bool = True  # later rounds keep earlier masks, and look for evidence on masked images

@@ -405,15 +405,21 @@ def test_by_probes_only_evidence_that_repeats_is_exchanged(run, images, monkeypa
     # held-out images carry the mark: what was finetuned is not refitted on them, and is not counted
     assert [name for name in found.candidates if not name.startswith("plain")] == ["transplant"]
     assert any(note.startswith("transplant is not refitted") for note in found.notes)
-    steps = []
-    repair(run, images["train"], images["val"], remedies=["refit", "transplant"], faithful=True, on_step=steps.append)
-    assert steps[-1].made == steps[-1].most == len(found.candidates)
+    for each, thorough in ((alike, False), (Likeness(0.7, 0, LEAST_PROBED, (0.7, 0.6)), False), (alike, True)):
+        monkeypatch.setattr("masktune.repair.measure_likeness", lambda *args, each=each: each)
+        steps, options = [], dict(remedies=["refit", "transplant"], gammas=[0], faithful=True, thorough=thorough)
+        again = repair(run, images["train"], images["val"], on_step=steps.append, **options)
+        refitted = ["transplant, refit 0"] if thorough else []  # made on demand, and never taken
+        assert list(again.candidates) == ["plain", "plain, refit 0", "transplant", *refitted]
+        assert again.choice.name == "transplant"
+        assert steps[-1].made == steps[-1].most == len(again.candidates)
     assert any(note.startswith("the evidence of 'dark' (likeness 0.70) alone is hidden") for note in found.notes)
     assert not maps.maps[maps.predicted == 1].any()
     assert (maps.maps[maps.predicted == 0].flatten(1).amax(1) > 0).all()
-    # a last layer refitted on images that carry the mark learns it anew: the swapped images decide
-    scores = {"plain": Scores(0.98, 0.96, 0.13, 0.5, 0.5), "transplant": Scores(0.95, 0.9, 0.8, 0.5, 0.5)}
-    scores["transplant, refit 0"] = Scores(0.99, 0.98, 0.77, 0.5, 0.5)
+    # a last layer refitted on images that carry the mark learns it anew, which these very images do not show: a frame,
+    # worst group 86 % before and 77 after
+    scores = {"plain": Scores(0.96, 0.93, 0.39, 0.5, 0.5), "transplant": Scores(0.8, 0.74, 0.87, 0.5, 0.5)}
+    scores["transplant, refit 0"] = Scores(0.96, 0.95, 0.93, 0.5, 0.5)
     refits = {"transplant, refit 0": ("transplant", 0.0)}
     for each, taken in ((alike, "transplant"), (Likeness(0.7, 0.0), "transplant, refit 0")):
         assert choose_candidate(scores, "plain", refits, COMMON._replace(errors=0), alike=each).name == taken

@@ -153,6 +153,25 @@ def test_a_training_is_resumed_on_its_own_data_and_with_the_same_parts_frozen(fe
     assert model_fingerprint(resumed) == model_fingerprint(whole)
 
 
+def test_a_training_goes_on_with_the_images_its_statistics_are_measured_on(few):
+    begun = BEGUN | {"recalibrate": OTHERS}
+    with pytest.raises(TrainingStopped) as stopped:
+        fit(network(), few["train"], few["val"], on_step=lambda step: step.step == 2, **begun)
+    state, whole, resumed = stopped.value.state, network(), network()
+    for other in (True, False, ArrayDataset(255 - OTHERS.images, OTHERS.labels, OTHERS.classes)):
+        with pytest.raises(ValueError, match=r"of another training: .*recalibrate"):
+            fit(network(), few["train"], few["val"], resume=state, **BEGUN | {"recalibrate": other})
+    fit(whole, few["train"], few["val"], **begun)
+    fit(resumed, few["train"], few["val"], resume=state, **begun)
+    assert model_fingerprint(resumed) == model_fingerprint(whole)
+
+
+@pytest.mark.parametrize("recalibrate", [None, 1, "plain", OTHERS.subset([])])
+def test_what_statistics_cannot_be_measured_on_is_said_before_training(recalibrate, few):
+    with pytest.raises(ValueError, match=r"^recalibrate"):
+        fit(network(), few["train"], on_step=pytest.fail, **BEGUN | {"recalibrate": recalibrate})
+
+
 def test_a_run_with_a_function_for_augmentation_goes_on_with_it_or_not_at_all(few, tmp_path):
     settings = dict(epochs=2, augment=tilt, **QUICK)
     whole = Resumable(MaskTune(network(), **settings), tmp_path / "whole").fit(few["train"], few["val"])

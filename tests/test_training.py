@@ -148,7 +148,10 @@ def test_statistics_are_measured_on_images_as_they_are_where_that_is_asked_for(d
     "Masked black, everything is darker: what batch normalisation measured there is not what the model will be asked"
     train = digits["train"]
     run = trained(train, digits["val"], rule="quantile(0.5)")
-    assert not run.finetuning(len(train)).plain and run.branch(source="probe").finetuning(len(train)).plain
+    by = {"xgradcam": {"mask": False, "transplant": False}, "probe": {"mask": False, "transplant": True}}
+    for source, modes in by.items():
+        for mode, plain in modes.items():
+            assert run.branch(source=source, mode=mode).finetuning(len(train)).plain is plain
     found = {}
     for on in ("auto", "changed", "plain"):
         found[on] = run.branch(recalibrate=True, recalibrate_on=on).finetune_round(train).model_
