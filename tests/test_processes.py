@@ -3,11 +3,12 @@
 import pytest
 import torch
 
+from masktune.batchnorm import recalibrate_batchnorm
 from masktune.devices import seed_everything
 from masktune.erm import TrainingStopped
 from masktune.evaluation import evaluate
 from masktune.finetune import MaskTune
-from masktune.models import build_model, model_fingerprint
+from masktune.models import build_model, copy_of, model_fingerprint
 from masktune.resume import finetune_round_in_processes
 
 
@@ -55,6 +56,19 @@ def test_stopped_processes_go_on_to_the_same_weights(run, digits, tmp_path):
     finetune_round_in_processes(run, digits["train"], tmp_path / "stopped", processes=2, resume=True)
     assert model_fingerprint(run.rounds_[0].model) == whole
     assert evaluate(run.model_, digits["test"], device="cpu").average.count == len(digits["test"])
+
+
+def test_few_images_leave_no_process_without_statistics(digits, tmp_path):
+    "160 images are one batch of 128: shared out among two processes, neither had any, and means of zero were kept"
+    few = digits["train"].subset(range(160))
+    run = MaskTune(build_model("small-cnn", 2), epochs=1, batch_size=16, recalibrate=True, device="cpu", progress=False)
+    run.fit_erm(few).compute_maps(few)
+    finetune_round_in_processes(run, few, tmp_path / "few", processes=2)
+    found = run.model_.network.state_dict()
+    anew = recalibrate_batchnorm(copy_of(run.model_), run.masked(few, 1), device="cpu").network.state_dict()
+    for name in (name for name in found if name.endswith("running_mean")):
+        spread = anew[name.replace("mean", "var")].sqrt()
+        assert found[name].abs().max() > 0 and ((found[name] - anew[name]).abs() < 0.1 * spread).all()
 
 
 def test_too_many_processes_are_refused(run, digits, tmp_path):
