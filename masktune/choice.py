@@ -191,9 +191,7 @@ def _best_finetuned(
     tuned = [name for name in scores if _network(name, refits) != plain]
     if not tuned or not may_be_mark(alike):
         return None, ""
-    if is_probed_mark(alike):  # a layer refitted on images that carry the mark learns it anew: none is taken
-        tuned = [name for name in tuned if name not in refits]
-    by = CRITERIA["lesser" if alike is not None and alike.probed else "both"]
+    by = CRITERIA["lesser" if is_probed_mark(alike) else "both"]
     best = max(tuned, key=lambda name: by(scores[name]))
     before, after = scores[plain].lesser, scores[best].lesser
     why = f"the worst class of plain and swapped images rises from {before:.1%} to {after:.1%}"
@@ -248,11 +246,13 @@ def choose_candidate(
     if plain not in scores:
         raise ValueError(f"the plain model {plain!r} is not among the candidates {list(scores)}")
     if criterion == TWO_STEP:
+        if is_probed_mark(alike):  # a layer refitted on images that carry the mark learns it anew: none is taken
+            again = {name for name in refits if _network(name, refits) != plain}
+            scores = {name: found for name, found in scores.items() if name not in again}
+            refits = {name: found for name, found in refits.items() if name not in again}
         first, near = _best_finetuned(scores, plain, refits, alike)
         kept = Choice(plain, criterion, f"no remedy gains enough on held-out images to be worth a change{near}")
-        second = None
-        if not (first and is_probed_mark(alike)):
-            second = _most_refitted(scores, plain, first.name if first else plain, refits, conflict, alike)
+        second = _most_refitted(scores, plain, first.name if first else plain, refits, conflict, alike)
         if first and second:
             return replace(second, why=f"{first.why}; {second.why}")
         return second or first or kept

@@ -351,7 +351,7 @@ def _check_recalibrate(recalibrate: Any) -> None:
     "Raise `ValueError` for what statistics cannot be measured on, before any training"
     if not isinstance(recalibrate, (bool, ImageDataset)):
         raise ValueError(f"recalibrate must be True, False or a data set, got {type(recalibrate).__name__}")
-    if recalibrate is not True and recalibrate is not False and not len(recalibrate):
+    if isinstance(recalibrate, ImageDataset) and not len(recalibrate):
         raise ValueError(f"recalibrate: {recalibrate} is empty")
 
 

@@ -317,8 +317,9 @@ class _Stopped(Exception):
 class _Watch:
     "Tells whoever watches a repair where it stands, and stops it where it is asked to"
 
-    def __init__(self, on_step: Callable[[RepairStep], bool | None] | None, most: int):
-        self.on_step, self.most, self.made = on_step, most, 0
+    def __init__(self, on_step: Callable[[RepairStep], bool | None] | None):
+        self.on_step, self.made = on_step, 0
+        self.most = 1  # candidates, the plain model alone until it is known what may be made
 
     def asked_to_stop(self, doing: str) -> bool:
         "Whether it is to stop here"
@@ -538,12 +539,14 @@ def repair(
         said = [text]
     gammas = list(gammas) if "refit" in remedies else []
     finetunings = rounds * len({"transplant", "mask"} & set(remedies))
-    watch = _Watch(on_step, (1 + finetunings) * (1 + len(gammas)))
+    watch = _Watch(on_step)
     bench = _Bench(run, run.keep_decoded(train), held, kinds, watch, rounds)
-    watch.most -= finetunings * len(gammas) * (is_probed_mark(bench.alike) and not thorough)
+    # held-out images carry a mark that probes found, and would teach it again to what has unlearnt it
+    later = [] if is_probed_mark(bench.alike) and not thorough else gammas
+    watch.most = 1 + len(gammas) + finetunings * (1 + len(later))
     bench.units += looked
     bench.notes += said + ([] if kinds is None else [f"judged a shortcut: {', '.join(kinds.judged('shortcut'))}"])
-    candidates, stopped = _make_candidates(bench, remedies, gammas, rounds, thorough)
+    candidates, stopped = _make_candidates(bench, remedies, gammas, later, rounds, thorough)
     images = {"trained": len(train), "refitted": len(held.refits), "chose": len(held.chooses)}
     kept = Choice(PLAIN, criterion, "")
     found = (candidates, kept, images, bench.cost, bench.conflict, bench.notes, list(train.classes))
@@ -557,6 +560,7 @@ def _fill(
     found: dict[str, Candidate],
     remedies: Sequence[str],
     gammas: Sequence[float],
+    later: Sequence[float],  # of what is finetuned
     rounds: int,
     thorough: bool,
 ) -> None:
@@ -570,11 +574,9 @@ def _fill(
             bench.notes.append(reason)
             continue
         for name, model in _finetuned(bench, mode, rounds):
-            if gammas and is_probed_mark(bench.alike) and not thorough:
+            if len(later) < len(gammas):
                 bench.notes.append(f"{name} is not refitted: held-out images carry the mark, and teach it again")
-                bench.watch.keep(found, _with_refits(bench, name, model, []))
-            else:
-                bench.watch.keep(found, _with_refits(bench, name, model, gammas))
+            bench.watch.keep(found, _with_refits(bench, name, model, later))
 
 
 def _make_candidates(bench: _Bench, *how: Any) -> tuple[dict[str, Candidate], bool]:
