@@ -731,7 +731,7 @@ ENTRIES = [
         "0.8 times that of the most alike. And of what was finetuned the mean of plain and swapped accuracy chose; "
         "since then the swapped images do, which carry no mark of their own: on sticker and frame of seed 700 they "
         "rank every candidate rightly.\n\n"
-        "All that had been seen on 710 and 711 when the last four changes were made. Three were found on seeds 700 and "
+        "Four changes more were made when all of this was known of 710 and 711. Three were found on seeds 700 and "
         "701 of the other half, in the worst group. Batch normalisation is measured anew on images as they are: 84.6 % "
         "in place of 80.4, mean of seven. What was finetuned on a mark is not refitted, because held-out images carry "
         "the mark and teach it again: five of six networks lost 2 to 9 points. Masking is not tried after such a "
