@@ -1210,7 +1210,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'masktune.findings._pictures': ('api/findings.html#_pictures', 'masktune/findings.py'),
                                    'masktune.findings._pixels': ('api/findings.html#_pixels', 'masktune/findings.py'),
                                    'masktune.findings._train_shares': ('api/findings.html#_train_shares', 'masktune/findings.py'),
-                                   'masktune.findings._weights': ('api/findings.html#_weights', 'masktune/findings.py'),
                                    'masktune.findings.balanced_part': ('api/findings.html#balanced_part', 'masktune/findings.py'),
                                    'masktune.findings.draw_partners': ('api/findings.html#draw_partners', 'masktune/findings.py'),
                                    'masktune.findings.every': ('api/findings.html#every', 'masktune/findings.py'),
