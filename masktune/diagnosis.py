@@ -24,11 +24,11 @@ from .evaluation import Table
 from .faithfulness import Estimate, bootstrap_means, choose_evidence
 from .figures import ReportFigure, figure_style, overlay
 from .files import write_json, write_page
-from .findings import LEAST_PROBED, ClassFindings, Findings, balanced_part, find_in_classes
+from .findings import LEAST_PROBED, ClassFindings, Findings, balanced_part, find_in_classes, likeness_by_class
 from .layers import TargetLayer, grid_layers, named_layer
 from .masking import FILLS, Threshold, normalize
 from .models import Classifier, as_classifier
-from .probes import Probes, fit_probes
+from .probes import FEW, Probes, fit_probes
 from .similarity import look
 
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90011
@@ -289,8 +289,8 @@ def diagnose(
     val: ImageDataset,  # held-out images; groups are never read
     train: ImageDataset | None = None,  # training images, to tell overfitting: one pass over as many of them more
     *,
-    # target layer, or its name; None: see `find_target_layer`, and where nothing depends on what it shows, what probes
-    # of the answers say, of networks of less than 128 channels auto; auto: see `choose_evidence`, some passes more
+    # target layer, or its name; None: see `find_target_layer`, and where it shows no mark, what probes of the answers
+    # say, of networks of less than 128 channels auto; auto: see `choose_evidence`, some passes more
     layer: str | nn.Module | TargetLayer | None = None,
     rule: Threshold | str = "mean_std(k=1)",  # from map to mask; wider than the paper's: all evidence is to be hidden
     fill: str = "blur",  # what hidden pixels become; black would be a mark of its own on a photograph
@@ -303,7 +303,8 @@ def diagnose(
     """Measure what a model goes by, and say what to try; at most five plain passes over the images.
 
     Where the layer that the structure suggests shows nothing that the answers depend on, another is looked for by
-    measuring, which takes some passes more: so it is with many pretrained networks.
+    measuring, which takes some passes more: so it is with many pretrained networks. Where it shows something in such
+    a network, and no mark, linear probes are asked as well: two passes more, and five more where they see a mark.
     Raises `ValueError` for an empty data set, one of a single class, and a model with other classes."""
     _check_diagnose(val, train, fill, limit)
     rule, part = Threshold.parse(rule), balanced_part(val, limit, seed)
@@ -312,15 +313,11 @@ def diagnose(
         _check_scores(classifier, example, part)
         place, more = _place_to_look(classifier, part, layer, rule, fill, example)
         how: Any = (fill, train, seed, batch_size)
-        looked, said = _Looked(place, rule), []
+        looked = _Looked(place, rule)
+        said: list[str] = []
         measured = find_in_classes(classifier, part, *looked, *how)
-        if layer is None and _sees_nothing(measured, _limits_at(measured, limits, place), seed):
-            elsewhere, again = _look_elsewhere(classifier, part, looked, measured.channels, fill, limits, batch_size)
-            more += again
-            if elsewhere.spelled != looked.spelled:
-                more += measured.passes
-                measured = find_in_classes(classifier, part, *elsewhere, *how)
-                said, looked = [_ELSEWHERE.format(looked.spelled, elsewhere.spelled)], elsewhere
+        if layer is None:
+            looked, measured, said = _look_again(classifier, part, looked, measured, limits, *how)
     facts = {"images": len(part), "dataset": str(val), "layer": looked.spelled, "rule": str(looked.rule), "fill": fill}
     measured = measured._replace(passes=measured.passes + more)
     return _conclude(measured, part.classes, facts, _limits_at(measured, limits, looked.where), seed, said)
@@ -340,6 +337,7 @@ _ELSEWHERE = (
     "At {}, the layer that the structure suggests, maps show nothing that the answers depend on: all figures are of "
     "{}, found by measuring."
 )
+_BESIDE = "At {}, the layer that the structure suggests, maps show no mark, and probes see one: all figures are of {}."
 
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a900b1
 class _Looked(NamedTuple):
@@ -379,14 +377,6 @@ def _limits_at(measured: Findings, limits: Limits, where: TargetLayer | Probes) 
     return limits if measured.channels >= limits.channels else limits._replace(alike=limits.look)
 
 
-def _sees_nothing(measured: Findings, limits: Limits, seed: int) -> bool:
-    "Whether nothing was found, and to hide what the maps show costs nothing in any class"
-    found = measured.classes
-    if max(one.fall.mean for one in found) >= limits.blind:
-        return False
-    return _draw_verdicts(found, False, limits, seed)[0] == "nothing"
-
-
 def _place_to_look(
     model: Classifier, part: ImageDataset, layer: Any, rule: Threshold, fill: str, example: Tensor
 ) -> tuple[TargetLayer, float]:
@@ -405,6 +395,38 @@ def _place_to_look(
 def _side(model: Classifier, example: Tensor, layer: TargetLayer) -> int:
     "The longer side of a layer's grid"
     return max(look(model, example, layer).maps.shape[-2:])
+
+# %% ../nbs/api/37a_diagnosis.ipynb #d1a900b4
+_MARKED = ("mask", "both")
+
+
+def _verdict(measured: Findings, limits: Limits, looked: _Looked, seed: int) -> str:
+    "The remedy, where nothing is said of classes with few images"
+    return _draw_verdicts(measured.classes, False, _limits_at(measured, limits, looked.where), seed)[0]
+
+
+def _look_again(
+    model: Classifier, part: ImageDataset, looked: _Looked, first: Findings, limits: Limits, fill: str, *how: Any
+) -> tuple[_Looked, Findings, list[str]]:
+    "Look elsewhere where a first look shows no mark: where, what was found, and what is said of it"
+    _, seed, batch_size = how
+    verdict = _verdict(first, limits, looked, seed)
+    blind = verdict == "nothing" and max(one.fall.mean for one in first.classes) < limits.blind
+    ask = blind or (first.channels >= limits.channels and len(part) >= FEW)
+    if verdict in _MARKED or not ask:
+        return looked, first, []
+    elsewhere, passes = _look_elsewhere(model, part, looked, first.channels, fill, limits, batch_size)
+    passes, worth = passes + first.passes, elsewhere.spelled != looked.spelled
+    if not blind:  # what the first look shows counts, unless a mark is seen
+        alike, _ = likeness_by_class(model, part, elsewhere.where, seed, batch_size)
+        passes, worth = passes + 1, max(alike.values()) >= _limits_at(first, limits, elsewhere.where).look
+    if not worth:
+        return looked, first._replace(passes=passes), []
+    found = find_in_classes(model, part, *elsewhere, fill, *how)
+    found = found._replace(passes=found.passes + passes)
+    if not blind and _verdict(found, limits, elsewhere, seed) not in _MARKED:
+        return looked, first._replace(passes=found.passes), []
+    return elsewhere, found, [(_ELSEWHERE if blind else _BESIDE).format(looked.spelled, elsewhere.spelled)]
 
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90039
 def _conclude(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PEAK', 'LEAST_LIKENESS', 'LEAST_PROBED', 'NEAR', 'ClassFindings', 'share_of', 'balanced_part', 'draw_partners',
-           'every', 'Likeness', 'measure_likeness', 'Findings', 'find_in_classes']
+           'every', 'Likeness', 'likeness_by_class', 'measure_likeness', 'Findings', 'find_in_classes']
 
 # %% ../nbs/api/37_findings.ipynb #f1d00004
 from collections.abc import Mapping, Sequence
@@ -188,9 +188,7 @@ def _findings(
 PEAK = 4  # the power of what probes say of a place, by which evidence is compared: what they mask is half beside a mark
 
 
-def _alike(
-    maps: Tensor, values: Tensor, labels: Tensor, seed: int, layer: TargetLayer | Probes
-) -> dict[str, Tensor]:
+def _alike(maps: Tensor, values: Tensor, labels: Tensor, seed: int, layer: TargetLayer | Probes) -> dict[str, Tensor]:
     "How far each image's evidence is that of the others of its class: (N,) by measure"
     peaks = maps
     if isinstance(layer, Probes):  # their maps say more or less of every place
@@ -209,9 +207,9 @@ def _alike(
 
 # %% ../nbs/api/37_findings.ipynb #d1a900a1
 LEAST_LIKENESS = 0.3  # of a class's evidence, for it to be a mark: less is an object
-# the same of what probes mask: early layers find more alike. Of photographs a sticker or frame has 0.76 to 0.95, a text
-# 0.43 to 0.89, objects 0.30 to 0.46, a background 0.24 to 0.40
-LEAST_PROBED = 0.55
+# the same where probes say most: early layers find more alike. Of photographs a sticker or frame has 0.92 to 0.98, a
+# text 0.74 to 0.93, objects 0.20 to 0.45, a background 0.25 to 0.40
+LEAST_PROBED = 0.6
 NEAR = 0.8  # of the highest likeness of a class: less is another thing, though it may be more alike than most objects
 
 
@@ -235,6 +233,24 @@ class Likeness(NamedTuple):
         return [label for label, alike in enumerate(self.by_class) if alike >= least]
 
 # %% ../nbs/api/37_findings.ipynb #d1a900a2
+def likeness_by_class(
+    model: Classifier,  # in eval mode, on the device to use
+    part: ImageDataset,  # held-out images
+    layer: TargetLayer | Probes,  # the layer whose maps and values are taken; or probes, fitted to the model
+    seed: int = 0,  # which places are taken at random
+    batch_size: int = 64,  # images per forward pass
+) -> tuple[dict[int, float], dict[int, float]]:  # of the evidence, and of places at random, of classes with images
+    "Measure how much alike the evidence is within each class, and places at random are, in one pass"
+    labels = part.labels
+    maps, values, _ = look(model, _pixels(part), layer, batch_size)
+    found = _alike(maps, values, labels, seed, layer)
+    evidence, anywhere = (
+        {label: found[name][labels == label].mean().item() for label in labels.unique().tolist()}
+        for name in ("look", "anywhere")
+    )
+    return evidence, anywhere
+
+
 def measure_likeness(
     model: Classifier,  # in eval mode, on the device to use
     part: ImageDataset,  # held-out images of at least two classes
@@ -242,23 +258,16 @@ def measure_likeness(
     seed: int = 0,  # which places are taken at random
     batch_size: int = 64,  # images per forward pass
 ) -> Likeness:  # of the evidence, and of any place
-    """Measure how much alike the evidence is within a class, and places at random are, in one pass.
+    """Measure whether some evidence repeats, and whether any place tells the class, in one pass.
 
     By probes in two: evidence is compared in the finest layer they stand on, places at random in the coarsest."""
-    images, labels = _pixels(part), part.labels
-    maps, values, _ = look(model, images, layer, batch_size)
-    found = _alike(maps, values, labels, seed, layer)
-    present = labels.unique().tolist()
-    evidence, anywhere = (
-        {label: found[name][labels == label].mean().item() for label in present} for name in ("look", "anywhere")
-    )
-    most, mean = max(evidence.values()), sum(anywhere.values()) / len(present)
+    evidence, anywhere = likeness_by_class(model, part, layer, seed, batch_size)
     each = tuple(evidence.get(label, 0.0) for label in range(len(part.classes)))
-    if not isinstance(layer, Probes):
-        return Likeness(most, mean, by_class=each)
-    coarsest = named_layer(model, layer.layers[0], images[:1].to(model.mean.device))
-    mean = measure_likeness(model, part, coarsest, seed, batch_size).anywhere
-    return Likeness(most, mean, LEAST_PROBED, each)
+    if isinstance(layer, Probes):
+        coarsest = named_layer(model, layer.layers[0], part[0].image[None].to(model.mean.device))
+        _, anywhere = likeness_by_class(model, part, coarsest, seed, batch_size)
+    least = LEAST_PROBED if isinstance(layer, Probes) else LEAST_LIKENESS
+    return Likeness(max(evidence.values()), sum(anywhere.values()) / len(anywhere), least, each)
 
 # %% ../nbs/api/37_findings.ipynb #d1a90034
 def _train_shares(bench: _Bench, train: ImageDataset | None, limit: int, seed: int) -> dict[int, Share]:

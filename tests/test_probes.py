@@ -9,15 +9,17 @@ from torchvision.models import VisionTransformer
 
 from masktune.counterfactuals import TransplantBatch
 from masktune.data import ArrayDataset
-from masktune.diagnosis import diagnose
+from masktune.diagnosis import LIMITS, diagnose
 from masktune.erm import fit
+from masktune.findings import likeness_by_class
 from masktune.finetune import MaskTune
-from masktune.layers import layer_values, named_layer
+from masktune.layers import find_target_layer, layer_values, named_layer
 from masktune.masking import MaskBatch, Threshold
 from masktune.models import Classifier
 from masktune.probes import LEAST_CELLS, LONGEST, Probes, fit_probe, fit_probes, probe_maps
 from masktune.runs import load_run, save_run
 from masktune.saliency import compute_saliency
+from masktune.similarity import features_under, look, same_look
 from masktune.sources import make_source
 
 SIDE, MARK = 32, (255, 220, 0)
@@ -274,6 +276,65 @@ def test_diagnose_names_a_mark_that_the_last_layer_does_not_show(kind):
     clean = Classifier(Blind(), train.mean, train.std)
     fit(clean, train, epochs=6, lr=0.02, batch_size=20, seed=0, device="cpu", progress=False)
     assert "goes by one thing" not in str(diagnose(clean.eval(), val))
+
+
+def test_diagnose_asks_probes_where_a_layer_shows_something_but_no_mark(trained):
+    "A text on photographs: the last layer's maps cost something to hide, so that nobody looked further"
+    model, val, _ = trained
+    first = diagnose(model, val, layer=model_layer(model))
+    assert max(one.fall.mean for one in first.classes.values()) > LIMITS.blind
+    found = diagnose(model, val)
+    assert found.remedy in ("mask", "both") and "Class 'disc' goes by one thing" in str(found)
+    if val.name == "frame":  # the first look shows it
+        assert (first.remedy, found.layer, found.passes) == ("both", first.layer, first.passes)
+        return
+    assert first.remedy not in ("mask", "both")
+    assert "probes see one" in found.findings[0] and found.rule == "otsu()"
+    assert found.passes == 2 * first.passes + 2
+
+
+def test_what_a_first_look_says_stays_where_probes_see_no_mark(trained):
+    model, val, _ = trained
+    never = LIMITS._replace(look=1.1, alike=1.1)  # nothing is so much alike
+    first, found = diagnose(model, val, layer=model_layer(model), limits=never), diagnose(model, val, limits=never)
+    assert first.remedy not in ("mask", "both")
+    assert (found.remedy, found.layer, found.findings) == (first.remedy, first.layer, first.findings)
+    assert found.passes == first.passes + 2
+
+
+def model_layer(model):
+    "The layer that the structure suggests, named: nobody looks further"
+    return find_target_layer(model, torch.zeros(1, 3, SIDE, SIDE))
+
+
+def test_evidence_is_compared_where_probes_say_most():
+    "What they mask is half beside a line of letters: a mark within as much of something else, another in every image"
+    count, cells = 40, 8
+    generator = torch.Generator().manual_seed(0)
+    values = torch.rand(count, 3, cells, cells, generator=generator) / 10
+    values[:, 1:, 2:6, 2:6] = torch.rand(count, 2, 1, 1, generator=generator)  # beside the mark, as the image has it
+    values[:, 0, 2:6, 2:6] = 0.5
+    values[:, :, 3:5, 3:5] = torch.tensor([1.0, 1.0, 0.0])[:, None, None]  # the mark, the same in every image
+
+    class Shown(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.grid = nn.Conv2d(3, 3, 1, bias=False)
+            self.grid.weight.data = torch.eye(3)[:, :, None, None]
+
+        def forward(self, images):
+            score = self.grid(images)[:, 0].mean((1, 2))
+            return torch.stack([score, -score], 1)
+
+    data = ArrayDataset((255 * values).to(torch.uint8), torch.arange(count) % 2, ["a", "b"])
+    probes = Probes(["network.grid"], [torch.tensor([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]])], [1.0])
+    model = Classifier(Shown(), (0.0,) * 3, (1.0,) * 3).eval()
+    maps = look(model, data.images, probes).maps
+    masks = Threshold("otsu")(maps, (cells, cells))
+    assert masks[:, 2:6, 2:6].all() and masks.float().mean() == 0.25  # four times the mark
+    alike, _ = likeness_by_class(model, data, probes)
+    masked = same_look(features_under(look(model, data.images, probes).values, masks.float())).mean()
+    assert min(alike.values()) > 0.95 > masked
 
 
 def test_probes_say_what_they_are():
