@@ -10,7 +10,7 @@ import base64
 import html
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,11 +24,19 @@ from .evaluation import Table
 from .faithfulness import Estimate, bootstrap_means, choose_evidence
 from .figures import ReportFigure, figure_style, overlay
 from .files import write_json, write_page
-from .findings import LEAST_PROBED, ClassFindings, Findings, balanced_part, find_in_classes, likeness_by_class
+from masktune.findings import (
+    LEAST_PROBED,
+    NEAR,
+    ClassFindings,
+    Findings,
+    balanced_part,
+    find_in_classes,
+    likeness_by_class,
+)
 from .layers import TargetLayer, grid_layers, named_layer
 from .masking import FILLS, Threshold, normalize
 from .models import Classifier, as_classifier
-from .probes import FEW, Probes, fit_probes
+from .probes import FEW, LIMIT, Probes, fit_probes
 from .similarity import look
 
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90011
@@ -42,12 +50,17 @@ class Limits(NamedTuple):
     guessing: float = 0.2  # of the way from guessing to always right: a model below it hardly knows the classes
     weak: float = 0.8  # accuracy of a class, below which more images are wanted
     fixed: float = 0.5  # agreement of maps with those of a network that has forgotten everything
-    channels: int = 128  # a layer with as many or more has lower likenesses: there the next three count as well
+    # a layer with as many or more has lower likenesses, and the next three count there as well; and where it shows no
+    # mark, linear probes are asked
+    channels: int = 128
     alike: float = 0.4  # a stamp's likeness where the two below hold
     strong: float = 0.2  # what hiding it costs then, at least
     apart: float = 2.0  # how many times as much alike as the other classes' evidence it is then, at least
     shared: float = 0.35  # how much more alike than other classes' evidence a stamp is, at least
     blind: float = 0.1  # below this cost in every class the masks hide nothing that the answers depend on
+    near: float = (
+        0.0  # of the highest likeness of a class, below which evidence is no stamp; by probes 0.8, `Likeness`'s
+    )
 
     def __repr__(self) -> str:
         own = {name: value for name, value in self._asdict().items() if value != self._field_defaults[name]}
@@ -75,7 +88,7 @@ def stamped(
     "Tell which classes' evidence is one thing that repeats: very much alike, or alike while that of others is not"
     others = (look.sum(-1, keepdim=True) - look) / max(look.shape[-1] - 1, 1)
     alone = (look >= limits.alike) & (fall >= limits.strong) & (look >= limits.apart * others)
-    own = look - shared >= limits.shared
+    own = (look - shared >= limits.shared) & (look >= limits.near * look.amax(-1, keepdim=True))
     return own & ((look >= limits.look) & (fall >= limits.fall) | alone)
 
 
@@ -292,7 +305,8 @@ def diagnose(
     # target layer, or its name; None: see `find_target_layer`, and where it shows no mark, what probes of the answers
     # say, of networks of less than 128 channels auto; auto: see `choose_evidence`, some passes more
     layer: str | nn.Module | TargetLayer | None = None,
-    rule: Threshold | str = "mean_std(k=1)",  # from map to mask; wider than the paper's: all evidence is to be hidden
+    # from map to mask; wider than the paper's: all evidence is to be hidden. By probes it is Otsu's, whatever is given
+    rule: Threshold | str = "mean_std(k=1)",
     fill: str = "blur",  # what hidden pixels become; black would be a mark of its own on a photograph
     limit: int = 512,  # images looked at, of every class alike
     seed: int = 0,  # which images, who lends to whom, where masks are moved, bootstrap
@@ -300,12 +314,14 @@ def diagnose(
     device: str | torch.device | None = None,  # default: the GPU when there is one
     limits: Limits = LIMITS,  # from where on a figure counts
 ) -> Diagnosis:  # remedy, findings and figures; print it, or read its fields
-    """Measure what a model goes by, and say what to try; at most five plain passes over the images.
+    """Measure what a model goes by, and say what to try, in about five plain passes over the images.
 
     Where the layer that the structure suggests shows nothing that the answers depend on, another is looked for by
-    measuring, which takes some passes more: so it is with many pretrained networks. Where it shows something in such
-    a network, and no mark, linear probes are asked as well: two passes more, and five more where they see a mark.
-    Raises `ValueError` for an empty data set, one of a single class, and a model with other classes."""
+    measuring, which takes six passes more, or some more: so it is with many pretrained networks. Where it shows
+    something and no mark, it has 128 channels or more, and there are 50 images, linear probes are asked as well: two
+    passes more, and five more where they find evidence as much alike as a mark's.
+    Raises `ValueError` for an empty data set, one of a single class, a model with other classes, and one whose
+    answers or layers are not finite where probes are fitted."""
     _check_diagnose(val, train, fill, limit)
     rule, part = Threshold.parse(rule), balanced_part(val, limit, seed)
     with borrowed(as_classifier(model, part), device) as classifier:
@@ -337,7 +353,11 @@ _ELSEWHERE = (
     "At {}, the layer that the structure suggests, maps show nothing that the answers depend on: all figures are of "
     "{}, found by measuring."
 )
-_BESIDE = "At {}, the layer that the structure suggests, maps show no mark, and probes see one: all figures are of {}."
+_BESIDE = (
+    "At {}, the layer that the structure suggests, maps show no mark, and probes see one: all figures but those of "
+    "places at random are of {}."
+)
+_ASKED = "Linear probes of the answers, at several layers, were asked as well: what they see {}."
 
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a900b1
 class _Looked(NamedTuple):
@@ -357,10 +377,12 @@ class _Looked(NamedTuple):
 def _look_elsewhere(
     model: Classifier, part: ImageDataset, looked: _Looked, channels: int, fill: str, limits: Limits, batch_size: int
 ) -> tuple[_Looked, float]:
-    "Where to look when a layer shows nothing, and how many passes over the images it took to find it"
+    "Where to look when a layer shows no mark, and how many passes over the images it took to find it"
     there = model.mean.device
     if channels >= limits.channels:
-        return _Looked(fit_probes(model, part, batch_size=batch_size, device=there), Threshold("otsu")), 1.0
+        return _Looked(fit_probes(model, part, batch_size=batch_size, device=there), Threshold("otsu")), min(
+            LIMIT / len(part), 1.0
+        )
     example = part[0].image[None].to(there)
     found, passes = _place_to_look(model, part, "auto", looked.rule, fill, example)
     return _Looked(found, looked.rule), passes
@@ -368,12 +390,14 @@ def _look_elsewhere(
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a900b3
 def _limits_at(measured: Findings, limits: Limits, where: TargetLayer | Probes) -> Limits:
     "The limits for where one looks: of a layer with few channels the second limit of likeness is the first"
-    if isinstance(where, Probes):  # what probes mask is more alike: one limit, `repair`'s, where nobody gave another
+    if isinstance(
+        where, Probes
+    ):  # where they say most, all is more alike: one limit, `repair`'s, where nobody gave another
         look, alike = (
             LEAST_PROBED if given == own else given
             for given, own in ((limits.look, LIMITS.look), (limits.alike, LIMITS.alike))
         )
-        return limits._replace(look=look, alike=alike)
+        return limits._replace(look=look, alike=alike, near=limits.near or NEAR)
     return limits if measured.channels >= limits.channels else limits._replace(alike=limits.look)
 
 
@@ -405,28 +429,55 @@ def _verdict(measured: Findings, limits: Limits, looked: _Looked, seed: int) -> 
     return _draw_verdicts(measured.classes, False, _limits_at(measured, limits, looked.where), seed)[0]
 
 
+def _find_again(
+    model: Classifier, part: ImageDataset, looked: _Looked, first: Findings, passes: float, how: Any, spread: bool
+) -> Findings:
+    "A second look, with what it need not measure again: training images, and with `spread` places at random"
+    fill, _, *rest = how
+    found = find_in_classes(model, part, *looked, fill, None, *rest)
+    classes = []
+    for new, old in zip(found.classes, first.classes, strict=True):
+        kept: dict[str, Any] = {"train": old.train}
+        if spread:
+            kept |= {"anywhere": old.anywhere, "values": {**new.values, "anywhere": old.values["anywhere"]}}
+        classes.append(replace(new, **kept))
+    return found._replace(classes=classes, passes=found.passes + passes)
+
+
+def _most_alike(model: Classifier, part: ImageDataset, probes: Any, limits: Limits, how: Any) -> float:
+    "The highest likeness of a class with enough images, by probes, in one pass"
+    _, _, seed, batch_size = how
+    alike, _ = likeness_by_class(model, part, probes, seed, batch_size)
+    counts = part.labels.bincount()
+    return max((one for label, one in alike.items() if counts[label] >= limits.few), default=0.0)
+
+
 def _look_again(
-    model: Classifier, part: ImageDataset, looked: _Looked, first: Findings, limits: Limits, fill: str, *how: Any
+    model: Classifier, part: ImageDataset, looked: _Looked, first: Findings, limits: Limits, *how: Any
 ) -> tuple[_Looked, Findings, list[str]]:
     "Look elsewhere where a first look shows no mark: where, what was found, and what is said of it"
-    _, seed, batch_size = how
+    fill, _, seed, batch_size = how
     verdict = _verdict(first, limits, looked, seed)
     blind = verdict == "nothing" and max(one.fall.mean for one in first.classes) < limits.blind
-    ask = blind or (first.channels >= limits.channels and len(part) >= FEW)
-    if verdict in _MARKED or not ask:
+    enough = len(part) >= FEW and part.labels.bincount().max() >= limits.few
+    if verdict in _MARKED or not (blind or (enough and first.channels >= limits.channels)):
         return looked, first, []
-    elsewhere, passes = _look_elsewhere(model, part, looked, first.channels, fill, limits, batch_size)
-    passes, worth = passes + first.passes, elsewhere.spelled != looked.spelled
-    if not blind:  # what the first look shows counts, unless a mark is seen
-        alike, _ = likeness_by_class(model, part, elsewhere.where, seed, batch_size)
-        passes, worth = passes + 1, max(alike.values()) >= _limits_at(first, limits, elsewhere.where).look
-    if not worth:
-        return looked, first._replace(passes=passes), []
-    found = find_in_classes(model, part, *elsewhere, fill, *how)
-    found = found._replace(passes=found.passes + passes)
-    if not blind and _verdict(found, limits, elsewhere, seed) not in _MARKED:
-        return looked, first._replace(passes=found.passes), []
-    return elsewhere, found, [(_ELSEWHERE if blind else _BESIDE).format(looked.spelled, elsewhere.spelled)]
+    elsewhere, more = _look_elsewhere(model, part, looked, first.channels, fill, limits, batch_size)
+    passes = first.passes + more
+    if blind:
+        if elsewhere.spelled == looked.spelled:
+            return looked, first._replace(passes=passes), []
+        found = _find_again(model, part, elsewhere, first, passes, how, spread=False)
+        return elsewhere, found, [_ELSEWHERE.format(looked.spelled, elsewhere.spelled)]
+    # what the first look shows counts, unless a mark is seen
+    at = _limits_at(first, limits, elsewhere.where)
+    most, passes = _most_alike(model, part, elsewhere.where, limits, how), passes + 1
+    if most < min(at.look, at.alike):
+        return looked, first._replace(passes=passes), [_ASKED.format(f"is alike by {most:.2f} at most")]
+    found = _find_again(model, part, elsewhere, first, passes, how, spread=True)
+    if _verdict(found, limits, elsewhere, seed) in _MARKED:
+        return elsewhere, found, [_BESIDE.format(looked.spelled, elsewhere.spelled)]
+    return looked, first._replace(passes=found.passes), [_ASKED.format(f"is alike by {most:.2f}, and yet is no mark")]
 
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90039
 def _conclude(

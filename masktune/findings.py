@@ -185,13 +185,15 @@ def _findings(
     )
 
 # %% ../nbs/api/37_findings.ipynb #d1a90030
-PEAK = 4  # the power of what probes say of a place, by which evidence is compared: what they mask is half beside a mark
+PEAK = (
+    4  # evidence is compared under the probes' map to this power: what they mask may be half beside a line of letters
+)
 
 
 def _alike(maps: Tensor, values: Tensor, labels: Tensor, seed: int, layer: TargetLayer | Probes) -> dict[str, Tensor]:
     "How far each image's evidence is that of the others of its class: (N,) by measure"
     peaks = maps
-    if isinstance(layer, Probes):  # their maps say more or less of every place
+    if isinstance(layer, Probes):  # their maps say something of every place
         peaks = (maps / maps.amax((1, 2), keepdim=True).clamp(min=1e-12)) ** PEAK
         maps = Threshold("otsu")(maps, tuple(maps.shape[-2:])).float()
     under = features_under(values, peaks)
@@ -223,7 +225,7 @@ class Likeness(NamedTuple):
 
     @property
     def probed(self) -> bool:
-        "Whether the evidence is what probes mask"
+        "Whether evidence was compared where probes say most"
         return self.least == LEAST_PROBED
 
     @property
@@ -239,7 +241,7 @@ def likeness_by_class(
     layer: TargetLayer | Probes,  # the layer whose maps and values are taken; or probes, fitted to the model
     seed: int = 0,  # which places are taken at random
     batch_size: int = 64,  # images per forward pass
-) -> tuple[dict[int, float], dict[int, float]]:  # of the evidence, and of places at random, of classes with images
+) -> tuple[dict[int, float], dict[int, float]]:  # of the evidence, and of places at random; 0 for a class of one image
     "Measure how much alike the evidence is within each class, and places at random are, in one pass"
     labels = part.labels
     maps, values, _ = look(model, _pixels(part), layer, batch_size)
