@@ -58,9 +58,8 @@ class Limits(NamedTuple):
     apart: float = 2.0  # how many times as much alike as the other classes' evidence it is then, at least
     shared: float = 0.35  # how much more alike than other classes' evidence a stamp is, at least
     blind: float = 0.1  # below this cost in every class the masks hide nothing that the answers depend on
-    near: float = (
-        0.0  # of the highest likeness of a class, below which evidence is no stamp; by probes 0.8, `Likeness`'s
-    )
+    # share of the highest likeness of a class, below which evidence is no stamp; by probes 0.8, as in `Likeness`
+    near: float = 0.0
 
     def __repr__(self) -> str:
         own = {name: value for name, value in self._asdict().items() if value != self._field_defaults[name]}
