@@ -379,9 +379,8 @@ def _look_elsewhere(
     "Where to look when a layer shows no mark, and how many passes over the images it took to find it"
     there = model.mean.device
     if channels >= limits.channels:
-        return _Looked(fit_probes(model, part, batch_size=batch_size, device=there), Threshold("otsu")), min(
-            LIMIT / len(part), 1.0
-        )
+        probes = fit_probes(model, part, batch_size=batch_size, device=there)
+        return _Looked(probes, Threshold("otsu")), min(LIMIT / len(part), 1.0)
     example = part[0].image[None].to(there)
     found, passes = _place_to_look(model, part, "auto", looked.rule, fill, example)
     return _Looked(found, looked.rule), passes
@@ -389,9 +388,8 @@ def _look_elsewhere(
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a900b3
 def _limits_at(measured: Findings, limits: Limits, where: TargetLayer | Probes) -> Limits:
     "The limits for where one looks: of a layer with few channels the second limit of likeness is the first"
-    if isinstance(
-        where, Probes
-    ):  # where they say most, all is more alike: one limit, `repair`'s, where nobody gave another
+    if isinstance(where, Probes):
+        # where they say most, all is more alike: one limit, `repair`'s, where nobody gave another
         look, alike = (
             LEAST_PROBED if given == own else given
             for given, own in ((limits.look, LIMITS.look), (limits.alike, LIMITS.alike))

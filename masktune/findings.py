@@ -185,9 +185,8 @@ def _findings(
     )
 
 # %% ../nbs/api/37_findings.ipynb #d1a90030
-PEAK = (
-    4  # evidence is compared under the probes' map to this power: what they mask may be half beside a line of letters
-)
+# evidence is compared under the probes' map to this power: what they mask may be half beside a line of letters
+PEAK = 4
 
 
 def _alike(maps: Tensor, values: Tensor, labels: Tensor, seed: int, layer: TargetLayer | Probes) -> dict[str, Tensor]:

@@ -197,6 +197,13 @@ def test_a_probe_tells_what_images_left_out_would_show():
     assert told >= 0.9 * max(found) - 1e-4 and weights.shape == (2, 6)
 
 
+def as_it_comes():
+    "A layer that gives each channel of an image as it comes"
+    layer = nn.Conv2d(3, 3, 1, bias=False)
+    layer.weight.data = torch.eye(3)[:, :, None, None]
+    return layer
+
+
 def test_several_labels_have_probes_of_their_own():
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 60, (120, 3, 16, 16), dtype=torch.uint8, generator=generator)
@@ -208,8 +215,7 @@ def test_several_labels_have_probes_of_their_own():
     class Reads(nn.Module):
         def __init__(self):
             super().__init__()
-            self.conv = nn.Conv2d(3, 3, 1, bias=False)
-            self.conv.weight.data = torch.eye(3)[:, :, None, None]
+            self.conv = as_it_comes()
 
         def forward(self, images):
             return 60 * self.conv(images).relu().mean((2, 3))[:, [0, 2]] - 9
@@ -342,8 +348,7 @@ def test_evidence_is_compared_where_probes_say_most():
     class Shown(nn.Module):
         def __init__(self):
             super().__init__()
-            self.grid = nn.Conv2d(3, 3, 1, bias=False)
-            self.grid.weight.data = torch.eye(3)[:, :, None, None]
+            self.grid = as_it_comes()
 
         def forward(self, images):
             score = self.grid(images)[:, 0].mean((1, 2))
@@ -352,11 +357,11 @@ def test_evidence_is_compared_where_probes_say_most():
     data = ArrayDataset((255 * values).to(torch.uint8), torch.arange(count) % 2, ["a", "b"])
     probes = Probes(["network.grid"], [torch.tensor([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]])], [1.0])
     model = Classifier(Shown(), (0.0,) * 3, (1.0,) * 3).eval()
-    maps = look(model, data.images, probes).maps
-    masks = Threshold("otsu")(maps, (cells, cells))
+    seen = look(model, data.images, probes)
+    masks = Threshold("otsu")(seen.maps, (cells, cells))
     assert masks[:, 2:6, 2:6].all() and masks.float().mean() == 0.25  # four times the mark
     alike, _ = likeness_by_class(model, data, probes)
-    masked = same_look(features_under(look(model, data.images, probes).values, masks.float())).mean()
+    masked = same_look(features_under(seen.values, masks.float())).mean()
     assert min(alike.values()) > 0.99 and masked < 0.9
 
 
