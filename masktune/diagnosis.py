@@ -50,8 +50,7 @@ class Limits(NamedTuple):
     guessing: float = 0.2  # of the way from guessing to always right: a model below it hardly knows the classes
     weak: float = 0.8  # accuracy of a class, below which more images are wanted
     fixed: float = 0.5  # agreement of maps with those of a network that has forgotten everything
-    # a layer with as many or more has lower likenesses, and the next three count there as well; and where it shows no
-    # mark, linear probes are asked
+    # of a layer, from where on likenesses are lower, so that the next three count, and linear probes may be asked
     channels: int = 128
     alike: float = 0.4  # a stamp's likeness where the two below hold
     strong: float = 0.2  # what hiding it costs then, at least
