@@ -3,6 +3,7 @@
     python benchmarks/rivals.py --env FOLDER                                      # biased-digits, seeds 30-32
     python benchmarks/rivals.py --env FOLDER --sets sticker --cache MATERIAL      # photographs, fetched before
     python benchmarks/rivals.py --env FOLDER --quick                              # one seed, two epochs
+    python benchmarks/rivals.py --env FOLDER --out benchmarks/rivals.json ...     # adds the rows that are missing
 
 bnnr 0.8 (MIT) is the nearest tool there is: it masks what a network looks at while it trains (its ICD), and keeps an
 augmentation where validation accuracy rises. It runs through its own documented entry, `bnnr.quick_run`, with ICD as
@@ -194,24 +195,30 @@ def work(path: Path, tool: str, seed: int) -> dict[str, Any]:
 
 
 def run_jobs(given: argparse.Namespace, python: Path) -> list[dict[str, Any]]:
-    "Every tool on every set with every seed, each in a process of its own"
-    rows = []
+    "Every tool on every set with every seed, each in a process of its own, kept when it is done; what is kept stays"
+    rows = json.loads(given.out.read_text()) if given.out and given.out.exists() else []
+    done = {(row["set"], row["seed"], row["tool"]) for row in rows}
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
     with tempfile.TemporaryDirectory() as folder:
         for name in given.sets:
             for seed in given.seeds:
+                missing = [tool for tool in given.tools if (name, seed, tool) not in done]
+                if not missing:
+                    continue
                 path = Path(folder) / f"{name}-{seed}.pt"
                 made = digits(seed) if name == "digits" else sticker(seed, given.cache, given.quick)
                 if given.quick:
                     made[2]["epochs"] = 2
                 write_job(path, *made, given if name == "sticker" else argparse.Namespace(cache=None))
-                for tool in given.tools:
+                for tool in missing:
                     words = [python, __file__, "--work", path, "--tools", tool, "--seeds", str(seed)]
                     found = subprocess.run(words, env=env, capture_output=True, text=True)
                     if found.returncode:
                         raise SystemExit(f"{tool} on {name}, seed {seed}:\n{found.stderr[-3000:]}")
                     rows.append({"set": name, **json.loads(found.stdout.splitlines()[-1])})
                     print(json.dumps(rows[-1]), flush=True)
+                    if given.out:
+                        given.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     return rows
 
 
@@ -241,7 +248,7 @@ def main() -> None:
     parser.add_argument("--tools", nargs="+", choices=TOOLS, default=list(TOOLS))
     parser.add_argument("--seeds", type=seeds_of, default=[30, 31, 32], help="first-last (default: 30-32)")
     parser.add_argument("--cache", type=Path, help="of sticker: the folder that photo_material.py filled")
-    parser.add_argument("--out", type=Path, help="write the rows here as JSON")
+    parser.add_argument("--out", type=Path, help="a JSON file of rows: what is missing there is run and added")
     parser.add_argument("--quick", action="store_true", help="one seed, two epochs")
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -256,8 +263,6 @@ def main() -> None:
         given.seeds = given.seeds[:1]
     rows = run_jobs(given, make_environment(given.env))
     print(f"\n{table(rows)}")
-    if given.out:
-        given.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -59,6 +59,8 @@ class Limits(NamedTuple):
     blind: float = 0.1  # below this cost in every class the masks hide nothing that the answers depend on
     # share of the highest likeness of a class, below which evidence is no stamp; by probes 0.8, as in `Likeness`
     near: float = 0.0
+    # by probes, in place of what hiding costs: share of other images turned by the thing around the peaks
+    pasted: float = 0.23
 
     def __repr__(self) -> str:
         own = {name: value for name, value in self._asdict().items() if value != self._field_defaults[name]}
@@ -82,11 +84,14 @@ def stamped(
     fall: Tensor,  # (..., C) what hiding it costs, beyond hiding as much elsewhere
     limits: Limits = LIMITS,  # from where on a figure counts as high
     shared: Tensor | float = 0.0,  # (..., C) likeness to the evidence of other classes
+    pasted: Tensor | None = None,  # (..., C) by probes: what the thing around their peaks turns
 ) -> Tensor:  # (..., C) bool
     "Tell which classes' evidence is one thing that repeats: very much alike, or alike while that of others is not"
     others = (look.sum(-1, keepdim=True) - look) / max(look.shape[-1] - 1, 1)
     alone = (look >= limits.alike) & (fall >= limits.strong) & (look >= limits.apart * others)
     own = (look - shared >= limits.shared) & (look >= limits.near * look.amax(-1, keepdim=True))
+    if pasted is not None:  # probes see what goes with the answers: whether these depend on it, only pasting tells
+        return own & (look >= limits.look) & (pasted >= limits.pasted)
     return own & ((look >= limits.look) & (fall >= limits.fall) | alone)
 
 
@@ -97,9 +102,10 @@ def choose_remedy(
     weak: bool = False,  # some class has too few images, or is hardly known
     limits: Limits = LIMITS,  # from where on a figure counts as high or low
     shared: Tensor | float = 0.0,  # (..., C) likeness to the evidence of other classes
+    pasted: Tensor | None = None,  # (..., C) by probes, see `stamped`
 ) -> list[str]:  # a remedy for each leading index, from `REMEDIES`
     "Choose what to try from a few figures per class"
-    stamp = stamped(look, fall, limits, shared).flatten(0, -2).any(-1)
+    stamp = stamped(look, fall, limits, shared, pasted).flatten(0, -2).any(-1)
     spread = (anywhere.mean(-1) >= limits.anywhere).flatten()
     otherwise = "collect images" if weak else "nothing"
     names = {(True, True): "both", (True, False): "mask", (False, True): "refit", (False, False): otherwise}
@@ -171,12 +177,14 @@ def _paragraphs(found: Diagnosis) -> list[str]:
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90019
 def _stamp_sentence(found: ClassFindings) -> str:
     "What is said of a class whose evidence repeats"
+    alone = f" Without what else is evidence it turns {found.pasted.mean:.0%} more." if found.pasted else ""
     return (
         f"Class {found.name!r} goes by one thing: its evidence looks the same in every image (likeness "
         f"{found.look.mean:.2f}, [{found.look.low:.2f}, {found.look.high:.2f}]; places at random "
         f"{found.anywhere.mean:.2f}) and overlaps in place by {found.place.mean:.0%}. "
         f"{found.hidden.accuracy:.0%} of its images are right when it is hidden, {found.elsewhere.accuracy:.0%} when "
         f"as much is hidden elsewhere; pasted into other classes' images, it turns {found.alone.accuracy:.0%} of them."
+        f"{alone}"
     )
 
 
@@ -201,11 +209,17 @@ def _spread_sentence(classes: Sequence[ClassFindings]) -> str:
     )
 
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90020
+def _pasted(classes: Sequence[ClassFindings]) -> Tensor | None:
+    "By class, what pasting the thing around the peaks turns; None where nobody asked probes"
+    found = [one.pasted for one in classes if one.pasted is not None]
+    return torch.tensor([one.mean for one in found]) if len(found) == len(classes) else None
+
+
 def _describe(classes: Sequence[ClassFindings], weak: Sequence[str], limits: Limits) -> list[str]:
     "What the model goes by, with numbers"
     names = ("look", "fall", "shared")
     look, fall, shared = (torch.tensor([getattr(f, name).mean for f in classes]) for name in names)
-    marks = stamped(look, fall, limits, shared)
+    marks = stamped(look, fall, limits, shared, _pasted(classes))
     said = [_stamp_sentence(found) for found, mark in zip(classes, marks.tolist(), strict=True) if mark]
     if sum(f.anywhere.mean for f in classes) / len(classes) >= limits.anywhere:
         said.append(_spread_sentence(classes))
@@ -290,8 +304,9 @@ def _draw_verdicts(classes: Sequence[ClassFindings], weak: bool, limits: Limits,
 
     names = ("look", "fall", "anywhere", "shared")
     (look, looks), (fall, falls), (anywhere, anywheres), (shared, draws) = map(figures, names)
-    remedy = choose_remedy(look, fall, anywhere, weak, limits, shared)[0]
-    again = choose_remedy(looks, falls, anywheres, weak, limits, draws)
+    pasted, pastes = (None, None) if _pasted(classes) is None else figures("pasted")
+    remedy = choose_remedy(look, fall, anywhere, weak, limits, shared, pasted)[0]
+    again = choose_remedy(looks, falls, anywheres, weak, limits, draws, pastes)
     return remedy, again.count(remedy) / len(again)
 
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90037
@@ -317,7 +332,8 @@ def diagnose(
     Where the layer that the structure suggests shows nothing that the answers depend on, another is looked for by
     measuring, which takes six passes more, or some more: so it is with many pretrained networks. Where it shows
     something and no mark, it has 128 channels or more, and there are 50 images, linear probes are asked as well: two
-    passes more, and five more where they find evidence as much alike as a mark's.
+    passes more, and five more where they find evidence as much alike as a mark's. They see whatever goes with the
+    answers: a mark is named only where what lies around their peaks, pasted into images of other classes, turns them.
     Raises `ValueError` for an empty data set, one of a single class, a model with other classes, and one whose
     answers or layers are not finite where probes are fitted."""
     _check_diagnose(val, train, fill, limit)
@@ -356,6 +372,10 @@ _BESIDE = (
     "places at random are of {}."
 )
 _ASKED = "Linear probes of the answers, at several layers, were asked as well: what they see {}."
+_UNUSED = (
+    "is alike by {:.2f}, as a mark is, but the answers do not go by it: pasted into images of other classes, the thing "
+    "where probes of {!r} say most turns {:.0%} of them"
+)
 
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a900b1
 class _Looked(NamedTuple):
@@ -448,6 +468,14 @@ def _most_alike(model: Classifier, part: ImageDataset, probes: Any, limits: Limi
     return max((one for label, one in alike.items() if counts[label] >= limits.few), default=0.0)
 
 
+def _why_none(classes: Sequence[ClassFindings], limits: Limits) -> str:
+    "Why what probes see is no mark, though it is alike"
+    most = max(classes, key=lambda one: one.look.mean)
+    if most.pasted is not None and most.look.mean >= limits.look and most.pasted.mean < limits.pasted:
+        return _UNUSED.format(most.look.mean, most.name, max(most.pasted.mean, 0))
+    return f"is alike by {most.look.mean:.2f}, and yet is no mark"
+
+
 def _look_again(
     model: Classifier, part: ImageDataset, looked: _Looked, first: Findings, limits: Limits, *how: Any
 ) -> tuple[_Looked, Findings, list[str]]:
@@ -473,7 +501,7 @@ def _look_again(
     found = _find_again(model, part, elsewhere, first, passes, how, spread=True)
     if _verdict(found, limits, elsewhere, seed) in _MARKED:
         return elsewhere, found, [_BESIDE.format(looked.spelled, elsewhere.spelled)]
-    return looked, first._replace(passes=found.passes), [_ASKED.format(f"is alike by {most:.2f}, and yet is no mark")]
+    return looked, first._replace(passes=found.passes), [_ASKED.format(_why_none(found.classes, at))]
 
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90039
 def _conclude(

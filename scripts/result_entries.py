@@ -452,8 +452,9 @@ def rivals_grids() -> list[Grid]:
             dots.append(Dots(title, [100 * value for value in worst], ours="bnnr" not in tool))
         head = ["tool", "worst group", "worst seed", "average", "seconds", "MB"]
         best, caption = highest(cells, 1), "Worst-group accuracy. A dot is a training, a bar the mean."
-        says = f"Best in the worst group: *{best}*. Means over {len(dots[0].values)} seeds."
-        title = "Biased digits" if name == "digits" else name
+        seeds = len(dots[0].values)
+        says = f"Best in the worst group: *{best}*. {f'Means over {seeds} seeds' if seeds > 1 else 'One seed'}."
+        title = {"digits": "Biased digits", "sticker": "Photographs, a sticker on 98 % of a class"}[name]
         grids.append(Grid(head, cells, title, says, best, dot_plot(dots, caption)))
     return grids
 
