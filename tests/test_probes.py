@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torchvision.models import VisionTransformer
 
+from masktune import findings
 from masktune.counterfactuals import TransplantBatch
 from masktune.data import ArrayDataset
 from masktune.diagnosis import LIMITS, diagnose, stamped
@@ -19,7 +20,7 @@ from masktune.models import Classifier
 from masktune.probes import LEAST_CELLS, LONGEST, Probes, fit_probe, fit_probes, probe_maps
 from masktune.runs import load_run, save_run
 from masktune.saliency import compute_saliency
-from masktune.similarity import features_under, look, same_look
+from masktune.similarity import Look, features_under, look, same_look
 from masktune.sources import make_source
 
 SIDE, MARK = 32, (255, 220, 0)
@@ -429,3 +430,22 @@ def test_what_lies_around_a_peak_is_one_thing():
     kept = around_peaks(maps, (12, 12))
     assert kept[0, ::2, ::2].nonzero().tolist() == [[0, 0], [0, 1], [0, 2]]
     assert not kept[2].any() and kept.shape == (3, 12, 12)
+
+
+@pytest.mark.parametrize(("side", "seen"), [(20, True), (10, False)])
+def test_on_a_fine_grid_evidence_is_compared_where_a_map_says_most(side, seen, monkeypatch):
+    "There many places say a little: a mark of small networks on photographs was lost among them"
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(40, 32, side, side, generator=generator)
+    maps = 0.3 * torch.rand(40, side, side, generator=generator)
+    labels = torch.arange(40) % 2
+    values[labels == 0, :, 0, 0], maps[labels == 0, 0, 0] = 3 * torch.randn(32, generator=generator), 1.0
+    images = torch.zeros(40, 3, side, side, dtype=torch.uint8)
+    data = ArrayDataset(images, labels, ["marked", "other"], name="grid", mean=(0, 0, 0), std=(1, 1, 1))
+    whole = Look(maps, values.half(), torch.zeros(40, 2))
+    monkeypatch.setattr(findings, "look", lambda _, part, *__: Look(*(column[: len(part)] for column in whole)))
+    model = Classifier(Colours(0.0), data.mean, data.std).eval()
+    layer = named_layer(model, "late", images[:1])
+    found = findings.find_in_classes(model, data, layer, Threshold("mean_std", 2.0)).classes[0].look.mean
+    plainly, _ = findings.likeness_by_class(model, data, layer)  # `repair`'s limit is of maps as they are
+    assert plainly[0] < 0.8 and (found > 0.9) == seen
