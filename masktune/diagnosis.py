@@ -215,15 +215,33 @@ def _pasted(classes: Sequence[ClassFindings]) -> Tensor | None:
     return torch.tensor([one.mean for one in found]) if len(found) == len(classes) else None
 
 
+_NOT_READ = (
+    "The evidence of class {!r} is alike by {:.2f}, as a mark's is, but the answers do not go by it: what lies around "
+    "the probes' peaks there turns {:.0%} of the images of other classes that it is pasted into"
+)
+
+
+def _not_read(classes: Sequence[ClassFindings], limits: Limits) -> str:
+    "What is said of evidence that probes see, that repeats, and that no answer depends on; empty where there is none"
+    most = max(classes, key=lambda found: found.look.mean)
+    if most.pasted is None or most.look.mean < limits.look or most.pasted.mean >= limits.pasted:
+        return ""
+    return _NOT_READ.format(most.name, most.look.mean, max(most.pasted.mean, 0))
+
+
 def _describe(classes: Sequence[ClassFindings], weak: Sequence[str], limits: Limits) -> list[str]:
     "What the model goes by, with numbers"
     names = ("look", "fall", "shared")
     look, fall, shared = (torch.tensor([getattr(f, name).mean for f in classes]) for name in names)
     marks = stamped(look, fall, limits, shared, _pasted(classes))
     said = [_stamp_sentence(found) for found, mark in zip(classes, marks.tolist(), strict=True) if mark]
+    unread = "" if said else _not_read(classes, limits)
+    said += [f"{unread}."] if unread else []
     if sum(f.anywhere.mean for f in classes) / len(classes) >= limits.anywhere:
         said.append(_spread_sentence(classes))
-    if not said:
+    elif unread:
+        said.append("No place taken at random tells the class: no shortcut was found.")
+    elif not said:
         most = max(classes, key=lambda found: found.look.mean)
         said.append(
             f"No class's evidence is the same thing in every image (the most alike is that of {most.name!r}, likeness "
@@ -372,10 +390,6 @@ _BESIDE = (
     "places at random are of {}."
 )
 _ASKED = "Linear probes of the answers, at several layers, were asked as well: what they see {}."
-_UNUSED = (
-    "is alike by {:.2f}, as a mark is, but the answers do not go by it: pasted into images of other classes, the thing "
-    "where probes of {!r} say most turns {:.0%} of them"
-)
 
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a900b1
 class _Looked(NamedTuple):
@@ -468,14 +482,6 @@ def _most_alike(model: Classifier, part: ImageDataset, probes: Any, limits: Limi
     return max((one for label, one in alike.items() if counts[label] >= limits.few), default=0.0)
 
 
-def _why_none(classes: Sequence[ClassFindings], limits: Limits) -> str:
-    "Why what probes see is no mark, though it is alike"
-    most = max(classes, key=lambda one: one.look.mean)
-    if most.pasted is not None and most.look.mean >= limits.look and most.pasted.mean < limits.pasted:
-        return _UNUSED.format(most.look.mean, most.name, max(most.pasted.mean, 0))
-    return f"is alike by {most.look.mean:.2f}, and yet is no mark"
-
-
 def _look_again(
     model: Classifier, part: ImageDataset, looked: _Looked, first: Findings, limits: Limits, *how: Any
 ) -> tuple[_Looked, Findings, list[str]]:
@@ -501,7 +507,9 @@ def _look_again(
     found = _find_again(model, part, elsewhere, first, passes, how, spread=True)
     if _verdict(found, limits, elsewhere, seed) in _MARKED:
         return elsewhere, found, [_BESIDE.format(looked.spelled, elsewhere.spelled)]
-    return looked, first._replace(passes=found.passes), [_ASKED.format(_why_none(found.classes, at))]
+    unread = _not_read(found.classes, at)
+    why = f"is no mark. {unread}" if unread else f"is alike by {most:.2f}, and yet is no mark"
+    return looked, first._replace(passes=found.passes), [_ASKED.format(why)]
 
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90039
 def _conclude(

@@ -279,6 +279,9 @@ def test_diagnose_names_a_mark_that_the_last_layer_does_not_show(kind):
     assert "linear probes" in found.layer and found.rule == "otsu()", found
     assert found.remedy in ("mask", "both") and "Class 'disc' goes by one thing" in str(found)
     assert found.classes["disc"].look.mean > max(LEAST_PROBED, found.classes["square"].look.mean)
+    unread = diagnose(model, val, limits=LIMITS._replace(pasted=1.1))  # as if pasting it turned nobody
+    assert unread.remedy not in ("mask", "both") and "but the answers do not go by it" in str(unread)
+    assert "same thing in every image" not in str(unread)
     (train, _), (val, _) = scenes(400, 3, kind, 0.5), scenes(160, 2, kind, 0.5)
     clean = Classifier(Blind(), train.mean, train.std)
     fit(clean, train, epochs=6, lr=0.02, batch_size=20, seed=0, device="cpu", progress=False)
@@ -303,7 +306,7 @@ def test_diagnose_asks_probes_where_a_layer_shows_something_but_no_mark(trained)
 
 @pytest.mark.parametrize(
     ("never", "passes", "said"),
-    [({"look": 1.1, "alike": 1.1}, 6.75, "at most"), ({"pasted": 1.1}, 12.0, "the answers do not go by it")],
+    [({"look": 1.1, "alike": 1.1}, 6.75, "at most"), ({"pasted": 1.1}, 12.0, "the answers do not go by it: what lies around")],
 )
 def test_what_a_first_look_says_stays_where_probes_see_no_mark(trained, never, passes, said):
     "Nothing is so much alike; or it is, and pasted elsewhere it turns too little"
