@@ -350,7 +350,8 @@ def diagnosed_grids(jobs: list[dict]) -> list[Grid]:
         "the likeness is the layer's, which is lower: so it is of one text at 95 %, by probes 0.58. *After repair* "
         "says what it names of models that `repair` mended, asked with the same images, nearly all of which carry the "
         "mark: nothing to mask. Probes alone would name it there, too, so what they see is pasted into other images. "
-        "ResNet-18 with the background was asked before that."
+        "That misses one ResNet-18, in which the thing around the peaks of its sticker turns 22 % of them, where more "
+        "than 23 are asked for."
     )
     return [Grid(head, cells, "What diagnose says of the plain models", says)] if cells else []
 
