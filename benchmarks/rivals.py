@@ -218,7 +218,9 @@ def run_jobs(given: argparse.Namespace, python: Path) -> list[dict[str, Any]]:
                     rows.append({"set": name, **json.loads(found.stdout.splitlines()[-1])})
                     print(json.dumps(rows[-1]), flush=True)
                     if given.out:
-                        given.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+                        part = given.out.with_suffix(".part")
+                        part.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+                        part.replace(given.out)
     return rows
 
 
@@ -261,6 +263,8 @@ def main() -> None:
         parser.error("--sets sticker needs --cache: the folder that benchmarks/photo_material.py filled")
     if given.quick:
         given.seeds = given.seeds[:1]
+        if given.out and given.out.exists():
+            parser.error(f"--quick: {given.out} may hold rows of whole trainings; name a file that is not there")
     rows = run_jobs(given, make_environment(given.env))
     print(f"\n{table(rows)}")
 

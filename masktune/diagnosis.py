@@ -86,12 +86,16 @@ def stamped(
     shared: Tensor | float = 0.0,  # (..., C) likeness to the evidence of other classes
     pasted: Tensor | None = None,  # (..., C) by probes: what the thing around their peaks turns
 ) -> Tensor:  # (..., C) bool
-    "Tell which classes' evidence is one thing that repeats: very much alike, or alike while that of others is not"
+    """Tell which classes' evidence is one thing that repeats: very much alike, or alike while that of others is not
+
+    By probes: very much alike, and other images turn when the thing is pasted into them. Where `pasted` is NaN, too few
+    were asked, and what hiding costs counts."""
     others = (look.sum(-1, keepdim=True) - look) / max(look.shape[-1] - 1, 1)
     alone = (look >= limits.alike) & (fall >= limits.strong) & (look >= limits.apart * others)
     own = (look - shared >= limits.shared) & (look >= limits.near * look.amax(-1, keepdim=True))
     if pasted is not None:  # probes see what goes with the answers: whether these depend on it, only pasting tells
-        return own & (look >= limits.look) & (pasted >= limits.pasted)
+        read = torch.where(pasted.isnan(), fall >= limits.fall, pasted >= limits.pasted)
+        return own & (look >= limits.look) & read
     return own & ((look >= limits.look) & (fall >= limits.fall) | alone)
 
 
@@ -177,7 +181,7 @@ def _paragraphs(found: Diagnosis) -> list[str]:
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90019
 def _stamp_sentence(found: ClassFindings) -> str:
     "What is said of a class whose evidence repeats"
-    alone = f" Without what else is evidence it turns {found.pasted.mean:.0%} more." if found.pasted else ""
+    alone = f" What lies around the probes' peaks turns {found.pasted.mean:.0%} by itself." if found.pasted else ""
     return (
         f"Class {found.name!r} goes by one thing: its evidence looks the same in every image (likeness "
         f"{found.look.mean:.2f}, [{found.look.low:.2f}, {found.look.high:.2f}]; places at random "
@@ -210,23 +214,34 @@ def _spread_sentence(classes: Sequence[ClassFindings]) -> str:
 
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90020
 def _pasted(classes: Sequence[ClassFindings]) -> Tensor | None:
-    "By class, what pasting the thing around the peaks turns; None where nobody asked probes"
-    found = [one.pasted for one in classes if one.pasted is not None]
-    return torch.tensor([one.mean for one in found]) if len(found) == len(classes) else None
+    "By class, what pasting the thing around the peaks turns, NaN for too few; None where nobody asked probes"
+    if all(one.pasted is None for one in classes):
+        return None
+    return torch.tensor([torch.nan if one.pasted is None else one.pasted.mean for one in classes])
 
 
 _NOT_READ = (
-    "The evidence of class {!r} is alike by {:.2f}, as a mark's is, but the answers do not go by it: what lies around "
-    "the probes' peaks there turns {:.0%} of the images of other classes that it is pasted into"
+    "The evidence of class {!r} is alike by {:.2f}, as a mark's is, but little shows that the answers go by it: what "
+    "lies around the probes' peaks turns {:.0%} of the images of other classes that it is pasted into (a mark turns "
+    "{:.0%} or more)"
 )
 
 
 def _not_read(classes: Sequence[ClassFindings], limits: Limits) -> str:
     "What is said of evidence that probes see, that repeats, and that no answer depends on; empty where there is none"
-    most = max(classes, key=lambda found: found.look.mean)
-    if most.pasted is None or most.look.mean < limits.look or most.pasted.mean >= limits.pasted:
+    unread = [
+        (found.look.mean, found.name, found.pasted.mean)
+        for found in classes
+        if found.pasted is not None
+        and found.plain.count >= limits.few
+        and found.look.mean >= limits.look
+        and found.look.mean - found.shared.mean >= limits.shared
+        and found.pasted.mean < limits.pasted
+    ]
+    if not unread:
         return ""
-    return _NOT_READ.format(most.name, most.look.mean, max(most.pasted.mean, 0))
+    alike, name, turned = max(unread)
+    return _NOT_READ.format(name, alike, max(turned, 0), limits.pasted)
 
 
 def _describe(classes: Sequence[ClassFindings], weak: Sequence[str], limits: Limits) -> list[str]:
@@ -322,7 +337,11 @@ def _draw_verdicts(classes: Sequence[ClassFindings], weak: bool, limits: Limits,
 
     names = ("look", "fall", "anywhere", "shared")
     (look, looks), (fall, falls), (anywhere, anywheres), (shared, draws) = map(figures, names)
-    pasted, pastes = (None, None) if _pasted(classes) is None else figures("pasted")
+    pasted = pastes = None
+    if (means := _pasted(classes)) is not None:
+        nobody = torch.full_like(looks[:, 0], torch.nan)
+        drawn = [nobody if found.pasted is None else bootstrap_means(found.values["pasted"], seed) for found in classes]
+        pasted, pastes = means[None], torch.stack(drawn, 1)
     remedy = choose_remedy(look, fall, anywhere, weak, limits, shared, pasted)[0]
     again = choose_remedy(looks, falls, anywheres, weak, limits, draws, pastes)
     return remedy, again.count(remedy) / len(again)
@@ -389,7 +408,7 @@ _BESIDE = (
     "At {}, the layer that the structure suggests, maps show no mark, and probes see one: all figures but those of "
     "places at random are of {}."
 )
-_ASKED = "Linear probes of the answers, at several layers, were asked as well: what they see {}."
+_ASKED = "Linear probes of the answers, at several layers, were asked as well: what they see {}. What follows is of {}."
 
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a900b1
 class _Looked(NamedTuple):
@@ -502,14 +521,14 @@ def _look_again(
     # what the first look shows counts, unless a mark is seen
     at = _limits_at(first, limits, elsewhere.where)
     most, passes = _most_alike(model, part, elsewhere.where, limits, how), passes + 1
-    if most < min(at.look, at.alike):
-        return looked, first._replace(passes=passes), [_ASKED.format(f"is alike by {most:.2f} at most")]
+    if most < at.look:
+        return looked, first._replace(passes=passes), [_ASKED.format(f"is alike by {most:.2f} at most", looked.spelled)]
     found = _find_again(model, part, elsewhere, first, passes, how, spread=True)
     if _verdict(found, limits, elsewhere, seed) in _MARKED:
         return elsewhere, found, [_BESIDE.format(looked.spelled, elsewhere.spelled)]
     unread = _not_read(found.classes, at)
     why = f"is no mark. {unread}" if unread else f"is alike by {most:.2f}, and yet is no mark"
-    return looked, first._replace(passes=found.passes), [_ASKED.format(why)]
+    return looked, first._replace(passes=found.passes), [_ASKED.format(why, looked.spelled)]
 
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90039
 def _conclude(
