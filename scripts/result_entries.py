@@ -779,7 +779,8 @@ ENTRIES = [
         "thing around the probes' peaks is pasted into images of other classes, and must turn at least 23 % of them. "
         "On 700 and 701 of the other half marks that are read turn 27 to 83 %, marks that are not 1 to 19 "
         "(a text, alike by 0.53 only, 38). That names the frame at 95 %, too, of which 710 to 712 had shown that "
-        "hiding it costs nothing (before: one of three): it was found when the table stood. On small-cnn evidence is compared where the map says most: `diagnose` "
+        "hiding it costs nothing (before: one of three): it was found when the table stood. On small-cnn "
+        "evidence is compared where the map says most: `diagnose` "
         "had said *nothing* of its stickers. What was tried and left stands in the benchmark's head.",
         32,
     ),
