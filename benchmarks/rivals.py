@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from over_seeds import read, write
 from torch import Tensor, nn
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -196,7 +197,7 @@ def work(path: Path, tool: str, seed: int) -> dict[str, Any]:
 
 def run_jobs(given: argparse.Namespace, python: Path) -> list[dict[str, Any]]:
     "Every tool on every set with every seed, each in a process of its own, kept when it is done; what is kept stays"
-    rows = json.loads(given.out.read_text()) if given.out and given.out.exists() else []
+    rows = read(given.out) if given.out and given.out.exists() else []
     done = {(row["set"], row["seed"], row["tool"]) for row in rows}
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
     with tempfile.TemporaryDirectory() as folder:
@@ -218,9 +219,7 @@ def run_jobs(given: argparse.Namespace, python: Path) -> list[dict[str, Any]]:
                     rows.append({"set": name, **json.loads(found.stdout.splitlines()[-1])})
                     print(json.dumps(rows[-1]), flush=True)
                     if given.out:
-                        part = given.out.with_suffix(".part")
-                        part.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-                        part.replace(given.out)
+                        write(given.out, {str(k): row for k, row in enumerate(rows)})
     return rows
 
 

@@ -215,11 +215,11 @@ WIDE = 128  # channels, from where on likeness is lower, and its limits were set
 
 
 def _alike(
-    maps: Tensor, values: Tensor, labels: Tensor, seed: int, layer: TargetLayer | Probes, fine: int | None = None
+    maps: Tensor, values: Tensor, labels: Tensor, seed: int, layer: TargetLayer | Probes, fine: bool = False
 ) -> dict[str, Tensor]:
-    "How far each image's evidence is that of the others of its class: (N,) by measure; on grids of more cells at peaks"
+    "How far each image's evidence is that of the others of its class: (N,) by measure; `fine`: on fine grids at peaks"
     peaks, probed = maps, isinstance(layer, Probes)
-    at_peaks = fine is not None and min(maps.shape[-2:]) > fine and values.shape[1] < WIDE
+    at_peaks = fine and min(maps.shape[-2:]) > FINE and values.shape[1] < WIDE
     if probed or at_peaks:  # these maps say something of every place
         peaks = (maps / maps.amax((1, 2), keepdim=True).clamp(min=1e-12)) ** PEAK
     if probed:
@@ -377,13 +377,13 @@ def find_in_classes(
     labels, bench = part.labels, _Bench(model, _pixels(part), batch_size)
     maps, values, scores = look(model, bench.images, layer, batch_size)
     bench.seen += len(labels)
-    masks = rule(maps, tuple(bench.images.shape[-2:]))
     size = bench.images.shape[-2], bench.images.shape[-1]
+    masks = rule(maps, size)
     parts = around_peaks(maps, size) if isinstance(layer, Probes) else None
     measured = _measure(bench, labels, scores, masks, parts, fill, seed)
     agreement, passes = _agreement(bench, labels, maps, layer, seed), bench.seen / len(labels)
     on_train = _train_shares(bench, train, len(labels), seed)
-    alike = _alike(maps, values, labels, seed, layer, FINE) | {"area": masks.float().mean((1, 2))}
+    alike = _alike(maps, values, labels, seed, layer, fine=True) | {"area": masks.float().mean((1, 2))}
     present = labels.unique().tolist()
     classes = [_findings(part.classes[c], c, labels, measured, alike, on_train.get(c), seed) for c in present]
     return Findings(
