@@ -77,7 +77,6 @@ def diagnose(
     "Say what a finished model goes by, how sure that is, and what to try"
     from masktune.diagnosis import diagnose as measure
     from masktune.diagnosis import save_diagnosis
-    from masktune.finetune import settled_layer
     from masktune.runs import open_run
 
     if run is None:
@@ -86,7 +85,8 @@ def diagnose(
         opened, splits = open_run(run)
         network, images = opened.plain_model, splits[split]
         trained_on = splits["train"] if train else None
-        how = {"layer": settled_layer(opened, network, images), "device": opened.device} | how
+        layer = None if opened.layer == "auto" else opened.layer  # a diagnosis has measures of its own
+        how = {"layer": layer, "device": opened.device} | how
     found = measure(network, images, trained_on, **how)
     folder = Path(out or run or "diagnosis")
     save_diagnosis(found, folder / "diagnosis.json")

@@ -479,8 +479,8 @@ PAPER_RULE = repr(Threshold("mean_std", 2.0))  # the default, which no one chose
 
 def _is_large(run: MaskTune, images: ImageDataset) -> bool:
     "Whether a network has so many channels at the place that its structure suggests that this place says little"
-    if run.layer is not None or run.rounds_ or str(run.source) != "xgradcam":
-        return False  # somebody said where to look
+    if run.layer not in (None, "auto") or str(run.source) != "xgradcam":
+        return False  # somebody said where to look; "auto" leaves it to what is measured
     with borrowed(run.plain_model, run.device) as model:
         example = images[0].image[None].to(model.mean.device)
         return look(model, example, named_layer(model, None, example)).values.shape[1] >= LIMITS.channels
