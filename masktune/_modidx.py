@@ -527,6 +527,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                   'masktune/evidence_steps.py'),
                                          'masktune.evidence_steps._find_kinds': ( 'api/evidence_steps.html#_find_kinds',
                                                                                   'masktune/evidence_steps.py'),
+                                         'masktune.evidence_steps._model_of': ( 'api/evidence_steps.html#_model_of',
+                                                                                'masktune/evidence_steps.py'),
                                          'masktune.evidence_steps._other_checkpoint': ( 'api/evidence_steps.html#_other_checkpoint',
                                                                                         'masktune/evidence_steps.py'),
                                          'masktune.evidence_steps.apply_verdicts': ( 'api/evidence_steps.html#apply_verdicts',

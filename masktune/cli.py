@@ -195,6 +195,8 @@ def _diagnose_options(parser: argparse.ArgumentParser) -> None:
     _add(parser, "--option", option, action="append", metavar="KEY=VALUE")
     _add(parser, "--model", _MODELS)
     _add(parser, "--weights", f"its weights: {_WEIGHTS}")
+    whose = "of a run: its plain model (default), the finetuned one, or the one that repair chose"
+    _add(parser, "--of", whose, choices=("erm", "masktune", "repair"))
     _add(parser, "--split", "which images are looked at (default: val)", choices=("train", "val", "test"))
     told = "ask about as many training images, too: tells overfitting (one pass more)"
     _add(parser, "--train", told, action="store_true")

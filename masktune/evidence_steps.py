@@ -6,6 +6,7 @@
 __all__ = ['read_options', 'diagnose', 'compare', 'read_verdicts', 'apply_verdicts', 'judge']
 
 # %% ../nbs/api/53a_evidence_steps.ipynb #d53a0004
+import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -61,6 +62,21 @@ def _checkpoint(
     network = load_model(str(model), len(images.classes), weights, image_size=side, classes=images.classes)
     return network, images, trained_on
 
+# %% ../nbs/api/53a_evidence_steps.ipynb #d1a90061
+def _model_of(opened: "MaskTune", run: str, of: str) -> Any:
+    "One of a run's models; raises `ValueError` where it is not there"
+    from masktune.repair import load_repaired
+
+    if of == "erm":
+        return opened.plain_model
+    if of == "masktune":
+        if not opened.finished_models:
+            raise ValueError(f"--of masktune: {run} holds no finetuned model; masktune finetune {run} makes one")
+        return opened.model_
+    if not (Path(run) / "repair.json").exists():
+        raise ValueError(f"--of repair: {run} holds no repair; masktune repair {run} makes one")
+    return load_repaired(run, copy.deepcopy(opened.plain_model))
+
 # %% ../nbs/api/53a_evidence_steps.ipynb #d1a90052
 def diagnose(
     run: str | None = None,  # a run's folder; None: a finished model, by the options below
@@ -69,6 +85,7 @@ def diagnose(
     option: Sequence[str] = (),  # KEY=VALUE pairs for the data set
     model: str | None = None,  # the network's name
     weights: str | None = None,  # a .safetensors file with its weights
+    of: str = "erm",  # which model of a run: its plain one (erm), the finetuned (masktune) or the repaired one (repair)
     split: str = "val",  # which images are looked at; better not those it was trained on
     train: bool = False,  # ask about as many training images, too: tells overfitting; one pass more
     out: str | None = None,  # folder for diagnosis.json and diagnosis.html; None: the run's, or diagnosis
@@ -80,18 +97,19 @@ def diagnose(
     from masktune.runs import open_run
 
     if run is None:
+        if of != "erm":
+            raise ValueError(f"--of {of} names a model of a run: give the run's folder, or leave --of out")
         network, images, trained_on = _checkpoint(data, root, option, model, weights, split, train)
     else:
         opened, splits = open_run(run)
-        network, images = opened.plain_model, splits[split]
+        network, images = _model_of(opened, run, of), splits[split]
         trained_on = splits["train"] if train else None
         layer = None if opened.layer == "auto" else opened.layer  # a diagnosis has measures of its own
         how = {"layer": layer, "device": opened.device} | how
     found = measure(network, images, trained_on, **how)
-    folder = Path(out or run or "diagnosis")
-    save_diagnosis(found, folder / "diagnosis.json")
-    page = save_diagnosis(found, folder / "diagnosis.html")
-    print(f"{found}\n\n{page}: the same with pictures; the figures are in {folder}/diagnosis.json")
+    place = Path(out or run or "diagnosis") / ("diagnosis" if of == "erm" else f"diagnosis-{of}")
+    figures, page = (save_diagnosis(found, place.with_suffix(end)) for end in (".json", ".html"))
+    print(f"{found}\n\n{page}: the same with pictures; the figures are in {figures}")
 
 # %% ../nbs/api/53a_evidence_steps.ipynb #c0390001
 def _other_checkpoint(found: str, model: str, images: Any) -> Any:

@@ -106,5 +106,5 @@ def repair(
     found.save(run)
     print(
         f"{found}\n\n{table}\n\n{run}/repair.html: the same as a page; figures in {run}/repair.json, "
-        f"weights of every candidate in {run}/repair"
+        f"weights of every candidate in {run}/repair. Next: masktune diagnose {run} --of repair"
     )

@@ -165,7 +165,7 @@ def erm(
         kept, splits = begin(out, recipe, root, weights, overwrite, resume, keep_every)
         print(opening(kept.run, splits, recipe.model), flush=True)
         kept.fit_erm(splits["train"], splits["val"])
-    print(f"{out}/erm: {best_accuracy(kept.run)}. Next: masktune saliency {out}")
+    print(f"{out}/erm: {best_accuracy(kept.run)}. Next: masktune diagnose {out}, or masktune saliency {out}")
 
 # %% ../nbs/api/54_steps.ipynb #28674c1d
 def saliency(

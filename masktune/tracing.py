@@ -270,7 +270,7 @@ class CutGraph:
     def take(
         self,
         value: Any,  # a float tensor, or a structure that holds one: a layer's output or input
-    ) -> Any:  # `value` with its tensor copied, from which gradients are recorded
+    ) -> Any:  # `value`; where gradients are recorded, from a copy of its tensor on
         "Cut `value`; returns what the network goes on with, structured as `value`"
         tensor = only_tensor(value)
         if tensor is None:
@@ -280,8 +280,11 @@ class CutGraph:
             )
         torch.set_grad_enabled(self.gradients)  # until the surrounding no_grad ends
         self.activation = None  # a module that runs twice: the last time counts
-        self.leaf = differentiable(tensor).detach().requires_grad_(self.gradients)
-        self.handed = self.leaf.clone()
+        leaf = differentiable(tensor).detach()
+        # in place the network may change what it goes on with. Who only reads hands on the tensor itself, for which
+        # another cut may watch, too
+        self.leaf = leaf.requires_grad_() if self.gradients else leaf.clone()
+        self.handed = self.leaf.clone() if self.gradients else tensor
         return with_tensor(value, tensor, self.handed)
 
 # %% ../nbs/api/06_tracing.ipynb #81ef5404

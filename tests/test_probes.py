@@ -1,24 +1,30 @@
 """Linear probes of a model's answers: what they tell, what their maps cover, and what they refuse."""
 
+import copy
 import itertools
+import json
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from torchvision.models import VisionTransformer
 
 from masktune import findings
+from masktune.cli import main
 from masktune.counterfactuals import TransplantBatch
 from masktune.data import ArrayDataset
 from masktune.diagnosis import LIMITS, REMEDIES, diagnose, stamped
 from masktune.erm import fit
+from masktune.files import save_weights
 from masktune.findings import LEAST_PROBED, around_peaks, find_in_classes, likeness_by_class
 from masktune.finetune import MaskTune
 from masktune.layers import find_target_layer, layer_values, named_layer
 from masktune.masking import MaskBatch, Threshold
 from masktune.models import Classifier
 from masktune.probes import LEAST_CELLS, LONGEST, Probes, fit_probe, fit_probes, probe_maps
-from masktune.runs import load_run, save_run
+from masktune.repair import load_repaired, repair
+from masktune.runs import load_run, open_run, save_run
 from masktune.saliency import compute_saliency
 from masktune.similarity import Look, features_under, look, same_look
 from masktune.sources import make_source
@@ -466,3 +472,88 @@ def test_on_a_fine_grid_evidence_is_compared_where_a_map_says_most(side, seen, m
     found = findings.find_in_classes(model, data, layer, Threshold("mean_std", 2.0)).classes[0].look.mean
     plainly, _ = findings.likeness_by_class(model, data, layer)  # `repair`'s limit is of maps as they are
     assert plainly[0] < 0.8 and (found > 0.9) == seen
+
+
+def test_one_place_may_be_read_twice_and_before_and_after_its_activation():
+    "Each reading handed on a copy of its own, and the activation was seen by the last one alone"
+    data = coloured(60, 0)
+    model = Classifier(Colours(6.0), data.mean, data.std).eval()
+    after = named_layer(model, "network.early:activated", data.images[:1])
+    before = after._replace(activated=False)
+    (first, plain, again), scores = layer_values(lambda: model(data.images), [after, before, after])
+    assert torch.equal(first, again) and torch.equal(first, plain.relu()) and plain.min() < 0
+    assert torch.equal(scores, model(data.images))
+    probes = fit_probes(model, data, device="cpu")
+    assert fit_probes(model, data, probes.layers[0], device="cpu").layers == probes.layers
+
+
+@pytest.fixture
+def wide_run(tmp_path, monkeypatch):
+    "A run of the command line around a finished network of many channels, whose layer the command leaves to measuring"
+    for split, count, seed in (("train", 96, 0), ("val", 96, 1), ("test", 40, 2)):
+        data = coloured(count, seed)
+        for i, (image, label) in enumerate(zip(data.images, data.labels, strict=True)):
+            place = tmp_path / "blots" / split / data.classes[label] / f"{i}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(place)
+    model = Classifier(Colours(6.0), (0, 0, 0), (1, 1, 1)).eval()
+    save_weights(tmp_path / "wide.safetensors", model, ["green", "red"])
+    (tmp_path / "wide_network.py").write_text(
+        "from test_probes import Colours\ndef make(num_classes):\n    return Colours(0.0)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    given = (
+        "--data folder --root blots --option size=32 --model wide_network:make --weights wide.safetensors --epochs 0"
+    )
+    assert main(["erm", *given.split(), "--finetune-lr", "0.001", "--device", "cpu", "--out", "run"]) == 0
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["settings"]["layer"] == "auto"
+    return tmp_path / "run"
+
+
+def test_commands_look_where_the_calls_do(wide_run):
+    "A run that leaves its layer to measuring was taken for one that names a layer, and never asked probes"
+    assert main(["diagnose", str(wide_run)]) == 0
+    told = json.loads((wide_run / "diagnosis.json").read_text())
+    opened, splits = open_run(str(wide_run))
+    asked = diagnose(opened.plain_model, splits["val"], device="cpu")
+    assert (told["layer"], told["remedy"]) == (asked.layer, asked.remedy)
+    assert main(["repair", str(wide_run), "--remedies", "refit"]) == 0
+    assert "linear probes" in " ".join(json.loads((wide_run / "repair.json").read_text())["notes"])
+
+
+@pytest.mark.parametrize("layer", [None, "auto", "late"])
+@pytest.mark.parametrize("looked", [False, True])
+def test_maps_that_are_there_already_do_not_say_where_to_look(layer, looked):
+    "Only a layer that somebody names does"
+    train, val = coloured(60, 0), coloured(60, 1)
+    model = Classifier(Colours(6.0), train.mean, train.std).eval()
+    run = MaskTune(model, epochs=0, layer=layer, finetune_lr=0.001, device="cpu", progress=False).fit_erm(train)
+    if looked:
+        run.compute_maps(train)
+    found = repair(run, train, val, remedies=("refit",))
+    assert any("linear probes" in note for note in found.notes) == (layer != "late")
+    assert not looked or run.rounds_[0].maps.source == "xgradcam"
+
+
+def test_a_run_is_asked_of_the_model_that_came_out_of_it(wide_run, capsys):
+    "Whether a repair or a finetuning worked, without a weight's path"
+    for of, step in (("masktune", "finetune"), ("repair", "repair")):
+        assert main(["diagnose", str(wide_run), "--of", of]) == 2
+        assert f"masktune {step} {wide_run} makes one" in capsys.readouterr().err
+    assert main(["saliency", str(wide_run)]) == 0
+    assert main(["finetune", str(wide_run)]) == 0
+    assert main(["repair", str(wide_run), "--remedies", "refit", "--criterion", "worst-class"]) == 0
+    told = {}
+    for of in ("erm", "masktune", "repair"):
+        assert main(["diagnose", str(wide_run), "--of", of]) == 0
+        name = "diagnosis" if of == "erm" else f"diagnosis-{of}"
+        assert (wide_run / f"{name}.html").exists()
+        told[of] = json.loads((wide_run / f"{name}.json").read_text())
+    opened, splits = open_run(str(wide_run))
+    models = {"erm": opened.plain_model, "masktune": opened.model_}
+    models["repair"] = load_repaired(wide_run, copy.deepcopy(opened.plain_model))
+    for of, model in models.items():
+        asked = diagnose(model, splits["val"], device="cpu")
+        assert (asked.remedy, asked.layer) == (told[of]["remedy"], told[of]["layer"])
+        assert asked.to_dict()["classes"] == told[of]["classes"]

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import digits_seeds
 import known_answers
+import numpy as np
 import over_seeds
 import torch
+from PIL import Image
 
 from masktune.experiments.recipes import get_recipe
 from masktune.models import build_model
@@ -64,7 +66,7 @@ def test_repair_by_the_commands_of_the_page(pets, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save(build_model("small-cnn", 2, image_size=32).state_dict(), "my-model.pt")
     smaller = {"my-images": str(pets), "resnet50": "small-cnn"}
-    for line in re.findall(r"^    masktune ((?:diagnose|erm|repair).*)$", README, re.MULTILINE):
+    for line in re.findall(r"^    masktune ((?:diagnose|erm|repair)\b.*\bmy-.*)$", README, re.MULTILINE):
         words = shlex.split(line)
         if words[0] in ("diagnose", "erm"):
             words += ["--option", "size=32"]
@@ -73,6 +75,29 @@ def test_repair_by_the_commands_of_the_page(pets, tmp_path, monkeypatch):
         words = [smaller.get(word, word) for word in [*words, "--device", "cpu"]]
         assert main(words) == 0, line
     assert (tmp_path / "my-run" / "repair.json").exists() and (tmp_path / "my-run" / "repair").is_dir()
+
+
+def test_a_known_shortcut_by_the_commands_of_the_page(tmp_path, monkeypatch, capsys):
+    "From cut-outs and photographs to the worst group of the plain model, and what is taken"
+    from masktune.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 255, (3, 12, 40, 40, 4), dtype=np.uint8)
+    pixels[..., 3] = 255
+    for name, kind in zip(("cut-outs/birds", "cut-outs/mammals", "photographs"), pixels, strict=True):
+        (tmp_path / name).mkdir(parents=True)
+        for i, one in enumerate(kind):
+            one[:10, :, 3] = 0  # transparent
+            Image.fromarray(one if "cut" in name else one[..., :3]).save(tmp_path / name / f"{i}.png")
+    smaller = {"efficientnet_b0": "resnet18", "--pretrained": "--no-pretrained", "size=112": "size=32", "3": "1"}
+    more = {"datasets": ["--counts", "48", "16", "16", "--size", "32"], "repair": ["--remedies", "refit"]}
+    lines = re.findall(r"^    masktune (.*\bbird.*)$", README, re.MULTILINE)
+    assert [line.split()[0] for line in lines] == ["datasets", "erm", "diagnose", "repair"]
+    for line in lines:
+        words = [smaller.get(word, word) for word in shlex.split(line)] + more.get(line.split()[0], [])
+        words += [] if words[0] == "datasets" else ["--device", "cpu"]
+        assert main(words) == 0, line
+    assert re.search(r"^test +plain +[\d.]+% +[\d.]+%$", capsys.readouterr().out, re.MULTILINE)
 
 
 def measured(shortcut, where="biased-test"):
@@ -128,7 +153,7 @@ def test_the_matrix_says_yes_or_no_and_also_what_we_cannot():
 
 def test_the_page_is_short():
     "What a first page needs and no more: the reference and the guides have the rest"
-    assert len(README.split()) < 1700 and len(README.splitlines()) < 175
+    assert len(README.split()) < 1800 and len(README.splitlines()) < 185
 
 
 def test_pictures_and_commands_exist():
