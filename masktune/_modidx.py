@@ -2569,6 +2569,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'masktune.runs._load_erm': ('api/runs.html#_load_erm', 'masktune/runs.py'),
                                'masktune.runs._load_round': ('api/runs.html#_load_round', 'masktune/runs.py'),
                                'masktune.runs._load_rounds': ('api/runs.html#_load_rounds', 'masktune/runs.py'),
+                               'masktune.runs._looks_elsewhere': ('api/runs.html#_looks_elsewhere', 'masktune/runs.py'),
                                'masktune.runs._read_settings': ('api/runs.html#_read_settings', 'masktune/runs.py'),
                                'masktune.runs.check_same': ('api/runs.html#check_same', 'masktune/runs.py'),
                                'masktune.runs.clear_run': ('api/runs.html#clear_run', 'masktune/runs.py'),

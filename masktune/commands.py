@@ -125,10 +125,10 @@ def _say_composed(made: str, listing: Path) -> None:
     about = read_json(listing.parent / "scenes.json")
     for split, groups in about["groups"].items():
         print(f"{split:6}" + ", ".join(f"{count:,} {group}" for group, count in groups.items()))
-    next_step = f"csv --root {listing} --set options.size={about.get('size')}"
+    next_step = f"erm --data csv --root {listing} --option size={about.get('size')} --out {made}-run"
     if made == "waterbirds":
-        next_step = f"waterbirds --root {listing.parent}"
-    print(f"{listing}: every image and its group. Next: masktune run {next_step}")
+        next_step = f"run waterbirds --root {listing.parent}"
+    print(f"{listing}: every image and its group. Next: masktune {next_step}")
 
 # %% ../nbs/api/55_commands.ipynb #6f6553de
 def _chosen_recipe(name: str, changes: Sequence[str]) -> "Recipe":

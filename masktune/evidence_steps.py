@@ -94,6 +94,7 @@ def diagnose(
     "Say what a finished model goes by, how sure that is, and what to try"
     from masktune.diagnosis import diagnose as measure
     from masktune.diagnosis import save_diagnosis
+    from masktune.errors import look_up
     from masktune.runs import open_run
 
     if run is None:
@@ -102,7 +103,7 @@ def diagnose(
         network, images, trained_on = _checkpoint(data, root, option, model, weights, split, train)
     else:
         opened, splits = open_run(run)
-        network, images = _model_of(opened, run, of), splits[split]
+        network, images = _model_of(opened, run, of), splits[look_up("split", split, splits)]
         trained_on = splits["train"] if train else None
         layer = None if opened.layer == "auto" else opened.layer  # a diagnosis has measures of its own
         how = {"layer": layer, "device": opened.device} | how

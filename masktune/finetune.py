@@ -141,12 +141,15 @@ def settled_layer(
     """Resolve the run's setting `layer`: with "auto" the layer whose evidence is truest, chosen once.
 
     What was chosen, against what, and how sure that is, is said by the logger `masktune` and kept in `evidence_`."""
+    source, rule = given(run.source), Threshold.parse(run.rule)
     if run.layer != "auto":
         return run.layer
-    if run.rounds_ and run.rounds_[0].maps is not None:
+    of_a_layer = not isinstance(source, str) or source in ("xgradcam", "grad-cam")
+    if images.multilabel or not of_a_layer:
+        return None  # there is nothing to choose: as `find_target_layer` finds it, where a layer is needed
+    if run.evidence_ is None and run.rounds_ and run.rounds_[0].maps is not None:
         return run.rounds_[0].maps.layer  # of a run that was opened again
     if run.evidence_ is None:
-        source, rule = given(run.source), Threshold.parse(run.rule)
         run.evidence_ = choose_evidence(
             model, images, sources=(source,), rules=(rule,), seed=run.seed, device=run.device
         )
@@ -323,7 +326,10 @@ class MaskTune(Settings):
         other.take_erm(
             self.plain_model, best, self.erm_last_, self.optimizer_state_, self.history_["erm"], self.erm_settings_
         )
-        if self.rounds_ and all(getattr(other, name) == getattr(self, name) for name in MAP_SETTINGS):
+        same = all(getattr(other, name) == getattr(self, name) for name in MAP_SETTINGS)
+        if same:
+            other.evidence_ = self.evidence_
+        if same and self.rounds_ and (other.source != "given" or other.given is self.given):
             other.rounds_ = [Round(self.rounds_[0].maps)]
         return other
 

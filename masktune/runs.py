@@ -27,7 +27,7 @@ from .finetune import MaskTune
 from .models import Classifier, copy_of, network_of
 from .rounds import Round
 from .saliency import SaliencyMaps
-from .settings import ERM_SETTINGS, SHARED_SETTINGS, follow, spell, unspell
+from .settings import ERM_SETTINGS, MAP_SETTINGS, SHARED_SETTINGS, follow, spell, unspell
 from .weights import brings_weights, load_model, remember_spec
 
 # %% ../nbs/api/50_runs.ipynb #504e0002
@@ -191,6 +191,13 @@ def _load_rounds(run: MaskTune, folder: Path) -> None:
         if this.model is not None:
             run.history_[place.name] = this.history
 
+# %% ../nbs/api/50_runs.ipynb #50a0f001
+def _looks_elsewhere(run: MaskTune, held: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
+    "Whether what is to change makes other maps of the stored ones: then those do not count"
+    usual = {field.name: field.default for field in fields(MaskTune)}
+    places = (*MAP_SETTINGS, "given") if run.source == "given" else MAP_SETTINGS
+    return any(spell(changes[name]) != held.get(name, usual[name]) for name in places if name in changes)
+
 # %% ../nbs/api/50_runs.ipynb #504e000d
 def load_run(
     folder: str | os.PathLike,  # written by `save_run`, or step by step
@@ -205,10 +212,13 @@ def load_run(
         _check_frozen(folder, config["settings"], changes)
     # a run from before there were recipes was made by the paper's
     held = {"recipe": "paper"} | config["settings"] | config.get("finetuning", {})
+    if changes.get("on_device") and held.get("layer") == "auto":
+        changes = {"layer": None} | changes  # only stored maps can choose one
     run = MaskTune(model, **{name: unspell(name, value) for name, value in held.items()} | follow(held, changes))
     if trained:
         _load_erm(run, folder, config, model)
-        _load_rounds(run, folder)
+        if not _looks_elsewhere(run, held, changes):
+            _load_rounds(run, folder)
     chosen = config.get("chosen_round")
     run.round_ = chosen if chosen and chosen <= len(run.finished_models) else None
     return run
@@ -217,7 +227,7 @@ def load_run(
 PARTS = (
     *("erm", "erm-2", "round-*", "refit", "repair", "repair.json", "repair.html"),
     *("metrics.json", "selective.json", "log.jsonl", "report.html", "figures"),
-    *("evidence.json", "kinds.json", "diagnosis.json", "diagnosis.html"),
+    *("evidence.json", "kinds.json", "diagnosis*.json", "diagnosis*.html"),
 )
 
 # %% ../nbs/api/50_runs.ipynb #3cae169f

@@ -165,7 +165,8 @@ def erm(
         kept, splits = begin(out, recipe, root, weights, overwrite, resume, keep_every)
         print(opening(kept.run, splits, recipe.model), flush=True)
         kept.fit_erm(splits["train"], splits["val"])
-    print(f"{out}/erm: {best_accuracy(kept.run)}. Next: masktune diagnose {out}, or masktune saliency {out}")
+    first = "" if splits["train"].multilabel else f"masktune diagnose {out}, or "  # which asks for one label an image
+    print(f"{out}/erm: {best_accuracy(kept.run)}. Next: {first}masktune saliency {out}")
 
 # %% ../nbs/api/54_steps.ipynb #28674c1d
 def saliency(
@@ -189,7 +190,7 @@ def saliency(
     kept = Resumable(opened, run)
     if not resume:
         opened.rounds_ = []
-        kept.restart("round-*", "metrics.json", "selective.json")
+        kept.restart("round-*", "metrics.json", "selective.json", "diagnosis-masktune.*")
     kept.compute_maps(splits["train"])
     if opened.evidence_ is not None:
         print(opened.evidence_)
@@ -217,6 +218,7 @@ _AFTER_MAPS = (  # what a finetuning writes: all but the maps of the first round
     "round-1/step.pt",
     "metrics.json",
     "selective.json",
+    "diagnosis-masktune.*",
 )
 
 # %% ../nbs/api/54_steps.ipynb #c0de000a

@@ -517,7 +517,7 @@ def test_commands_look_where_the_calls_do(wide_run):
     told = json.loads((wide_run / "diagnosis.json").read_text())
     opened, splits = open_run(str(wide_run))
     asked = diagnose(opened.plain_model, splits["val"], device="cpu")
-    assert (told["layer"], told["remedy"]) == (asked.layer, asked.remedy)
+    assert (told["layer"], told["remedy"], told["passes"]) == (asked.layer, asked.remedy, asked.passes)
     assert main(["repair", str(wide_run), "--remedies", "refit"]) == 0
     assert "linear probes" in " ".join(json.loads((wide_run / "repair.json").read_text())["notes"])
 
@@ -557,3 +557,63 @@ def test_a_run_is_asked_of_the_model_that_came_out_of_it(wide_run, capsys):
         asked = diagnose(model, splits["val"], device="cpu")
         assert (asked.remedy, asked.layer) == (told[of]["remedy"], told[of]["layer"])
         assert asked.to_dict()["classes"] == told[of]["classes"]
+
+
+def test_maps_of_another_place_do_not_count_for_a_repair(wide_run, monkeypatch):
+    "Candidates were trained on the maps that were stored, and judged on images swapped by those of the new layer"
+    assert main(["saliency", str(wide_run), "--layer", "network.late"]) == 0
+    opened, splits = open_run(str(wide_run))
+    assert opened.rounds_[0].maps.layer == "network.late"
+    same, _ = open_run(str(wide_run), layer="network.late", rule="quantile(0.9)")
+    assert same.rounds_[0].maps.layer == "network.late"
+    other, _ = open_run(str(wide_run), layer="network.early")
+    assert not other.rounds_
+    trained_on, fit_rounds = [], MaskTune.fit_rounds
+
+    def noted(run, *given, **how):
+        trained_on.append(run.rounds_[0].maps.layer)
+        return fit_rounds(run, *given, **how)
+
+    monkeypatch.setattr(MaskTune, "fit_rounds", noted)
+    repair(other, splits["train"], splits["val"], remedies=("mask",), thorough=True, finetune_lr=0.001)
+    assert trained_on == ["network.early"]
+    again, _ = open_run(str(wide_run), layer="auto")
+    assert not again.rounds_
+
+
+def test_nothing_is_chosen_where_maps_come_of_no_layer(wide_run):
+    "The command leaves the layer to measuring, which sources without one, and masks made while training, do not take"
+    train = open_run(str(wide_run))[1]["train"]
+    marks = [train[i].image[0] > 200 for i in range(len(train))]
+    for changes in ({"source": "gradients"}, {"source": "given", "given": marks}):
+        run, _ = open_run(str(wide_run), **changes)
+        assert run.layer == "auto" and run.compute_maps(train).evidence_ is None
+    assert open_run(str(wide_run), on_device=True)[0].layer is None
+    assert main(["repair", str(wide_run), "--on-device", "--remedies", "refit"]) == 0
+
+
+def test_a_layer_that_was_measured_is_remembered_and_a_named_one_is_not_taken_for_it():
+    train = coloured(60, 0)
+    model = Classifier(Colours(6.0), train.mean, train.std).eval()
+    run = MaskTune(model, epochs=0, layer="auto", finetune_lr=0.001, device="cpu", progress=False).fit_erm(train)
+    measured = run.compute_maps(train).rounds_[0].maps.layer
+    other = next(name for name in ("network.late:activated", "network.early:activated") if name != measured)
+    run.layer = other
+    assert run.compute_maps(train).rounds_[0].maps.layer == other
+    run.layer = "auto"
+    assert run.compute_maps(train).rounds_[0].maps.layer == measured
+    assert run.branch(rule="quantile(0.9)").evidence_ is run.evidence_ is not None
+    assert run.branch(layer=other).evidence_ is None
+
+
+def test_what_was_said_of_a_finetuned_model_goes_with_it(wide_run):
+    assert main(["saliency", str(wide_run)]) == 0 == main(["finetune", str(wide_run)])
+    for of in ("erm", "masktune"):
+        assert main(["diagnose", str(wide_run), "--of", of]) == 0
+    assert main(["finetune", str(wide_run), "--overwrite"]) == 0
+    assert sorted(path.name for path in wide_run.glob("diagnosis*")) == ["diagnosis.html", "diagnosis.json"]
+    assert (
+        main(["diagnose", str(wide_run), "--of", "masktune"]) == 0 == main(["saliency", str(wide_run), "--overwrite"])
+    )
+    assert sorted(path.name for path in wide_run.glob("diagnosis*")) == ["diagnosis.html", "diagnosis.json"]
+    assert main(["diagnose", str(wide_run), "--split", "validation"]) == 2

@@ -203,6 +203,19 @@ def test_the_launcher_takes_the_scrubbers_rule_at_the_moment_of_starting(run, di
     launcher.close()
 
 
+def test_the_same_controls_fill_alike_in_every_trial(run, digits, scrubber):
+    "A remedy's own fill where nobody chose one; what somebody chose, for every remedy"
+    launcher = Launcher(run, digits["train"], scrubber=scrubber)
+    fills = []
+    for chosen in ("zero", "blur"):
+        scrubber.fill_name.value = chosen
+        for remedy in ("transplant", "transplant", "mask"):
+            launcher.launch(remedy=remedy).wait()
+            fills.append(run.fill)
+    launcher.close()
+    assert fills == ["blur", "blur", "zero", "blur", "blur", "blur"]
+
+
 def test_a_question_asked_while_an_answer_is_told_is_asked_too():
     told = []
 

@@ -222,7 +222,7 @@ class FinetuningJob:
             run.rounds_, run.round_ = [Round(maps, model)], None
             return
         self._say("repair: measuring the plain model")
-        self.repaired = repair(run, self.train, val, thorough=True, on_step=self._repairing)
+        self.repaired = repair(run, self.train, val, rounds=run.rounds, thorough=True, on_step=self._repairing)
         made = self.repaired
         if made.stopped:
             self.stopped = f"stopped after {list(made.candidates)[-1]}"

@@ -94,6 +94,7 @@ class Launcher(Panel):
         super().__init__()
         self.run, self.scrubber, self.job = run, scrubber, FinetuningJob(run, train, tests, folder, val=val)
         self.first = (run.layer, run.source)  # where the run looks where the scrubber does not say
+        self.first_mode = run.mode
         self.lr, self.rounds, self.device, self.processes = _controls(run)
         self.remedies = REMEDIES if val is not None else REMEDIES[:2]
         self.remedy = choice("remedy", self.remedies, run.mode)
@@ -148,6 +149,8 @@ class Launcher(Panel):
         if not self.job.running:
             self.job.remedy = remedy
             self.run.rule, self.run.fill = self._rule()
+            if self.scrubber is not None:
+                self.run.mode = self.first_mode  # which the scrubber's fill is of, not the last trial's
             self.run.layer, self.run.source = self._place()
             self.run.rule = rule or self.run.rule
             self.run.finetune_lr, self.run.rounds = self.lr.value, self.rounds.value
