@@ -557,7 +557,8 @@ def test_scenes_from_the_command_line(sources, tmp_path, capsys):
     assert main(words) == 0
     out = capsys.readouterr().out
     assert "train 49 apple with sticker, 1 apple without sticker, 1 brick with sticker, 49 brick without sticker" in out
-    assert f"masktune run csv --root {tmp_path / 'fruit' / 'scenes.csv'} --set options.size=32" in out
+    listing = tmp_path / "fruit" / "scenes.csv"
+    assert f"masktune erm --data csv --root {listing} --option size=32 --out fruit-run" in out
     assert main(words) == 2 and "--overwrite" in capsys.readouterr().err
     assert main([*words, "--overwrite"]) == 0
     assert json.loads((tmp_path / "fruit" / "scenes.json").read_text())["mark"]["strength"] == 0.8
