@@ -68,14 +68,13 @@ def begin(
     from masktune.runs import check_same, is_begun, open_run, start_run
 
     begun = is_begun(out)
-    recipe = look_where_true(recipe)
     if begun and resume:
-        check_same(out, recipe.settings)
+        check_same(out, recipe.settings)  # as they were given: the layer may have been named since
         run, splits = open_run(out)
     else:
         if begun and not overwrite and is_main_process():
             raise ValueError(_held(out))
-        run, splits = start_run(out, recipe, root, weights, about or {})
+        run, splits = start_run(out, look_where_true(recipe), root, weights, about or {})
     splits["train"] = run.keep_decoded(splits["train"])  # every step from here on reads these
     return Resumable(run, out, seconds=keep_every), splits
 
@@ -362,8 +361,10 @@ def _other_seed(opened: "MaskTune", splits: Mapping[str, Any], folder: Path) -> 
     network = load_model(
         model["name"],
         model["num_classes"],
+        model.get("weights"),
         pretrained=model.get("pretrained", False),
         image_size=side,
+        classes=splits["train"].classes,
         folder=model.get("folder"),
     )
     return replace(opened, **opened.erm_settings_ | {"model": network, "seed": seed})

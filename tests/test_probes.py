@@ -10,7 +10,7 @@ from PIL import Image
 from torch import nn
 from torchvision.models import VisionTransformer
 
-from masktune import findings
+from masktune import findings, steps
 from masktune.cli import main
 from masktune.counterfactuals import TransplantBatch
 from masktune.data import ArrayDataset
@@ -617,3 +617,21 @@ def test_what_was_said_of_a_finetuned_model_goes_with_it(wide_run):
     )
     assert sorted(path.name for path in wide_run.glob("diagnosis*")) == ["diagnosis.html", "diagnosis.json"]
     assert main(["diagnose", str(wide_run), "--split", "validation"]) == 2
+
+
+def test_a_run_is_resumed_though_its_layer_was_named_since(wide_run):
+    assert main(["saliency", str(wide_run), "--layer", "network.late"]) == 0
+    given = "--data folder --root blots --option size=32 --model wide_network:make --weights wide.safetensors"
+    how = "--epochs 0 --finetune-lr 0.001 --device cpu --out run --resume"
+    assert main(["erm", *given.split(), *how.split()]) == 0
+    assert json.loads((wide_run / "config.json").read_text())["settings"]["layer"] == "network.late"
+    assert main(["erm", *given.split(), *how.split(), "--layer", "network.early"]) == 2
+
+
+def test_a_second_plain_model_begins_where_the_first_did(wide_run):
+    given = "--data folder --root blots --option size=32 --model wide_network:make --weights wide.safetensors"
+    assert main(["erm", *given.split(), *"--epochs 1 --lr 0.001 --device cpu --out trained".split()]) == 0
+    folder = wide_run.parent / "trained"
+    opened, splits = open_run(str(folder))
+    other = steps._other_seed(opened, splits, folder)
+    assert torch.equal(other.model.head.weight, Colours(6.0).head.weight) and other.seed != opened.seed
