@@ -831,7 +831,7 @@ ENTRIES = [
         "The four commands of README's section on a known shortcut, typed as they stand there, and `diagnose` once "
         "more of the repaired model. The cut-outs, photographs and the pretrained EfficientNet-Lite0 are those of "
         "[photographs](photographs.md), and so is what is planted: a mark on 98 % of one class, a background on 95 %, "
-        "or a sticker that says nothing (on half of each class). The training is another one: all of the network "
+        "or a sticker that says nothing (on half of each class), one seed each. The training is another one: all of it "
         "learns, with random crops and flips, and the best of three epochs by validation accuracy is taken. Accuracy "
         "in %, on test images in which the shortcut says nothing.\n\n"
         "This was run after a fault had been found: the commands leave the layer to measuring, and `repair` and "
