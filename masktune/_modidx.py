@@ -2466,6 +2466,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'masktune.repair.load_repaired': ('api/repair.html#load_repaired', 'masktune/repair.py'),
                                  'masktune.repair.repair': ('api/repair.html#repair', 'masktune/repair.py')},
             'masktune.repair_steps': { 'masktune.repair_steps._measured': ('api/repair_steps.html#_measured', 'masktune/repair_steps.py'),
+                                       'masktune.repair_steps._table': ('api/repair_steps.html#_table', 'masktune/repair_steps.py'),
                                        'masktune.repair_steps._tests': ('api/repair_steps.html#_tests', 'masktune/repair_steps.py'),
                                        'masktune.repair_steps.other_validation': ( 'api/repair_steps.html#other_validation',
                                                                                    'masktune/repair_steps.py'),

@@ -6,13 +6,14 @@
 __all__ = ['other_validation', 'refit', 'repair']
 
 # %% ../nbs/api/54a_repair_steps.ipynb #c54a0003
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .evidence_steps import read_verdicts
 
 if TYPE_CHECKING:
+    from masktune.evaluation import Evaluation
     from masktune.finetune import MaskTune
 
 # %% ../nbs/api/54a_repair_steps.ipynb #c54a0006
@@ -40,20 +41,27 @@ def _tests(splits: Any) -> dict[str, Any]:
 # %% ../nbs/api/54a_repair_steps.ipynb #c54a0009
 def _measured(models: dict[str, Any], tests: dict[str, Any], run: "MaskTune") -> tuple[dict[str, Any], str]:
     "Every model on every test set: as JSON takes it, and as a table"
-    from masktune.evaluation import Table, evaluate
+    from masktune.evaluation import evaluate
 
     found = {
         name: {test: evaluate(model, data, progress=run.progress, **run.machine) for test, data in tests.items()}
         for name, model in models.items()
     }
+    plain = {name: {test: e.to_dict() for test, e in by_test.items()} for name, by_test in found.items()}
+    return plain, _table(found, tests)
+
+
+def _table(found: "Mapping[str, Mapping[str, Evaluation]]", tests: Iterable[str]) -> str:
+    "Average and worst group of every model, test set by test set"
+    from masktune.evaluation import Table
+
     head = ["test set", "model", "average", "worst group"]
     rows = [
         [test, name, e[test].average.accuracy, e[test].worst_group_accuracy]
         for test in tests
         for name, e in found.items()
     ]
-    plain = {name: {test: e.to_dict() for test, e in by_test.items()} for name, by_test in found.items()}
-    return plain, str(Table(head, rows, "", dict.fromkeys(head[2:], ".1%"), left=2))
+    return str(Table(head, rows, "", dict.fromkeys(head[2:], ".1%"), left=2))
 
 # %% ../nbs/api/54a_repair_steps.ipynb #c54a000a
 def refit(
@@ -90,7 +98,7 @@ def repair(
 ) -> None:
     "Make remedies from the plain model, choose one without group labels, keep them all"
     from masktune.repair import repair as mend
-    from masktune.runs import open_run
+    from masktune.runs import clear_run, open_run
 
     opened, splits = open_run(run, **changes)
     asked = {"remedies": remedies, "gammas": gammas, "criterion": criterion}
@@ -102,9 +110,10 @@ def repair(
     found.metrics = {}
     tests = _tests(splits)
     found.evaluate(tests, progress=opened.progress, **opened.machine)
-    _, table = _measured({name: found.candidates[name].model for name in found.metrics}, tests, opened)
+    clear_run(run, "repair", "diagnosis-repair.*")  # of a repair that was there before
     found.save(run)
     print(
-        f"{found}\n\n{table}\n\n{run}/repair.html: the same as a page; figures in {run}/repair.json, "
+        f"{found}\n\n{_table(found.metrics, tests)}\n\n"
+        f"{run}/repair.html: the same as a page; figures in {run}/repair.json, "
         f"weights of every candidate in {run}/repair. Next: masktune diagnose {run} --of repair"
     )

@@ -203,7 +203,7 @@ def load_run(
     folder: str | os.PathLike,  # written by `save_run`, or step by step
     model: nn.Module,  # a network of the same architecture; its weights do not matter
     **changes: Any,  # settings to change for what comes next
-) -> MaskTune:  # a run that holds what was found: plain model, maps, rounds, metrics
+) -> MaskTune:  # a run that holds what was found: plain model, maps, rounds; not its metrics
     "Read a run as far as it has come; raises `ValueError` for what is missing, broken or does not fit"
     folder = Path(folder)
     config = _read_settings(folder)

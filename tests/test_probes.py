@@ -635,3 +635,12 @@ def test_a_second_plain_model_begins_where_the_first_did(wide_run):
     opened, splits = open_run(str(folder))
     other = steps._other_seed(opened, splits, folder)
     assert torch.equal(other.model.head.weight, Colours(6.0).head.weight) and other.seed != opened.seed
+
+
+def test_a_repair_made_again_forgets_what_was_said_of_the_one_before(wide_run):
+    for gammas in (["2", "4"], ["6"]):
+        assert main(["repair", str(wide_run), "--remedies", "refit", "--gammas", *gammas]) == 0
+        assert not list(wide_run.glob("diagnosis-repair.*"))
+        kept = {path.stem for path in (wide_run / "repair").iterdir()}
+        assert kept == {"plain", *(f"plain-refit-{gamma}" for gamma in gammas)}
+        assert main(["diagnose", str(wide_run), "--of", "repair"]) == 0
