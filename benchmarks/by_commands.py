@@ -36,6 +36,7 @@ SETS: dict[str, dict[str, str]] = {  # what differs from README's first command
     "none": {"--correlation": "0.5"},
 }
 NAMES = {"birds": "scenes", "bird-run": "run"}  # of the folders that are written
+STEPS = ("datasets", "erm", "diagnose", "repair", "diagnose repair")  # README's four, and the repaired model asked
 
 
 def commands() -> list[list[str]]:
@@ -82,15 +83,13 @@ def run_job(cache: Path, half: str, job: Sequence[Any]) -> dict[str, Any]:
     paths = [str(over_seeds.ROOT), str(cache / "python")]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     seconds = {}
-    for words in adapted(name, seed, cache / "material", half):
+    for step, words in zip(STEPS, adapted(name, seed, cache / "material", half), strict=True):
         began = time.perf_counter()
         typed = [sys.executable, "-m", "masktune", *words, *([] if words[0] == "datasets" else ["--device", "cpu"])]
         done = subprocess.run(typed, cwd=folder, env=env, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(f"{name}, seed {seed}: masktune {shlex.join(words)}\n{done.stderr[-3000:]}")
-        seconds[" ".join(word for word in words if word in ("datasets", "erm", "diagnose", "repair"))] = round(
-            time.perf_counter() - began
-        )
+        seconds[step] = round(time.perf_counter() - began)
     return outcome(folder / "run") | {"set": name, "seed": seed, "half": half, "seconds": seconds}
 
 
@@ -117,14 +116,13 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     for row in rows:
         worst = [f"{100 * row[name]['worst']:.1f}" for name in ("erm", "repair")]
         said = f"{row['diagnosed']} ({row['certainty']:.0%})"
-        lines.append(
-            " | ".join(["", row["set"], str(row["seed"]), said, row["chosen"], *worst, row["again"], ""]).strip()
-        )
+        cells = [row["set"], str(row["seed"]), said, row["chosen"], *worst, row["again"]]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def main() -> None:
-    parser = over_seeds.options(__doc__, "710-711")
+    parser = over_seeds.options(__doc__, "710-710")
     parser.add_argument("--cache", type=Path, required=True, help="the folder that photo_material.py filled")
     parser.add_argument("--half", choices=("choose", "report"), default="report", help="of the cut-outs")
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))

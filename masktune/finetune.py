@@ -141,9 +141,9 @@ def settled_layer(
     """Resolve the run's setting `layer`: with "auto" the layer whose evidence is truest, chosen once.
 
     What was chosen, against what, and how sure that is, is said by the logger `masktune` and kept in `evidence_`."""
-    source, rule = given(run.source), Threshold.parse(run.rule)
     if run.layer != "auto":
         return run.layer
+    source = given(run.source)
     of_a_layer = not isinstance(source, str) or source in ("xgradcam", "grad-cam")
     if images.multilabel or not of_a_layer:
         return None  # there is nothing to choose: as `find_target_layer` finds it, where a layer is needed
@@ -151,7 +151,12 @@ def settled_layer(
         return run.rounds_[0].maps.layer  # of a run that was opened again
     if run.evidence_ is None:
         run.evidence_ = choose_evidence(
-            model, images, sources=(source,), rules=(rule,), seed=run.seed, device=run.device
+            model,
+            images,
+            sources=(source,),
+            rules=(Threshold.parse(run.rule),),
+            seed=run.seed,
+            device=run.device,
         )
         logger.warning(str(run.evidence_))
     return run.evidence_.layer.spelled

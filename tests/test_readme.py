@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import by_commands
 import digits_seeds
 import known_answers
 import numpy as np
@@ -91,10 +92,10 @@ def test_a_known_shortcut_by_the_commands_of_the_page(tmp_path, monkeypatch, cap
             Image.fromarray(one if "cut" in name else one[..., :3]).save(tmp_path / name / f"{i}.png")
     smaller = {"efficientnet_b0": "resnet18", "--pretrained": "--no-pretrained", "size=112": "size=32", "3": "1"}
     more = {"datasets": ["--counts", "48", "16", "16", "--size", "32"], "repair": ["--remedies", "refit"]}
-    lines = re.findall(r"^    masktune (.*\bbird.*)$", README, re.MULTILINE)
-    assert [line.split()[0] for line in lines] == ["datasets", "erm", "diagnose", "repair"]
+    lines = by_commands.commands()
+    assert [line[0] for line in lines] == ["datasets", "erm", "diagnose", "repair"]
     for line in lines:
-        words = [smaller.get(word, word) for word in shlex.split(line)] + more.get(line.split()[0], [])
+        words = [smaller.get(word, word) for word in line] + more.get(line[0], [])
         words += [] if words[0] == "datasets" else ["--device", "cpu"]
         assert main(words) == 0, line
     assert re.search(r"^test +plain +[\d.]+% +[\d.]+%$", capsys.readouterr().out, re.MULTILINE)
