@@ -59,8 +59,8 @@ class Limits(NamedTuple):
     blind: float = 0.1  # below this cost in every class the masks hide nothing that the answers depend on
     # share of the highest likeness of a class, below which evidence is no stamp; by probes 0.8, as in `Likeness`
     near: float = 0.0
-    # by probes, in place of what hiding costs: share of other images turned by the thing around the peaks
-    pasted: float = 0.23
+    # by probes, in place of what hiding costs: share of other images turned by what repeats around the peaks
+    pasted: float = 0.12
 
     def __repr__(self) -> str:
         own = {name: value for name, value in self._asdict().items() if value != self._field_defaults[name]}
@@ -84,7 +84,7 @@ def stamped(
     fall: Tensor,  # (..., C) what hiding it costs, beyond hiding as much elsewhere
     limits: Limits = LIMITS,  # from where on a figure counts as high
     shared: Tensor | float = 0.0,  # (..., C) likeness to the evidence of other classes
-    pasted: Tensor | None = None,  # (..., C) by probes: what the thing around their peaks turns
+    pasted: Tensor | None = None,  # (..., C) by probes: what repeats around their peaks turns
 ) -> Tensor:  # (..., C) bool
     """Tell which classes' evidence is one thing that repeats: very much alike, or alike while that of others is not
 
@@ -181,7 +181,7 @@ def _paragraphs(found: Diagnosis) -> list[str]:
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90019
 def _stamp_sentence(found: ClassFindings) -> str:
     "What is said of a class whose evidence repeats"
-    alone = f" What lies around the probes' peaks turns {found.pasted.mean:.0%} by itself." if found.pasted else ""
+    alone = f" What repeats around the probes' peaks turns {found.pasted.mean:.0%} by itself." if found.pasted else ""
     return (
         f"Class {found.name!r} goes by one thing: its evidence looks the same in every image (likeness "
         f"{found.look.mean:.2f}, [{found.look.low:.2f}, {found.look.high:.2f}]; places at random "
@@ -222,7 +222,7 @@ def _pasted(classes: Sequence[ClassFindings]) -> Tensor | None:
 
 _NOT_READ = (
     "The evidence of class {!r} is alike by {:.2f}, as a mark's is, but little shows that the answers go by it: what "
-    "lies around the probes' peaks turns {:.0%} of the images of other classes that it is pasted into (a mark turns "
+    "repeats around the probes' peaks turns {:.0%} of the images of other classes that it is pasted into (a mark turns "
     "{:.0%} or more)"
 )
 
@@ -370,7 +370,7 @@ def diagnose(
     measuring, which takes six passes more, or some more: so it is with many pretrained networks. Where it shows
     something and no mark, it has 128 channels or more, and there are 50 images, linear probes are asked as well: two
     passes more, and five more where they find evidence as much alike as a mark's. They see whatever goes with the
-    answers: a mark is named only where what lies around their peaks, pasted into images of other classes, turns them.
+    answers: a mark is named only where what repeats around their peaks, pasted into other classes' images, turns them.
     Raises `ValueError` for an empty data set, one of a single class, a model with other classes, and one whose
     answers or layers are not finite where probes are fitted."""
     _check_diagnose(val, train, fill, limit)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from masktune.choice import (
@@ -42,13 +43,13 @@ from .errors import look_up
 from .evaluation import Evaluation, Table, evaluate, predict
 from .faithfulness import choose_evidence
 from .files import load_weights, read_json, save_weights, write_json, write_page
-from .findings import Likeness, balanced_part, measure_likeness
+from .findings import Appearance, Likeness, appearance, balanced_part, measure_likeness, repeated_part
 from .finetune import MaskTune
 from .kinds import Kinds, judged_maps
 from .layers import named_layer
 from .masking import Threshold
 from .models import Classifier
-from .probes import LIMIT, fit_probes
+from .probes import LIMIT, Probes, fit_probes
 from masktune.refit import (
     GAMMAS,
     ErrorConflict,
@@ -105,6 +106,8 @@ class Repair:
     classes: list[str]  # the names of the scores' columns
     metrics: dict[str, dict[str, Evaluation]] = field(default_factory=dict)  # of `evaluate`: by candidate, by test set
     likeness: Likeness | None = None  # of the plain model's evidence, and of any place; None: a person's word counts
+    # masks of the mark in the training images, as it was hidden and exchanged; None: no mark alone was
+    marks: SaliencyMaps | None = field(default=None, repr=False)
     stopped: bool = False  # whether somebody stopped it before every candidate was made
 
     @property
@@ -277,10 +280,10 @@ def _swap(run: MaskTune, images: ImageDataset, kinds: Kinds | None) -> SwappedDa
     return _swapped_by(run, images, maps)
 
 
-def _swapped_by(run: MaskTune, images: ImageDataset, maps: SaliencyMaps) -> SwappedDataset:
-    "Images with another class's evidence, as these maps have it"
+def _swapped_by(run: MaskTune, images: ImageDataset, maps: SaliencyMaps, rule: str = "") -> SwappedDataset:
+    "Images with another class's evidence, as these maps have it; by the run's rule, or another"
     marks = run.marks(images, trained_on=False).parts
-    return SwappedDataset(images, maps, run.rule, str(run.fill), run.seed, **marks)
+    return SwappedDataset(images, maps, rule or run.rule, str(run.fill), run.seed, **marks)
 
 
 def _likeness(run: MaskTune, images: ImageDataset, layer: str) -> Likeness | None:
@@ -290,16 +293,47 @@ def _likeness(run: MaskTune, images: ImageDataset, layer: str) -> Likeness | Non
     part = balanced_part(images, 512, run.seed)
     with borrowed(run.plain_model, run.device) as model:
         example = part[0].image[None].to(model.mean.device)
-        if run.source == "probe":
-            probes = fit_probes(model, images, layer, device=model.mean.device)
-            return measure_likeness(model, part, probes, run.seed)
         return measure_likeness(model, part, named_layer(model, layer, example), run.seed)
 
 
-def _of_classes(maps: SaliencyMaps, labels: Tensor, classes: Sequence[int]) -> SaliencyMaps:
-    "The maps that explain one of these classes; those of the others empty"
-    kept = torch.isin(labels if maps.target == "label" else maps.predicted, torch.tensor(classes))
-    return replace(maps, maps=maps.maps * kept[:, None, None])
+class _Probed(NamedTuple):
+    "What probes say of a plain model's evidence"
+
+    probes: Probes
+    likeness: Likeness
+    looks: Appearance  # of each class's evidence
+
+
+def _probed(run: MaskTune, images: ImageDataset, layer: str) -> _Probed:
+    "Fit probes, and tell whether and how the evidence of the classes repeats: three passes and what fitting takes"
+    part = balanced_part(images, 512, run.seed)
+    with borrowed(run.plain_model, run.device) as model:
+        probes = fit_probes(model, images, layer, device=model.mean.device)
+        likeness = measure_likeness(model, part, probes, run.seed)
+        pixels = torch.stack([part[at].image for at in range(len(part))])
+        maps, values, _ = look(model, pixels, probes)
+    return _Probed(probes, likeness, appearance(maps, values, part.labels, len(images.classes)))
+
+
+_MASKS = "fixed(t=0.5)"  # the rule for maps that are masks already
+
+
+def _only_marked(run: MaskTune, images: ImageDataset, maps: SaliencyMaps, found: _Probed) -> SaliencyMaps:
+    """Masks of the evidence of marked classes, empty ones elsewhere, in a pass over the former: what the rule hides and
+    what repeats of it with the places beside it, since a mark's edges may say little"""
+    labels, rule = images.labels if maps.target == "label" else maps.predicted, Threshold.parse(run.rule)
+    mine = torch.isin(labels, torch.tensor(found.likeness.marked)).nonzero().flatten()
+    masks, size = torch.zeros_like(maps.maps), (maps.maps.shape[-2], maps.maps.shape[-1])
+    with borrowed(run.plain_model, run.device) as model:
+        for index in mine.split(64):
+            pixels = torch.stack([images[at].image for at in index.tolist()])
+            values = look(model, pixels, found.probes).values.float()
+            if values.shape[-2:] != size:  # probes of other images may stand on other layers
+                values = F.interpolate(values, size, mode="bilinear", align_corners=False)
+            said = maps.maps[index].float()
+            repeated = repeated_part(said, values, labels[index], found.looks)
+            masks[index] = (repeated | rule(said, size)).to(masks)
+    return replace(maps, maps=masks)
 
 # %% ../nbs/api/39_repair.ipynb #c391000b1
 class RepairStep(NamedTuple):
@@ -352,26 +386,32 @@ class _Bench:
         self.options = dict(run.machine, progress=run.progress)
         plain = run.plain_model
         self.swapped = _swap(run, self.chooses, kinds)
-        self.alike = _likeness(run, self.chooses, self.swapped.maps.layer) if kinds is None else None
         self.units += 3 * len(self.chooses)  # maps, kinds or likeness and, below, the plain scores
-        self.marked: list[int] = []  # classes whose evidence alone is a mark and is changed; none: that of all
-        if self.alike is not None and run.source == "probe":
-            self.units += 3 * len(self.chooses)  # probes are fitted twice, and likeness takes a pass more
-            if rounds == 1:  # of several each looks for itself
-                self._take_marked(self.alike)
+        self.alike: Likeness | None = None
+        self.marked: _Probed | None = None  # a mark, which alone is changed; None: all evidence
+        self.marks: SaliencyMaps | None = None  # of the training images, once they were looked for
+        if kinds is None and run.source == "probe":
+            found = _probed(run, self.chooses, self.swapped.maps.layer)
+            self.alike = found.likeness
+            self.units += 4 * len(self.chooses)  # probes are fitted twice, and looking takes two passes more
+            if rounds == 1 and 0 < len(found.likeness.marked) < len(self.train.classes):  # of several each looks itself
+                self._take_marked(found)
+        elif kinds is None:
+            self.alike = _likeness(run, self.chooses, self.swapped.maps.layer)
         scores, labels = predict(plain, self.chooses, **self.options), self.chooses.labels
         p = scores.double().softmax(1).gather(1, labels[:, None])[:, 0]
         self.environment, self.unsure = infer_environments(scores, labels), least_sure(p, labels)
         self.probability: Tensor | None = None  # the plain model's, on what refits
 
-    def _take_marked(self, alike: Likeness) -> None:
+    def _take_marked(self, found: _Probed) -> None:
         "Where the evidence of some classes repeats and that of others does not, change only theirs"
-        names = self.train.classes
-        maps = _of_classes(self.swapped.maps, self.chooses.labels, alike.marked)
-        if len(alike.marked) == len(names) or not maps.maps.any():  # nobody's, or of classes that are never the answer
+        maps, alike = _only_marked(self.run, self.chooses, self.swapped.maps, found), found.likeness
+        self.units += len(self.chooses)
+        if not maps.maps.any():  # of classes that are never the answer
             return
-        self.marked, self.swapped = alike.marked, _swapped_by(self.run, self.chooses, maps)
-        told = ", ".join(f"{names[label]!r} (likeness {alike.by_class[label]:.2f})" for label in self.marked)
+        self.marked, self.swapped = found, _swapped_by(self.run, self.chooses, maps, _MASKS)
+        names = self.train.classes
+        told = ", ".join(f"{names[label]!r} (likeness {alike.by_class[label]:.2f})" for label in alike.marked)
         self.notes.append(f"the evidence of {told} alone is hidden and exchanged: that of others does not repeat")
 
     @property
@@ -420,7 +460,7 @@ def _with_refits(bench: _Bench, name: str, model: Classifier, gammas: Sequence[f
 def _finetuned(bench: _Bench, mode: str, rounds: int) -> Iterator[tuple[str, Classifier]]:
     "The networks that finetuning in a mode gives, one a round"
     run, count = bench.run, len(bench.train)
-    branch = run.branch(mode=mode, rounds=rounds)
+    branch = run.branch(mode=mode, rounds=rounds, **({"rule": _MASKS} if bench.marked else {}))
     if not branch.rounds_:
         branch.compute_maps(bench.train)
         bench.units += count * (not branch.on_device) + min(count, LIMIT) * (run.source == "probe")
@@ -432,8 +472,10 @@ def _finetuned(bench: _Bench, mode: str, rounds: int) -> Iterator[tuple[str, Cla
         branch.rounds_ = [replace(branch.rounds_[0], maps=seen)]
         bench.units += count
     elif bench.marked:
-        seen = _of_classes(given(branch.rounds_[0].maps), bench.train.labels, bench.marked)
-        branch.rounds_ = [replace(branch.rounds_[0], maps=seen)]
+        if bench.marks is None:
+            bench.marks = _only_marked(run, bench.train, given(branch.rounds_[0].maps), bench.marked)
+            bench.units += count
+        branch.rounds_ = [replace(branch.rounds_[0], maps=bench.marks)]
     if bench.watch.asked_to_stop(f"{mode}, its maps are there"):
         raise _Stopped
     branch.fit_rounds(bench.train, on_step=bench.watch.training(mode))
@@ -449,7 +491,8 @@ ENOUGH = 0.9  # lesser accuracy that leaves nothing for another finetuning
 
 def _skip(candidates: Mapping[str, Candidate], mode: str, alike: Likeness | None) -> str | None:
     "Why a finetuning cannot be the choice; None where it may be"
-    plain, best = candidates[PLAIN].scores.lesser, max(c.scores.lesser for c in candidates.values())
+    plain, probed = candidates[PLAIN].scores.lesser, is_probed_mark(alike)  # then no refitting can be the choice
+    best = max(c.scores.lesser for c in candidates.values() if c.gamma is None or not probed)
     tuned = [c.scores.lesser for c in candidates.values() if not c.is_plain_network]
     if plain > 1 - least_gain(alike):
         return f"{mode} was left out: the plain model keeps {plain:.1%} of its worst class when evidence is swapped"
@@ -550,7 +593,7 @@ def repair(
     images = {"trained": len(train), "refitted": len(held.refits), "chose": len(held.chooses)}
     kept = Choice(PLAIN, criterion, "")
     found = (candidates, kept, images, bench.cost, bench.conflict, bench.notes, list(train.classes))
-    made = Repair(*found, likeness=bench.alike, stopped=stopped)
+    made = Repair(*found, likeness=bench.alike, marks=bench.marks, stopped=stopped)
     made.choose(criterion)
     return made
 

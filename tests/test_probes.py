@@ -17,7 +17,14 @@ from masktune.data import ArrayDataset
 from masktune.diagnosis import LIMITS, REMEDIES, diagnose, stamped
 from masktune.erm import fit
 from masktune.files import save_weights
-from masktune.findings import LEAST_PROBED, around_peaks, find_in_classes, likeness_by_class
+from masktune.findings import (
+    LEAST_PROBED,
+    appearance,
+    around_peaks,
+    find_in_classes,
+    likeness_by_class,
+    repeated_part,
+)
 from masktune.finetune import MaskTune
 from masktune.layers import find_target_layer, layer_values, named_layer
 from masktune.masking import MaskBatch, Threshold
@@ -440,6 +447,23 @@ def test_what_lies_around_a_peak_is_one_thing():
     kept = around_peaks(maps, (12, 12))
     assert kept[0, ::2, ::2].nonzero().tolist() == [[0, 0], [0, 1], [0, 2]]
     assert not kept[1:].any() and kept.shape == (3, 12, 12)
+
+
+def test_of_what_touches_a_mark_nothing_is_taken_for_it():
+    generator = torch.Generator().manual_seed(0)
+    maps = torch.linspace(0.01, 0.1, 100).view(10, 10).repeat(150, 1, 1)
+    values = torch.rand(150, 9, 10, 10, generator=generator) * 0.1
+    labels = torch.arange(150) % 2
+    for at in range(150):
+        maps[at, 2:4, 1:3], maps[at, 2:6, 3:9] = 1.0, 0.6
+        values[at, 0, 2:4, 1:3] = float(labels[at] == 0)  # in one class the same mark
+        values[at, 1 + at // 2 % 8, 2:6, 3:9] = 1.0  # in both an object beside it, each time another
+    looks = appearance(maps[:70], values[:70], labels[:70], 3)
+    assert looks.by_class[2].eq(0).all()  # of a class without images nothing is known
+    kept = repeated_part(maps[70:], values[70:].half(), labels[70:], looks)
+    assert around_peaks(maps[70:], (10, 10))[:, 2:6, 1:9].float().mean() > 0.8
+    assert kept[labels[70:] == 0, 2:4, 1:3].all() and not kept[labels[70:] == 0, :, 5:].any()
+    assert not repeated_part(maps[:3], values[:3], torch.tensor([2, 2, 2]), looks).any()
 
 
 def test_a_class_that_hardly_lends_is_judged_by_what_hiding_costs():

@@ -17,11 +17,11 @@ from masktune.faithfulness import choose_evidence
 from masktune.findings import LEAST_PROBED, Likeness
 from masktune.finetune import LEAST_STEPS, MaskTune
 from masktune.kinds import find_kinds
-from masktune.masking import MaskBatch
+from masktune.masking import MaskBatch, Threshold
 from masktune.models import model_fingerprint
 from masktune.probes import fit_probes
 from masktune.refit import ErrorConflict, cache_features, choose_refit, error_conflict, refit, split_validation
-from masktune.repair import Repair, file_name, load_repaired, repair
+from masktune.repair import Repair, _skip, file_name, load_repaired, repair
 from masktune.runs import load_run, save_run
 from masktune.saliency import compute_saliency
 from masktune.settings import Settings
@@ -185,10 +185,23 @@ def test_no_finetuning_is_made_where_none_could_be_chosen(images):
     assert asked.choice.name in asked.candidates
 
 
+def test_a_refitting_that_cannot_be_the_choice_stops_no_finetuning(made):
+    "Of a frame on 95 % a last layer refitted held 95 % of the swapped images, so that nothing was transplanted"
+    scores = {"plain": (0.69, None), "plain, refit 0": (0.95, 0.0)}
+    plain = next(iter(made.candidates.values()))
+    candidates = {
+        name: replace(plain, name=name, gamma=gamma, scores=plain.scores._replace(worst_class=lesser, swapped=lesser))
+        for name, (lesser, gamma) in scores.items()
+    }
+    assert _skip(candidates, "transplant", Likeness(0.8, 0.0, LEAST_PROBED, (0.8, 0.3))) is None
+    assert "hold already" in (_skip(candidates, "transplant", Likeness(0.8, 0.0)) or "")
+
+
 def test_looking_for_evidence_is_counted(run, images):
     "Passes that choose where to look are part of what a repair costs, those that fit probes, too"
     usual, probed = (repair(run, images["train"], images["val"], remedies=(), faithful=f) for f in (False, True))
-    more = 3 * len(images["val"]) / (3 * len(images["train"]))  # probes fitted for maps and likeness; a pass for this
+    # probes are fitted for maps and for likeness, which takes a pass more, and so does what repeats, and where it is
+    more = 5 * len(images["val"]) / (3 * len(images["train"]))
     assert probed.cost - usual.cost == pytest.approx(more)
     on_device = run.branch(on_device=True)  # there no map is made before a training, and nothing can be fitted to all
     usual, faithful = (repair(on_device, images["train"], images["val"], remedies=(), faithful=f) for f in (0, 1))
@@ -416,6 +429,10 @@ def test_by_probes_only_evidence_that_repeats_is_exchanged(run, images, monkeypa
     assert any(note.startswith("the evidence of 'dark' (likeness 0.70) alone is hidden") for note in found.notes)
     assert not maps.maps[maps.predicted == 1].any()
     assert (maps.maps[maps.predicted == 0].flatten(1).amax(1) > 0).all()
+    assert maps.maps.unique().tolist() == [0, 1] and found.marks is maps  # masks: all that the rule hides, and more
+    said = compute_saliency(run.plain_model, images["train"], source="probe", device="cpu", progress=False).maps.float()
+    hidden = Threshold("otsu")(said, (said.shape[-2], said.shape[-1])) & (maps.predicted == 0)[:, None, None]
+    assert (maps.maps.bool() | ~hidden).all() and maps.maps.sum() > hidden.sum()
     # a last layer refitted on images that carry the mark learns it anew, which these very images do not show: a frame,
     # worst group 86 % before and 77 after
     scores = {"plain": Scores(0.96, 0.93, 0.39, 0.5, 0.5), "transplant": Scores(0.8, 0.74, 0.87, 0.5, 0.5)}
