@@ -452,9 +452,12 @@ def row_repair(job: Job) -> dict:
 
     options = {"finetune_lr": job.rate, "batch_size": 32, "seed": job.seed}
     found = repair(begin(copy.deepcopy(job.plain)), job.images("train"), job.images("val"), **options, **QUIET)
-    probed = found.likeness is not None and found.likeness.probed
-    maps = compute_saliency(job.plain, job.images("train"), source="probe" if probed else "xgradcam", **QUIET)
-    seen = job.coverage(maps, Threshold("otsu") if probed else Threshold("mean_std", 2.0))
+    if found.marks is not None:
+        seen = job.coverage(found.marks, Threshold("fixed", 0.5))
+    else:
+        probed = found.likeness is not None and found.likeness.probed
+        maps = compute_saliency(job.plain, job.images("train"), source="probe" if probed else "xgradcam", **QUIET)
+        seen = job.coverage(maps, Threshold("otsu") if probed else Threshold("mean_std", 2.0))
     more = {"choice": found.choice.name, "cost": found.cost, "notes": found.notes}
     more["likeness"] = found.likeness and found.likeness._asdict()
     more["diagnosed"] = diagnosed(job, found.model)  # whether the mark is still named, though the images carry it
