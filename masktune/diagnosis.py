@@ -60,7 +60,7 @@ class Limits(NamedTuple):
     # share of the highest likeness of a class, below which evidence is no stamp; by probes 0.8, as in `Likeness`
     near: float = 0.0
     # by probes, in place of what hiding costs: share of other images turned by what repeats around the peaks
-    pasted: float = 0.12
+    pasted: float = 0.13
 
     def __repr__(self) -> str:
         own = {name: value for name, value in self._asdict().items() if value != self._field_defaults[name]}
