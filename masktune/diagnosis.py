@@ -214,7 +214,7 @@ def _spread_sentence(classes: Sequence[ClassFindings]) -> str:
 
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90020
 def _pasted(classes: Sequence[ClassFindings]) -> Tensor | None:
-    "By class, what pasting the thing around the peaks turns, NaN for too few; None where nobody asked probes"
+    "By class, what pasting what repeats turns, NaN for too few; None where nobody asked probes"
     if all(one.pasted is None for one in classes):
         return None
     return torch.tensor([torch.nan if one.pasted is None else one.pasted.mean for one in classes])
@@ -222,8 +222,8 @@ def _pasted(classes: Sequence[ClassFindings]) -> Tensor | None:
 
 _NOT_READ = (
     "The evidence of class {!r} is alike by {:.2f}, as a mark's is, but little shows that the answers go by it: what "
-    "repeats around the probes' peaks turns {:.0%} of the images of other classes that it is pasted into (a mark turns "
-    "{:.0%} or more)"
+    "repeats around the probes' peaks turns {:.0%} of the images of other classes that it is pasted into ({:.0%} "
+    "or more are asked for)"
 )
 
 

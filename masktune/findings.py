@@ -56,7 +56,7 @@ class ClassFindings:
     shared: Estimate  # how alike the evidence is to that of other classes: early layers see strokes in all of them
     area: float  # mean share of an image that is evidence
     train: Share | None = None  # right among training images, where some were given
-    # by probes: share of images of other classes that turn when what repeats of it is pasted in; None: too few
+    # by probes: share of other classes' images that turn when what repeats of its evidence is pasted in; None: too few
     pasted: Estimate | None = None
     # (M,) a value an image, of the last estimates, for drawing images again
     values: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
@@ -142,7 +142,7 @@ class _Measured(NamedTuple):
     fall: Tensor  # of the label's probability
     turned: Tensor  # bool, called as the image that lent its evidence; where `lent_by` says so
     lent_by: Tensor  # class whose evidence it got, -1 for none
-    pasted: Tensor | None = None  # called as the lender when what repeats around its peaks is pasted, less before
+    pasted: Tensor | None = None  # called as the lender when what repeats of its evidence is pasted, less before
 
 # %% ../nbs/api/37_findings.ipynb #d1a90028
 def _measure(
@@ -248,17 +248,16 @@ TOP = 0.7  # of a map's highest value: from there on a place is one of its peaks
 
 def around_peaks(
     maps: Tensor,  # (N, h, w), nowhere negative
-    size: tuple[int, int],  # of the images, in pixels
-) -> Tensor:  # (N, H, W) bool
+) -> Tensor:  # (N, h, w) bool
     """Keep of each map's evidence (Otsu's rule) what hangs together with one of its peaks.
 
-    Probes say something of whatever goes with the answers. Around the peaks lies one thing, without the others."""
+    Probes say something of whatever goes with the answers. Around the peaks lies one thing, with what touches it."""
     evidence = Threshold("otsu")(maps, (maps.shape[-2], maps.shape[-1]))
     grown = evidence & (maps >= TOP * maps.amax((1, 2), keepdim=True))
     while True:
         wider = F.max_pool2d(grown.float()[:, None], 3, 1, 1)[:, 0].bool() & evidence
         if torch.equal(wider, grown):
-            return F.interpolate(grown.float()[:, None], size)[:, 0].bool()
+            return grown
         grown = wider
 
 # %% ../nbs/api/37_findings.ipynb #f1d000c1
@@ -278,7 +277,7 @@ def appearance(
     labels: Tensor,  # (N,) int64
     classes: int,  # how many there are
 ) -> Appearance:  # of each class's evidence, at the peaks of its maps
-    "Average what the evidence of each class looks like"
+    "Average what the evidence of each class looks like: of fewer than twenty images it is mostly each one's own"
     channels = channels_of(values)
     under = F.normalize(features_under(values, _at_peaks(maps), channels), dim=1)
     return Appearance(channels, F.normalize(under.new_zeros(classes, under.shape[1]).index_add_(0, labels, under)))
@@ -292,13 +291,14 @@ def repeated_part(
 ) -> Tensor:  # (N, h, w) bool
     """Keep of what lies around each map's peaks what looks as the evidence of its class does, a place wider all round.
 
-    A place is compared as the mean of itself and its neighbours, since single places differ by chance."""
+    A place is one of the grid's. It is compared as the mean of itself and its neighbours, since single places differ
+    by chance."""
     parts = []
     for said, value, label in zip(maps.split(64), values.split(64), labels.split(64), strict=True):
         near = F.avg_pool2d(value.float(), 3, 1, 1, count_include_pad=False)
         near = (near - looks.channels.mean[:, None, None]) / looks.channels.spread[:, None, None]
         alike = torch.einsum("nkhw,nk->nhw", F.normalize(near, dim=1), looks.by_class[label])
-        same = around_peaks(said, (said.shape[-2], said.shape[-1])) & (alike >= SAME)
+        same = around_peaks(said) & (alike >= SAME)
         parts.append(F.max_pool2d(same.float()[:, None], 3, 1, 1)[:, 0].bool())
     return torch.cat(parts)
 

@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,7 +47,7 @@ from .files import load_weights, read_json, save_weights, write_json, write_page
 from .findings import Appearance, Likeness, appearance, balanced_part, measure_likeness, repeated_part
 from .finetune import MaskTune
 from .kinds import Kinds, judged_maps
-from .layers import named_layer
+from .layers import layer_values, named_layer
 from .masking import Threshold
 from .models import Classifier
 from .probes import LIMIT, Probes, fit_probes
@@ -106,8 +107,8 @@ class Repair:
     classes: list[str]  # the names of the scores' columns
     metrics: dict[str, dict[str, Evaluation]] = field(default_factory=dict)  # of `evaluate`: by candidate, by test set
     likeness: Likeness | None = None  # of the plain model's evidence, and of any place; None: a person's word counts
-    # masks of the mark in the training images, as it was hidden and exchanged; None: no mark alone was
-    marks: SaliencyMaps | None = field(default=None, repr=False)
+    # masks (0 and 1) of the mark in the training images, once it was looked for there, to be hidden and exchanged alone
+    marks: SaliencyMaps | None = field(default=None, repr=False, compare=False)
     stopped: bool = False  # whether somebody stopped it before every candidate was made
 
     @property
@@ -160,7 +161,7 @@ class Repair:
         return "\n".join([*said, *self.notes])
 
     def to_dict(self) -> dict[str, Any]:  # choice, candidates, what was said, and metrics by candidate and test set
-        "Return everything but the models, as `repair.json` holds it"
+        "Return everything but the models and the marks, as `repair.json` holds it"
         return {
             "choice": self.choice.to_dict(),
             "candidates": [candidate.to_dict() for candidate in self.candidates.values()],
@@ -304,7 +305,7 @@ class _Probed(NamedTuple):
     looks: Appearance  # of each class's evidence
 
 
-def _probed(run: MaskTune, images: ImageDataset, layer: str) -> _Probed:
+def _ask_probes(run: MaskTune, images: ImageDataset, layer: str) -> _Probed:
     "Fit probes, and tell whether and how the evidence of the classes repeats: three passes and what fitting takes"
     part = balanced_part(images, 512, run.seed)
     with borrowed(run.plain_model, run.device) as model:
@@ -319,20 +320,23 @@ _MASKS = "fixed(t=0.5)"  # the rule for maps that are masks already
 
 
 def _only_marked(run: MaskTune, images: ImageDataset, maps: SaliencyMaps, found: _Probed) -> SaliencyMaps:
-    """Masks of the evidence of marked classes, empty ones elsewhere, in a pass over the former: what the rule hides and
-    what repeats of it with the places beside it, since a mark's edges may say little"""
+    """Masks of the evidence of marked classes, empty ones elsewhere, in a pass over the former: on the maps' own grid
+    what the rule hides, and what repeats of it with the places beside it, since a mark's edges may say little"""
     labels, rule = images.labels if maps.target == "label" else maps.predicted, Threshold.parse(run.rule)
     mine = torch.isin(labels, torch.tensor(found.likeness.marked)).nonzero().flatten()
     masks, size = torch.zeros_like(maps.maps), (maps.maps.shape[-2], maps.maps.shape[-1])
-    with borrowed(run.plain_model, run.device) as model:
-        for index in mine.split(64):
-            pixels = torch.stack([images[at].image for at in index.tolist()])
-            values = look(model, pixels, found.probes).values.float()
-            if values.shape[-2:] != size:  # probes of other images may stand on other layers
-                values = F.interpolate(values, size, mode="bilinear", align_corners=False)
+    with borrowed(run.plain_model, run.device) as model, torch.no_grad():
+        there = model.mean.device
+        finest = named_layer(model, found.probes.layers[-1], images[0].image[None].to(there))
+        for index in mine.split(64) if len(mine) else ():
+            pixels = torch.stack([images[at].image for at in index.tolist()]).to(there)
+            values = layer_values(partial(model, pixels), [finest])[0][0]
+            values = F.adaptive_avg_pool2d(values, size).half().cpu()  # as those that they are compared with
             said = maps.maps[index].float()
-            repeated = repeated_part(said, values, labels[index], found.looks)
-            masks[index] = (repeated | rule(said, size)).to(masks)
+            hidden = rule(said, size)
+            both = hidden | repeated_part(said, values, labels[index], found.looks)
+            whole = both.flatten(1).all(1)  # of all of an image nothing would be left
+            masks[index] = torch.where(whole[:, None, None], hidden, both).to(masks)
     return replace(maps, maps=masks)
 
 # %% ../nbs/api/39_repair.ipynb #c391000b1
@@ -391,10 +395,10 @@ class _Bench:
         self.marked: _Probed | None = None  # a mark, which alone is changed; None: all evidence
         self.marks: SaliencyMaps | None = None  # of the training images, once they were looked for
         if kinds is None and run.source == "probe":
-            found = _probed(run, self.chooses, self.swapped.maps.layer)
+            found = _ask_probes(run, self.chooses, self.swapped.maps.layer)
             self.alike = found.likeness
             self.units += 4 * len(self.chooses)  # probes are fitted twice, and looking takes two passes more
-            if rounds == 1 and 0 < len(found.likeness.marked) < len(self.train.classes):  # of several each looks itself
+            if rounds == 1 and 0 < len(found.likeness.marked) < len(self.train.classes):  # else each looks itself
                 self._take_marked(found)
         elif kinds is None:
             self.alike = _likeness(run, self.chooses, self.swapped.maps.layer)
@@ -491,7 +495,8 @@ ENOUGH = 0.9  # lesser accuracy that leaves nothing for another finetuning
 
 def _skip(candidates: Mapping[str, Candidate], mode: str, alike: Likeness | None) -> str | None:
     "Why a finetuning cannot be the choice; None where it may be"
-    plain, probed = candidates[PLAIN].scores.lesser, is_probed_mark(alike)  # then no refitting can be the choice
+    # a last layer that images with the mark have trained is no reason to leave the mark in
+    plain, probed = candidates[PLAIN].scores.lesser, is_probed_mark(alike)
     best = max(c.scores.lesser for c in candidates.values() if c.gamma is None or not probed)
     tuned = [c.scores.lesser for c in candidates.values() if not c.is_plain_network]
     if plain > 1 - least_gain(alike):

@@ -811,12 +811,21 @@ ENTRIES = [
         "That was seen missing on text, 712, and tried on text at 98 and 95 %, seeds 700 and 701: a mark in four of "
         "four, none on two backgrounds and a set without a mark. But probes see whatever goes with the answers, and "
         "held-out images carry the mark: of a model that `repair` had mended it still said *mask*. So since then the "
-        "thing around the probes' peaks is pasted into images of other classes, and must turn at least 23 % of them. "
+        "thing around the probes' peaks is pasted into images of other classes, and had to turn 23 % of them at least. "
         "On 700 and 701 of the other half marks that are read turn 27 to 83 %, marks that are not 1 to 19 "
         "(a text, alike by 0.53 only, 38). That names the frame at 95 %, too, of which 710 to 712 had shown that "
         "hiding it costs nothing (before: one of three): it was found when the table stood. On small-cnn "
         "evidence is compared where the map says most: `diagnose` "
-        "had said *nothing* of its stickers. What was tried and left stands in the benchmark's head.",
+        "had said *nothing* of its stickers.\n\n"
+        "Then [README's commands](by_commands.md), which train otherwise, showed a sticker of seed 0 that was missed: "
+        "of what lies around the peaks, and was pasted, six tenths of it were covered, and `repair` gained 12.0 points "
+        "where 12.5 are asked for. And of what a model no longer reads up to 32 % turned, since objects that touch the "
+        "mark were pasted with it. So since then places are pasted that look as the evidence of their class does, "
+        "with the places beside them (limit 13 %; other half of the cut-outs, seeds 0 and 700 to 706: read marks turn "
+        "16 to 65 %, one frame 4; unlearnt ones -7 to 10), and `repair` hides and exchanges them with what Otsu's rule "
+        "masks: of that sticker the gain is 27.0 points, and the worst group goes from 56.5 to 89.5 %. A last layer "
+        "that was refitted on images with the mark does not stop a transplant any longer. What was tried and left "
+        "stands in the benchmark's head.",
         32,
     ),
     Result(

@@ -444,9 +444,9 @@ def test_what_lies_around_a_peak_is_one_thing():
     maps = torch.linspace(0.01, 0.1, 36).view(6, 6).repeat(3, 1, 1)
     maps[0, 0, :3], maps[0, 5, 3:] = torch.tensor([1.0, 0.6, 0.6]), torch.tensor([0.6, 0.6, 0.6])
     maps[1], maps[2] = 0.5, 0.0  # nothing stands out, nothing is said
-    kept = around_peaks(maps, (12, 12))
-    assert kept[0, ::2, ::2].nonzero().tolist() == [[0, 0], [0, 1], [0, 2]]
-    assert not kept[1:].any() and kept.shape == (3, 12, 12)
+    kept = around_peaks(maps)
+    assert kept[0].nonzero().tolist() == [[0, 0], [0, 1], [0, 2]]
+    assert not kept[1:].any()
 
 
 def test_of_what_touches_a_mark_nothing_is_taken_for_it():
@@ -461,8 +461,9 @@ def test_of_what_touches_a_mark_nothing_is_taken_for_it():
     looks = appearance(maps[:70], values[:70], labels[:70], 3)
     assert looks.by_class[2].eq(0).all()  # of a class without images nothing is known
     kept = repeated_part(maps[70:], values[70:].half(), labels[70:], looks)
-    assert around_peaks(maps[70:], (10, 10))[:, 2:6, 1:9].float().mean() > 0.8
+    assert around_peaks(maps[70:])[:, 2:6, 1:9].float().mean() > 0.8
     assert kept[labels[70:] == 0, 2:4, 1:3].all() and not kept[labels[70:] == 0, :, 5:].any()
+    assert kept[labels[70:] == 1, 2:6, 3:9].float().mean() < 0.1  # of objects, which differ, next to nothing
     assert not repeated_part(maps[:3], values[:3], torch.tensor([2, 2, 2]), looks).any()
 
 

@@ -21,7 +21,7 @@ from masktune.masking import MaskBatch, Threshold
 from masktune.models import model_fingerprint
 from masktune.probes import fit_probes
 from masktune.refit import ErrorConflict, cache_features, choose_refit, error_conflict, refit, split_validation
-from masktune.repair import Repair, _skip, file_name, load_repaired, repair
+from masktune.repair import Repair, _ask_probes, _only_marked, _skip, file_name, load_repaired, repair
 from masktune.runs import load_run, save_run
 from masktune.saliency import compute_saliency
 from masktune.settings import Settings
@@ -185,7 +185,7 @@ def test_no_finetuning_is_made_where_none_could_be_chosen(images):
     assert asked.choice.name in asked.candidates
 
 
-def test_a_refitting_that_cannot_be_the_choice_stops_no_finetuning(made):
+def test_a_last_layer_refitted_on_images_with_the_mark_stops_no_transplant(made):
     "Of a frame on 95 % a last layer refitted held 95 % of the swapped images, so that nothing was transplanted"
     scores = {"plain": (0.69, None), "plain, refit 0": (0.95, 0.0)}
     plain = next(iter(made.candidates.values()))
@@ -463,6 +463,17 @@ def test_by_probes_only_evidence_that_repeats_is_exchanged(run, images, monkeypa
     monkeypatch.setattr("masktune.repair.measure_likeness", lambda *args: Likeness(0.5, 0, LEAST_PROBED, (0.5, 0.3)))
     found = repair(run, images["train"], images["val"], faithful=True)
     assert any("differs from image to image" in note for note in found.notes) and "transplant" not in found.candidates
+
+
+def test_of_a_mark_that_covers_all_of_an_image_something_is_left(run, images, monkeypatch):
+    "A mask of every place hides none; and nobody's image shows a mark of a class that is never the answer"
+    maps = compute_saliency(run.plain_model, images["val"], source="probe", device="cpu", progress=False)
+    found = _ask_probes(run, images["val"], maps.layer)._replace(likeness=Likeness(0.7, 0, LEAST_PROBED, (0.7, 0.3)))
+    nobody = replace(maps, predicted=torch.ones_like(maps.predicted))
+    assert not _only_marked(run, images["val"], nobody, found).maps.any()
+    monkeypatch.setattr("masktune.repair.repeated_part", lambda maps, *rest: torch.ones_like(maps, dtype=torch.bool))
+    masks = _only_marked(run, images["val"], maps, found).maps.flatten(1)
+    assert (masks.amax(1) == (maps.predicted == 0)).all() and not masks.amin(1).any()
 
 
 def test_inferred_environments_are_those_that_differ_most():
