@@ -296,7 +296,7 @@ def _likeness(run: MaskTune, images: ImageDataset, layer: str) -> Likeness | Non
         example = part[0].image[None].to(model.mean.device)
         return measure_likeness(model, part, named_layer(model, layer, example), run.seed)
 
-
+# %% ../nbs/api/39_repair.ipynb #c39100f2
 class _Probed(NamedTuple):
     "What probes say of a plain model's evidence"
 
