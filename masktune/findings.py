@@ -275,7 +275,7 @@ def appearance(
     maps: Tensor,  # (N, h, w), nowhere negative
     values: Tensor,  # (N, K, h, w), what a layer gave, on the maps' grid
     labels: Tensor,  # (N,) int64
-    classes: int,  # how many there are
+    classes: int,  # number of classes
 ) -> Appearance:  # of each class's evidence, at the peaks of its maps
     "Average what the evidence of each class looks like: of fewer than twenty images it is mostly each one's own"
     channels = channels_of(values)
