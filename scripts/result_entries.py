@@ -385,8 +385,7 @@ def diagnosed_grids(jobs: list[dict]) -> list[Grid]:
         "the likeness is the layer's, which is lower: so it is of one text at 95 %, by probes 0.58. *After repair* "
         "says what it names of the models that `repair` mended, with the same images, in which nearly all of a class "
         "carry the mark. So what repeats of the evidence is pasted into other images, and must turn 13 % of them: of "
-        "the plain models' marks it turned 34 to 88 %. "
-        "ResNet-18 with the background was asked before it."
+        "the plain models' marks it turned 34 to 88 %. ResNet-18 with the background was asked before it."
     )
     return [Grid(head, cells, "What diagnose says of the plain models", says)] if cells else []
 
@@ -763,7 +762,8 @@ ENTRIES = [
         "Cut-out objects of two classes on photographs, 112 pixels; the shortcut follows the class in 98 or 95 % of "
         "the training and validation images, as the set's name says. The network is EfficientNet-Lite0 with weights "
         "from ImageNet (*lite0*), or a ResNet-18 or the small network of the digits (*small-cnn*) from scratch, which "
-        "learn little from 1,600 photographs: even without a shortcut their worst group ends at half. Three seeds. "
+        "learn little from 1,600 photographs: even without a shortcut their worst group ends at half. Three seeds, "
+        "of small-cnn with the background two. "
         "Rows called oracle, and the last row, know "
         "where the shortcut is. *MaskTune, evidence chosen* takes the layer and the rule that `choose_evidence` finds. "
         "`repair`, called without options, goes by linear probes of the answers at several layers, and its coverage is "
@@ -825,10 +825,10 @@ ENTRIES = [
         "with the places beside them (limit 13 %; other half of the cut-outs, seeds 0 and 700 to 706: read marks turn "
         "16 to 65 %, one frame 4; unlearnt ones -7 to 10), and `repair` hides and exchanges them with what Otsu's rule "
         "masks: of that sticker the gain is 27.0 points, and the worst group goes from 56.5 to 89.5 %. A last layer "
-        "that was refitted on images with the mark does not stop a transplant any longer. All rows of ERM and `repair` "
-        "with a mark were run again then; on average over the six sets `repair` has 75.7 % where it had 76.8 before, "
-        "as much on the stickers and 1 to 2 points less on texts and frames, whose seeds differ by more. What was "
-        "tried and left stands in the benchmark's head.",
+        "that was refitted on images with the mark does not stop a transplant any longer. ERM and `repair` of the "
+        "pretrained network with a mark were run again then; on average over the six sets `repair` has 75.7 % where it "
+        "had 76.8 before, as much on the stickers and 1.1 to 2.3 points less on texts and frames, whose seeds differ "
+        "by more. What was tried and left stands in the benchmark's head.",
         32,
     ),
     Result(
