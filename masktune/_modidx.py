@@ -2457,6 +2457,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'masktune.repair._check_repair': ('api/repair.html#_check_repair', 'masktune/repair.py'),
                                  'masktune.repair._fill': ('api/repair.html#_fill', 'masktune/repair.py'),
                                  'masktune.repair._finetuned': ('api/repair.html#_finetuned', 'masktune/repair.py'),
+                                 'masktune.repair._grid': ('api/repair.html#_grid', 'masktune/repair.py'),
                                  'masktune.repair._is_large': ('api/repair.html#_is_large', 'masktune/repair.py'),
                                  'masktune.repair._likeness': ('api/repair.html#_likeness', 'masktune/repair.py'),
                                  'masktune.repair._look_where_faithful': ('api/repair.html#_look_where_faithful', 'masktune/repair.py'),

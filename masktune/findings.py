@@ -26,6 +26,7 @@ from .models import Classifier
 from .probes import Probes
 from masktune.similarity import (
     Channels,
+    Look,
     channels_of,
     cross_look,
     features_under,
@@ -336,10 +337,11 @@ def likeness_by_class(
     layer: TargetLayer | Probes,  # the layer whose maps and values are taken; or probes, fitted to the model
     seed: int = 0,  # which places are taken at random
     batch_size: int = 64,  # images per forward pass
+    looked: Look | None = None,  # what `look` gave for these images and this layer, where it was asked already
 ) -> tuple[dict[int, float], dict[int, float]]:  # of the evidence, and of places at random; 0 for a class of one image
     "Measure how much alike the evidence is within each class, and places at random are, in one pass"
     labels = part.labels
-    maps, values, _ = look(model, _pixels(part), layer, batch_size)
+    maps, values, _ = look(model, _pixels(part), layer, batch_size) if looked is None else looked
     found = _alike(maps, values, labels, seed, layer)
     evidence, anywhere = (
         {label: found[name][labels == label].mean().item() for label in labels.unique().tolist()}
@@ -354,11 +356,12 @@ def measure_likeness(
     layer: TargetLayer | Probes,  # the layer whose maps and values are taken; or probes, fitted to the model
     seed: int = 0,  # which places are taken at random
     batch_size: int = 64,  # images per forward pass
+    looked: Look | None = None,  # what `look` gave for these images and this layer: a pass less
 ) -> Likeness:  # of the evidence, and of any place
     """Measure whether some evidence repeats, and whether any place tells the class, in one pass.
 
     By probes in two: evidence is compared in the finest layer they stand on, places at random in the coarsest."""
-    evidence, anywhere = likeness_by_class(model, part, layer, seed, batch_size)
+    evidence, anywhere = likeness_by_class(model, part, layer, seed, batch_size, looked)
     each = tuple(evidence.get(label, 0.0) for label in range(len(part.classes)))
     if isinstance(layer, Probes):
         coarsest = named_layer(model, layer.layers[0], part[0].image[None].to(model.mean.device))

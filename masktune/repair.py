@@ -48,7 +48,7 @@ from .findings import Appearance, Likeness, appearance, balanced_part, measure_l
 from .finetune import MaskTune
 from .kinds import Kinds, judged_maps
 from .layers import layer_values, named_layer
-from .masking import Threshold
+from .masking import Threshold, enlarge
 from .models import Classifier
 from .probes import LIMIT, Probes, fit_probes
 from masktune.refit import (
@@ -306,35 +306,46 @@ class _Probed(NamedTuple):
 
 
 def _ask_probes(run: MaskTune, images: ImageDataset, layer: str) -> _Probed:
-    "Fit probes, and tell whether and how the evidence of the classes repeats: three passes and what fitting takes"
+    "Fit probes, and tell whether and how the evidence of the classes repeats: two passes and what fitting takes"
     part = balanced_part(images, 512, run.seed)
     with borrowed(run.plain_model, run.device) as model:
         probes = fit_probes(model, images, layer, device=model.mean.device)
-        likeness = measure_likeness(model, part, probes, run.seed)
-        pixels = torch.stack([part[at].image for at in range(len(part))])
-        maps, values, _ = look(model, pixels, probes)
-    return _Probed(probes, likeness, appearance(maps, values, part.labels, len(images.classes)))
+        looked = look(model, torch.stack([part[at].image for at in range(len(part))]), probes)
+        likeness = measure_likeness(model, part, probes, run.seed, looked=looked)
+    return _Probed(probes, likeness, appearance(looked.maps, looked.values, part.labels, len(images.classes)))
 
 
 _MASKS = "fixed(t=0.5)"  # the rule for maps that are masks already
+_MOST = 2**30  # pixels of all masks together, two bytes each
+
+
+def _grid(count: int, pixels: Sequence[int], cells: Sequence[int]) -> tuple[int, int]:
+    "As fine a grid as so many masks may have: their images' own, or several pixels a side; not coarser than the maps'"
+    step = 1
+    while count * (pixels[0] // step) * (pixels[1] // step) > _MOST:
+        step += 1
+    return max(pixels[0] // step, cells[0]), max(pixels[1] // step, cells[1])
 
 
 def _only_marked(run: MaskTune, images: ImageDataset, maps: SaliencyMaps, found: _Probed) -> SaliencyMaps:
-    """Masks of the evidence of marked classes, empty ones elsewhere, in a pass over the former: on the maps' own grid
-    what the rule hides, and what repeats of it with the places beside it, since a mark's edges may say little"""
+    """Masks of the evidence of marked classes, empty ones elsewhere, in a pass over the former: what the rule hides,
+    and what repeats of it with the places beside it, since a mark's edges may say little"""
     labels, rule = images.labels if maps.target == "label" else maps.predicted, Threshold.parse(run.rule)
     mine = torch.isin(labels, torch.tensor(found.likeness.marked)).nonzero().flatten()
-    masks, size = torch.zeros_like(maps.maps), (maps.maps.shape[-2], maps.maps.shape[-1])
+    cells = (maps.maps.shape[-2], maps.maps.shape[-1])
+    fine = _grid(len(images), images[0].image.shape[-2:], cells)
+    masks = maps.maps.new_zeros(len(images), *fine)
     with borrowed(run.plain_model, run.device) as model, torch.no_grad():
         there = model.mean.device
         finest = named_layer(model, found.probes.layers[-1], images[0].image[None].to(there))
         for index in mine.split(64) if len(mine) else ():
             pixels = torch.stack([images[at].image for at in index.tolist()]).to(there)
             values = layer_values(partial(model, pixels), [finest])[0][0]
-            values = F.adaptive_avg_pool2d(values, size).half().cpu()  # as those that they are compared with
+            values = F.adaptive_avg_pool2d(values, cells).half().cpu()  # as those that they are compared with
             said = maps.maps[index].float()
-            hidden = rule(said, size)
-            both = hidden | repeated_part(said, values, labels[index], found.looks)
+            hidden = rule(said, fine)
+            again = repeated_part(said, values, labels[index], found.looks)
+            both = hidden | (enlarge(again.float(), fine) > 0.5)
             whole = both.flatten(1).all(1)  # of all of an image nothing would be left
             masks[index] = torch.where(whole[:, None, None], hidden, both).to(masks)
     return replace(maps, maps=masks)
@@ -397,7 +408,7 @@ class _Bench:
         if kinds is None and run.source == "probe":
             found = _ask_probes(run, self.chooses, self.swapped.maps.layer)
             self.alike = found.likeness
-            self.units += 4 * len(self.chooses)  # probes are fitted twice, and looking takes two passes more
+            self.units += 3 * len(self.chooses)  # probes are fitted twice, and the coarsest layer is looked at
             if rounds == 1 and 0 < len(found.likeness.marked) < len(self.train.classes):  # else each looks itself
                 self._take_marked(found)
         elif kinds is None:

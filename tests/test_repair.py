@@ -21,7 +21,7 @@ from masktune.masking import MaskBatch, Threshold
 from masktune.models import model_fingerprint
 from masktune.probes import fit_probes
 from masktune.refit import ErrorConflict, cache_features, choose_refit, error_conflict, refit, split_validation
-from masktune.repair import Repair, _ask_probes, _only_marked, _skip, file_name, load_repaired, repair
+from masktune.repair import Repair, _ask_probes, _grid, _only_marked, _skip, file_name, load_repaired, repair
 from masktune.runs import load_run, save_run
 from masktune.saliency import compute_saliency
 from masktune.settings import Settings
@@ -401,7 +401,7 @@ def test_by_probes_only_evidence_that_repeats_is_exchanged(run, images, monkeypa
     """Exchanged with the mark, objects were unlearnt on photographs: a sticker on 95 %, worst group 62 % with the
     evidence of both classes, 84 % with that of one"""
     alike, trained_on = Likeness(0.7, 0.0, LEAST_PROBED, (0.7, 0.3)), []
-    monkeypatch.setattr("masktune.repair.measure_likeness", lambda *args: alike)
+    monkeypatch.setattr("masktune.repair.measure_likeness", lambda *args, **options: alike)
     finetune = MaskTune.fit_rounds
 
     def fit_rounds(self, train, **options):
@@ -419,7 +419,7 @@ def test_by_probes_only_evidence_that_repeats_is_exchanged(run, images, monkeypa
     assert [name for name in found.candidates if not name.startswith("plain")] == ["transplant"]
     assert any(note.startswith("transplant is not refitted") for note in found.notes)
     for each, thorough in ((alike, False), (Likeness(0.7, 0, LEAST_PROBED, (0.7, 0.6)), False), (alike, True)):
-        monkeypatch.setattr("masktune.repair.measure_likeness", lambda *args, each=each: each)
+        monkeypatch.setattr("masktune.repair.measure_likeness", lambda *args, each=each, **options: each)
         steps, options = [], dict(remedies=["refit", "transplant"], gammas=[0], faithful=True, thorough=thorough)
         again = repair(run, images["train"], images["val"], on_step=steps.append, **options)
         refitted = ["transplant, refit 0"] if thorough else []  # made on demand, and never taken
@@ -431,7 +431,9 @@ def test_by_probes_only_evidence_that_repeats_is_exchanged(run, images, monkeypa
     assert (maps.maps[maps.predicted == 0].flatten(1).amax(1) > 0).all()
     assert maps.maps.unique().tolist() == [0, 1] and found.marks is maps  # masks: all that the rule hides, and more
     said = compute_saliency(run.plain_model, images["train"], source="probe", device="cpu", progress=False).maps.float()
-    hidden = Threshold("otsu")(said, (said.shape[-2], said.shape[-1])) & (maps.predicted == 0)[:, None, None]
+    size = images["train"][0].image.shape[-2:]  # pixel by pixel: by cells of the maps' grid a frame's edge stayed
+    hidden = Threshold("otsu")(said, size) & (maps.predicted == 0)[:, None, None]
+    assert maps.maps.shape[-2:] == size > said.shape[-2:]
     assert (maps.maps.bool() | ~hidden).all() and maps.maps.sum() > hidden.sum()
     # a last layer refitted on images that carry the mark learns it anew, which these very images do not show: a frame,
     # worst group 86 % before and 77 after
@@ -447,20 +449,22 @@ def test_by_probes_only_evidence_that_repeats_is_exchanged(run, images, monkeypa
     assert Likeness(0.8, 0, LEAST_PROBED, (0.8, 0.57)).marked == [0]  # more alike than objects, yet another thing
     # where all repeat, or none does, nobody's is left out; of several rounds each looks for itself
     for each, options in ((Likeness(0.7, 0, LEAST_PROBED, (0.7, 0.6)), {}), (alike, {"rounds": 2})):
-        monkeypatch.setattr("masktune.repair.measure_likeness", lambda *args, each=each: each)
+        monkeypatch.setattr("masktune.repair.measure_likeness", lambda *args, each=each, **options: each)
         trained_on.clear()
         found = repair(run, images["train"], images["val"], remedies=["transplant"], faithful=True, **options)
         assert trained_on[0][0].maps[trained_on[0][0].predicted == 1].any()
         assert not any("alone is hidden" in note for note in found.notes)
     # a class by its label, where maps explain labels; what somebody chose stays, and is said
-    monkeypatch.setattr("masktune.repair.measure_likeness", lambda *args: alike)
+    monkeypatch.setattr("masktune.repair.measure_likeness", lambda *args, **options: alike)
     trained_on.clear()
     own = run.branch(target="label", rule="quantile(0.8)", fill="mean")
     found = repair(own, images["train"], images["val"], remedies=["transplant"], faithful=True)
     (maps, _), labels = trained_on[0], images["train"].labels
     assert maps.maps[labels == 0].any() and not maps.maps[labels == 1].any()
     assert any("masked by quantile(q=0.8)" in note for note in found.notes)
-    monkeypatch.setattr("masktune.repair.measure_likeness", lambda *args: Likeness(0.5, 0, LEAST_PROBED, (0.5, 0.3)))
+    monkeypatch.setattr(
+        "masktune.repair.measure_likeness", lambda *args, **options: Likeness(0.5, 0, LEAST_PROBED, (0.5, 0.3))
+    )
     found = repair(run, images["train"], images["val"], faithful=True)
     assert any("differs from image to image" in note for note in found.notes) and "transplant" not in found.candidates
 
@@ -474,6 +478,17 @@ def test_of_a_mark_that_covers_all_of_an_image_something_is_left(run, images, mo
     monkeypatch.setattr("masktune.repair.repeated_part", lambda maps, *rest: torch.ones_like(maps, dtype=torch.bool))
     masks = _only_marked(run, images["val"], maps, found).maps.flatten(1)
     assert (masks.amax(1) == (maps.predicted == 0)).all() and not masks.amin(1).any()
+
+
+def test_masks_of_many_images_are_coarser_and_never_than_their_maps(run, images, monkeypatch):
+    "A hundred thousand masks of photographs would fill the memory, pixel by pixel"
+    assert _grid(20_000, (224, 224), (28, 28)) == (224, 224)
+    assert _grid(100_000, (224, 224), (28, 28)) == (74, 74)
+    assert _grid(10_000_000, (224, 112), (28, 28)) == (28, 28)
+    maps = compute_saliency(run.plain_model, images["val"], source="probe", device="cpu", progress=False)
+    found = _ask_probes(run, images["val"], maps.layer)._replace(likeness=Likeness(0.7, 0, LEAST_PROBED, (0.7, 0.3)))
+    monkeypatch.setattr("masktune.repair._MOST", 1)
+    assert _only_marked(run, images["val"], maps, found).maps.shape == maps.maps.shape
 
 
 def test_inferred_environments_are_those_that_differ_most():
