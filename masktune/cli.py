@@ -325,7 +325,7 @@ class Command(NamedTuple):
     help: str  # what it does, for the list of all
     options: Callable[[argparse.ArgumentParser], None]  # adds what it takes
     step: Callable[..., None]  # carries it out: the options are its parameters
-    resumes: bool = False  # whether it goes on with --resume
+    resumes: bool = False  # whether it goes on with `--resume`
 
 # %% ../nbs/api/56_cli.ipynb #c11b0005
 def _completion(shell: str) -> None:

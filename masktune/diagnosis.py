@@ -23,7 +23,7 @@ from .errors import look_up
 from .evaluation import Table
 from .faithfulness import Estimate, bootstrap_means, choose_evidence
 from .figures import ReportFigure, figure_style, overlay
-from .files import write_json, write_page
+from .files import scrolling, write_json, write_page
 from masktune.findings import (
     LEAST_PROBED,
     NEAR,
@@ -591,15 +591,35 @@ def save_diagnosis(
     return path
 
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90048
+_COLUMNS = {
+    "plain": "right as they are",
+    "hidden": "right with their evidence hidden",
+    "elsewhere": "right with as much hidden elsewhere",
+    "swapped": "right with another class's evidence in place of their own",
+    "alone": "images of other classes that are called so once this evidence is pasted into them",
+    "unsure": "right among the least confident tenth",
+    "place": "how far the evidence lies at one place, up to 1",
+    "look": "how alike it is from image to image, up to 1: a mark repeats, an object does not",
+    "any": "how alike places at random are: much where a background tells the class",
+}
+
+
 def _page(found: Diagnosis) -> str:
     "The page's body, with its picture inside"
-    picture = base64.b64encode(plot_evidence(found).png()).decode()
+    figure = plot_evidence(found)
+    light, dark = (base64.b64encode(figure.png(dark=dark)).decode() for dark in (False, True))
+    picture = (
+        f'<picture><source media="(prefers-color-scheme: dark)" srcset="data:image/png;base64,{dark}">'
+        f'<img alt="Images of each class with their evidence outlined" src="data:image/png;base64,{light}"></picture>'
+    )
+    said = "".join(f"<p>{html.escape(text)}</p>" for text in _paragraphs(found))
+    words = "".join(f"<dt>{name}</dt><dd>{meaning}</dd>" for name, meaning in _COLUMNS.items())
     facts = (
         f"{found.images:,} images of {found.dataset}; layer {found.layer}, rule {found.rule}, fill {found.fill}; maps "
         f"agree with those of shuffled weights by {found.agreement}; {found.passes:.2f} passes"
     )
+    table = scrolling(replace(found.table(), caption="")._repr_html_(), "what was measured, class by class")
     return (
-        f"<h1>Try: {html.escape(found.remedy)}</h1>{found._repr_html_()}"
-        f'<h2>What it looks at</h2><img alt="Images of each class with their evidence outlined" '
-        f'src="data:image/png;base64,{picture}"><p>{html.escape(facts)}</p>'
+        f"<h1>Try: {html.escape(found.remedy)}</h1>{said}<h2>What was measured</h2>{table}<dl>{words}</dl>"
+        f"<h2>What it looks at</h2>{scrolling(picture, 'what it looks at')}<p>{html.escape(facts)}</p>"
     )

@@ -43,7 +43,7 @@ from .erm import Step, TrainingStopped
 from .errors import look_up
 from .evaluation import Evaluation, Table, evaluate, predict
 from .faithfulness import choose_evidence
-from .files import load_weights, read_json, save_weights, write_json, write_page
+from .files import load_weights, read_json, save_weights, scrolling, write_json, write_page
 from .findings import Appearance, Likeness, appearance, balanced_part, measure_likeness, repeated_part
 from .finetune import MaskTune
 from .kinds import Kinds, judged_maps
@@ -195,11 +195,7 @@ class Repair:
 
     def _repr_html_(self) -> str:
         lines = html.escape(self._caption()).replace("\n", "<br>")
-        return Table(*self._bare())._repr_html_() + f"<p>{lines}</p>"
-
-    def _bare(self) -> tuple[Any, ...]:
-        table = self.table()
-        return table.head, table.rows, "", table.formats, table.left
+        return replace(self.table(), caption="")._repr_html_() + f"<p>{lines}</p>"
 
 # %% ../nbs/api/39_repair.ipynb #c39100aa
 _COLUMNS = {
@@ -222,8 +218,10 @@ def _page(found: Repair) -> str:
         ]
         head = ["test set", "model", "average", "worst group"]
         shown = Table(head, rows, "The choice saw none of these images.", dict.fromkeys(head[2:], ".1%"), left=2)
-        parts.append(f'<h2>On test images</h2><div class="wide">{shown._repr_html_()}</div>')
-    parts.append(f'<h2>Every candidate</h2><div class="wide">{found._repr_html_()}</div>')
+        parts.append(f"<h2>On test images</h2>{scrolling(shown._repr_html_(), 'on test images')}")
+    table = replace(found.table(), caption="")._repr_html_()
+    caption = html.escape(found._caption()).replace("\n", "<br>")
+    parts.append(f"<h2>Every candidate</h2>{scrolling(table, 'every candidate')}<p>{caption}</p>")
     words = "".join(f"<dt>{name}</dt><dd>{meaning}</dd>" for name, meaning in _COLUMNS.items())
     return "".join([*parts, f"<h2>What the columns say</h2><dl>{words}</dl>"])
 

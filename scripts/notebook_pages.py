@@ -117,7 +117,8 @@ def alternative(output: dict, before: str, code: str) -> str:
     own = output["data"].get("text/plain", "")
     if own and not own.startswith("<"):
         return own.replace("\n", " ")
-    sentences = [line for line in re.sub(r"[*`_$>#\[\]]|\(http[^)]*\)", "", before).split("\n") if line.strip()]
+    words = re.sub(r"\$\$.*?\$\$", "", before, flags=re.DOTALL)  # a formula, read out without its signs, says nothing
+    sentences = [line for line in re.sub(r"[*`_$>#\[\]]|\(http[^)]*\)", "", words).split("\n") if line.strip()]
     return (sentences[-1] if sentences else f"what this gives: {code.splitlines()[-1]}")[:400]
 
 

@@ -570,6 +570,77 @@ def test_the_front_page_has_a_live_instrument(site, browser):
     page.close()
 
 
+BEHIND = """() => {
+  const panel = document.querySelector(".mt-place");
+  const after = (part) => panel.compareDocumentPosition(part) & Node.DOCUMENT_POSITION_FOLLOWING;
+  return [...document.querySelectorAll("article section[id]")].filter(after).map((part) => part.id);
+}"""
+
+
+@pytest.mark.parametrize("width", [390, 1400])
+def test_a_link_to_a_heading_lands_on_it_though_panels_come_alive_above(browser, width):
+    "Up to 5,700 pixels away: a panel takes the place of its small still while the browser goes to the heading"
+    chromium, address = browser
+    page = chromium.new_page(viewport={"width": width, "height": 900})
+    missed = []
+    for place in ("tutorials/01_find_and_remove_a_shortcut.html", "api/lab.scrubber.html"):
+        page.goto(address + place)
+        headings = page.evaluate(BEHIND)
+        for heading in headings[-2:]:
+            page.goto("about:blank")
+            page.goto(f"{address}{place}#{heading}")
+            page.wait_for_timeout(2500)
+            top, below = page.evaluate(
+                "(id) => [document.getElementById(id).getBoundingClientRect().top,"
+                " document.documentElement.scrollHeight - innerHeight - scrollY]",
+                heading,
+            )
+            if not -1 <= top < 200 and below > 2:
+                missed.append(f"{place}#{heading}: {top:.0f} pixels below the top")
+        assert len(headings) > 2
+    page.close()
+    assert not missed, missed
+
+
+def test_on_a_phone_code_keeps_its_indentation_and_drawers_close(browser):
+    "Lines went on at the margin, where they began: of a call's arguments none could be told from the next call"
+    chromium, address = browser
+    page = chromium.new_page(viewport={"width": 390, "height": 900})
+    page.goto(address + "tutorials/01_find_and_remove_a_shortcut.html")
+    lines = page.locator(".cell_input pre .line").evaluate_all(
+        """(all) => all.filter((line) => line.textContent.trim()).map((line) => {
+          const spaces = /^ */.exec(line.textContent)[0].length;
+          const range = document.createRange();
+          range.selectNodeContents(line);
+          if (line.querySelector(".spaces")) range.setStartAfter(line.querySelector(".spaces"));
+          const boxes = [...range.getClientRects()].filter((box) => box.width > 1);
+          const left = Math.min(...boxes.map((box) => box.left)) - line.getBoundingClientRect().left;
+          const letter = parseFloat(getComputedStyle(line).paddingLeft) / (spaces + 4);
+          return [spaces, left / letter, boxes.some((box) => box.top > boxes[0].top + 5)];
+        })"""
+    )
+    assert any(spaces > 3 for spaces, *_ in lines) and any(broken for *_, broken in lines)
+    assert all(abs(left - spaces) < 0.5 for spaces, left, _ in lines)
+    kept = page.locator(".cell_input pre").nth(1).evaluate("e => e.textContent")
+    assert "\n    seed=30,\n" in kept  # what is copied is what was written
+    page.locator(".toc-header-icon").click()
+    page.locator(".toc-drawer a").last.click()
+    page.wait_for_timeout(400)
+    assert not page.locator("#__toc").is_checked()
+    page.set_viewport_size({"width": 1400, "height": 900})
+    page.goto(address + "api/findings.html")
+    here = page.locator(".sidebar-tree .current-page > a").first.bounding_box()
+    assert 0 < here["y"] < 900  # the navigation shows where one is
+    page.close()
+
+
+def test_no_formula_shows_a_command_of_latex(site):
+    "Two showed backslashes: what the converter does not know it leaves as it is"
+    pages = {place: (SITE / place).read_text(encoding="utf-8") for place in site}
+    told = {place: re.findall(r"<m[oi][^>]*>(\\[^<]*)", text) for place, text in pages.items() if "<math" in text}
+    assert len(told) > 9 and not {place: found for place, found in told.items() if found}
+
+
 def test_code_copies_formulas_have_their_font_and_88_characters_fit(site, browser):
     chromium, address = browser
     page = chromium.new_page(viewport={"width": 1400, "height": 900})

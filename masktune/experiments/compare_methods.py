@@ -12,7 +12,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from masktune.experiments.methods import (
 )
 from .published import figure_lines
 from .recipes import Recipe, get_recipe
-from ..files import atomic_path, load_state, read_json, save_state, write_json
+from ..files import atomic_path, load_state, read_json, save_state, scrolling, write_json, write_page
 from ..finetune import MaskTune
 from ..models import as_classifier
 
@@ -318,10 +318,9 @@ class MethodComparison:
         "Write methods.json, methods.txt and methods.html; the last one's path"
         place = Path(folder)
         write_json(place / "methods.json", self.to_dict())
-        pages = {"methods.txt": f"{self}\n", "methods.html": _page(self)}
-        for name, text in pages.items():
-            with atomic_path(place / name) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+        with atomic_path(place / "methods.txt") as temporary:
+            temporary.write_text(f"{self}\n", encoding="utf-8")
+        write_page(place / "methods.html", _title(self), _page(self))
         return place / "methods.html"
 
 # %% ../../nbs/api/experiments/49f_compare_methods.ipynb #49e00014
@@ -402,22 +401,18 @@ def _counted(settings: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(word if len(counts) == 1 else f"{word} ({count}x)" for word, count in counts.items())
 
 # %% ../../nbs/api/experiments/49f_compare_methods.ipynb #49e00015
-_STYLE = (
-    "body{font:16px/1.55 system-ui,sans-serif;margin:0 auto;padding:2rem 1.25rem;color-scheme:light dark}"
-    "table{border-collapse:collapse;font-variant-numeric:tabular-nums}caption{text-align:left;font-size:.9rem;"
-    "white-space:pre-line;caption-side:bottom}td,th{padding:.15rem .6rem .15rem 0}p{max-width:60rem;margin:.2rem 0}"
-)
+def _title(found: MethodComparison) -> str:
+    return f"Methods compared on {found.recipe.data}"
 
 
 def _page(found: MethodComparison) -> str:
-    "The tables as one self-contained page"
-    title = html.escape(f"Methods compared on {found.recipe.data}")
-    sources = "".join(
-        f"<li>{html.escape(METHODS[name].title)}: {html.escape(METHODS[name].source)}</li>"
-        for name in _names(found.rows)
-    )
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head><body>'
-        f"<h1>{title}</h1>{found._repr_html_()}<h2>Sources</h2><ul>{sources}</ul></body></html>\n"
-    )
+    "The page's body: every table, what belongs to it, and where the methods come from"
+    parts = [f"<h1>{html.escape(_title(found))}</h1>"]
+    for kind, table in found.tables().items():
+        words = html.escape(table.caption).replace("\n", "<br>")
+        bare = scrolling(replace(table, caption="")._repr_html_(), kind)
+        parts.append(f"<h2>{html.escape(kind)}</h2>{bare}<p>{words}</p>")
+    parts += [f"<p>{html.escape(line)}</p>" for line in [*found.notes, *_published(found.recipe)]]
+    names = _names(found.rows)
+    sources = (f"<li>{html.escape(METHODS[n].title)}: {html.escape(METHODS[n].source)}</li>" for n in names)
+    return "".join([*parts, f"<h2>Sources</h2><ul>{''.join(sources)}</ul>"])

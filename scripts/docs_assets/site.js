@@ -40,12 +40,13 @@ function breakable() {
 const HYPHENS = /(?:--?)?[\w./]+(?:-[\w./]+)+|--\w+/g;
 function unbroken() {
   for (const part of document.querySelectorAll("article .highlight pre, article :not(pre) > code, article p.made")) {
-    if (part.closest(".cell_output, table, h1, h2, h3") || part.querySelector(".linenos")) continue;
+    if (part.closest(".cell_output, h1, h2, h3") || part.querySelector(".linenos")) continue;
+    const most = part.closest("table") ? 16 : 28;
     for (const text of textsIn(part)) {
       const pieces = [];
       let end = 0;
       for (const found of text.data.matchAll(HYPHENS)) {
-        if (found[0].length > 28) continue;
+        if (found[0].length > most) continue;
         pieces.push(text.data.slice(end, found.index), span("unbroken", found[0]));
         end = found.index + found[0].length;
       }
@@ -100,6 +101,73 @@ function breakRemarks() {
     pre.classList.toggle("broken", longest > room - 2);
   }
 }
+
+// Code whose line is broken goes on further in than it began: where a line begins says what it belongs to.
+function hanging() {
+  for (const pre of document.querySelectorAll("article .highlight pre")) {
+    if (pre.closest(".cell_output") || pre.querySelector(".linenos, .line")) continue;
+    const lines = [span("line", "")];
+    for (const part of [...pre.childNodes]) {
+      part.textContent.split("\n").forEach((piece, n) => {
+        if (n) lines.push(span("line", ""));
+        if (!piece) return;
+        const copy = part.cloneNode(!part.textContent.includes("\n"));
+        if (copy.nodeType === Node.TEXT_NODE) copy.data = piece;
+        else if (part.textContent.includes("\n")) copy.textContent = piece;
+        lines.at(-1).append(copy);
+      });
+    }
+    if (!lines.at(-1).textContent) lines.pop(); // a block ends with a new line
+    for (const line of lines) {
+      const spaces = /^ */.exec(line.textContent)[0];
+      line.style.setProperty("--in", `${spaces.length + 4}ch`);
+      const first = textsIn(line)[0];
+      if (!spaces || !first.data.startsWith(spaces)) continue;
+      first.data = first.data.slice(spaces.length); // out of the way of a long name, which else left them alone on a line
+      line.prepend(span("spaces", spaces));
+    }
+    pre.replaceChildren(...lines.flatMap((line) => [line, "\n"]));
+  }
+}
+
+// -- places
+
+// A panel that comes alive above what a link leads to would push it away: it is held in sight, until it has been still
+// for a while or the reader moves on.
+let watch = null;
+let until = 0;
+function letGo() {
+  until = 0;
+  watch?.disconnect();
+}
+function hold() {
+  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const page = document.querySelector("article");
+  letGo();
+  if (!target || !page) return;
+  until = Date.now() + 3000;
+  watch = new ResizeObserver(() => (Date.now() < until ? target.scrollIntoView({ behavior: "instant" }) : letGo()));
+  watch.observe(page);
+}
+addEventListener("DOMContentLoaded", hold);
+addEventListener("hashchange", hold);
+addEventListener("click", (event) => event.target.closest?.('a[href^="#"]') && setTimeout(hold));
+for (const moment of ["wheel", "touchmove", "keydown", "pointerdown"]) addEventListener(moment, letGo, { passive: true });
+
+// The drawers of a narrow screen close when a heading was chosen, or by Escape; the navigation shows where one is.
+function close(name) {
+  const drawer = document.getElementById(name);
+  if (drawer) drawer.checked = false;
+}
+addEventListener("click", (event) => event.target.closest?.(".toc-drawer a") && close("__toc"));
+addEventListener("keydown", (event) => event.key === "Escape" && ["__toc", "__navigation"].forEach(close));
+function showPlace() {
+  const list = document.querySelector(".sidebar-scroll");
+  const here = document.querySelector(".sidebar-tree .current-page > a");
+  if (!list || !here) return;
+  list.scrollTop += here.getBoundingClientRect().top - list.getBoundingClientRect().top - list.clientHeight / 3;
+}
+addEventListener("DOMContentLoaded", showPlace);
 
 // -- tables
 
@@ -276,6 +344,7 @@ addEventListener("DOMContentLoaded", () => {
   sentences();
   remarks();
   unbroken();
+  hanging();
   askForWords();
 });
 for (const moment of ["DOMContentLoaded", "load", "resize"]) addEventListener(moment, arrange);
