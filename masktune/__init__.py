@@ -103,9 +103,12 @@ _aliases.install()
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        return version("masktune")
+        try:
+            return version("masktune")
+        except PackageNotFoundError:  # run from a clone, without being installed
+            return "0+not.installed"
     if name not in _HOMES:
         raise AttributeError(f"module 'masktune' has no attribute {name!r}")
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)

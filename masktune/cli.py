@@ -13,10 +13,9 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
-from importlib.metadata import version
 from typing import Any, NamedTuple, NoReturn
 
-from . import commands, evidence_steps, repair_steps, steps
+from . import __version__, commands, evidence_steps, repair_steps, steps
 from ._extras import MissingExtra, needs
 from .errors import look_up
 
@@ -409,7 +408,7 @@ def make_parser(
         epilog="masktune COMMAND --help says more.",
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"masktune {version('masktune')}")
+    parser.add_argument("--version", action="version", version=f"masktune {__version__}")
     words = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (text, add_options, *_) in COMMANDS.items():
         sub = words.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .adapters import as_dataset
 from .data import ImageDataset
 from .devices import borrowed
 from .errors import look_up
@@ -349,8 +350,8 @@ def _draw_verdicts(classes: Sequence[ClassFindings], weak: bool, limits: Limits,
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90037
 def diagnose(
     model: nn.Module,  # a classifier, or a network that `val` normalises for; left as it is
-    val: ImageDataset,  # held-out images; groups are never read
-    train: ImageDataset | None = None,  # training images, to tell overfitting: one pass over as many of them more
+    val: Any,  # held-out images, as `as_dataset` takes them; groups are never read
+    train: Any = None,  # training images, to tell overfitting: one pass over as many of them more
     *,
     # target layer, or its name; None: see `find_target_layer`, and where it shows no mark, what probes of the answers
     # say, of networks of less than 128 channels auto; auto: see `choose_evidence`, some passes more
@@ -373,6 +374,8 @@ def diagnose(
     answers: a mark is named only where what repeats around their peaks, pasted into other classes' images, turns them.
     Raises `ValueError` for an empty data set, one of a single class, a model with other classes, and one whose
     answers or layers are not finite where probes are fitted."""
+    val = as_dataset(val, model=model)
+    train = None if train is None else as_dataset(train, model=model, default_classes=val.classes)
     _check_diagnose(val, train, fill, limit)
     rule, part = Threshold.parse(rule), balanced_part(val, limit, seed)
     with borrowed(as_classifier(model, part), device) as classifier:

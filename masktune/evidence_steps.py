@@ -151,14 +151,15 @@ def compare(
         print(f"{out}: the same figures")
 
 # %% ../nbs/api/53a_evidence_steps.ipynb #d1a90054
-def _find_kinds(opened: "MaskTune", val: Any, folder: Path, most: int) -> None:
+def _find_kinds(opened: "MaskTune", splits: Any, folder: Path, most: int) -> None:
     "Find the kinds, draw a sheet of each, and write them"
     from masktune.files import atomic_path
     from masktune.finetune import settled_layer
     from masktune.kinds import find_kinds, plot_kind, save_kinds
 
-    model = opened.explained_model(1)
-    kinds = find_kinds(model, val, layer=settled_layer(opened, model, val), most=most, device=opened.device)
+    model, val = opened.explained_model(1), splits["val"]
+    layer = settled_layer(opened, model, splits["train"])  # as `masktune saliency` settles it
+    kinds = find_kinds(model, val, layer=layer, most=most, device=opened.device)
     (folder / "figures").mkdir(exist_ok=True)
     for number, name in enumerate(kinds.kinds, 1):
         with atomic_path(folder / "figures" / f"kind-{number}.png") as temporary:
@@ -214,7 +215,7 @@ def judge(
     if overwrite or not path.exists():
         if kind is not None:
             raise ValueError(f"there are no kinds of evidence in {run} yet: masktune judge {run} finds them")
-        _find_kinds(opened, splits["val"], Path(run), most)
+        _find_kinds(opened, splits, Path(run), most)
     kinds = load_kinds(path)
     if kind is not None and verdict is None:
         part = kinds.select(kind, splits["val"])

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .adapters import as_dataset
 from .counterfactuals import moved_away
 from .data import ImageDataset
 from .devices import borrowed
@@ -208,7 +209,7 @@ def some_images(
 # %% ../nbs/api/26_faithfulness.ipynb #17ea7b91
 def faithfulness(
     model: nn.Module,  # a classifier, or a network that `dataset` normalises for; left as it is
-    dataset: ImageDataset,  # images, better not those it was trained on; labels are not read
+    dataset: Any,  # images, as `as_dataset` takes them, better not trained on; labels are not read
     # target layer, or its name; None: as `find_target_layer` finds it
     layer: str | nn.Module | TargetLayer | None = None,
     source: Any = "xgradcam",  # see `compute_saliency`
@@ -224,7 +225,7 @@ def faithfulness(
     "Measure how far the answers fall when what the maps point at is hidden, against as much hidden elsewhere"
     look_up("fill", fill, FILLS)
     rule = Threshold.parse(rule)
-    part = some_images(dataset, limit, seed)
+    part = some_images(as_dataset(dataset, model=model), limit, seed)
     with borrowed(as_classifier(model, part), device) as asked:
         probe = _Probe(asked, part, batch_size)
         found = named_layer(asked, layer, probe.images[:1].to(asked.mean.device))
@@ -315,7 +316,7 @@ def _check_candidates(sources: Sequence, rules: Sequence[Threshold | str], fills
 # %% ../nbs/api/26_faithfulness.ipynb #56a41a24
 def choose_evidence(
     model: nn.Module,  # a classifier, or a network that `dataset` normalises for; left as it is
-    dataset: ImageDataset,  # images, better not those it was trained on; labels are not read
+    dataset: Any,  # images, as `as_dataset` takes them, better not trained on; labels are not read
     *,
     layers: Sequence[str | TargetLayer] | None = None,  # candidates, the reference first; None: see `grid_layers`
     sources: Sequence[Any] = ("xgradcam",),  # see `compute_saliency`
@@ -329,7 +330,7 @@ def choose_evidence(
     "Choose where to look and how to hide: the largest fall of the answers per masked area, measured without labels"
     _check_candidates(sources, rules, fills)
     read = [Threshold.parse(rule) for rule in rules]
-    part = some_images(dataset, limit, seed)
+    part = some_images(as_dataset(dataset, model=model), limit, seed)
     with borrowed(as_classifier(model, part), device) as asked:
         whole = _Probe(asked, part, batch_size)
         example = whole.images[:1].to(asked.mean.device)

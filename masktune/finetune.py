@@ -627,7 +627,7 @@ class MaskTune(Settings):
         "The maps that round `number` goes by, its own at the end; none of round 0"
         if number > len(self.rounds_):
             raise ValueError(f"round {number} has no maps yet: call compute_maps first")
-        found = [r.maps for r in self.rounds_[0 if self.accumulate else max(number - 1, 0) : number]]
+        found = [r.judged or r.maps for r in self.rounds_[0 if self.accumulate else max(number - 1, 0) : number]]
         if None in found:
             raise ValueError("this run makes its masks on the device and stores no maps")
         return [maps for maps in found if maps is not None]

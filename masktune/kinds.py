@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ._extras import needs
+from .adapters import as_dataset
 from .counterfactuals import moved_away
 from .data import ImageDataset
 from .devices import batches, borrowed
@@ -241,7 +242,7 @@ def _words(
 # %% ../nbs/api/37b_kinds.ipynb #4171d019
 def find_kinds(
     model: nn.Module,  # a classifier, or a network that `dataset` normalises for; left as it is
-    dataset: ImageDataset,  # images to find evidence in, better held out; groups are never read
+    dataset: Any,  # images, as `as_dataset` takes them, better held out; groups are never read
     *,
     layer: str | nn.Module | TargetLayer | None = None,  # target layer, or its name; None: see `find_target_layer`
     rule: Threshold | str = "mean_std(k=1)",  # from map to mask
@@ -253,6 +254,7 @@ def find_kinds(
     device: str | torch.device | None = None,  # default: the GPU when there is one
 ) -> Kinds:  # kinds by name, to be shown, judged (`judge`) and saved
     "Gather the evidence of each class into a few kinds, and measure each: four plain passes over the images"
+    dataset = as_dataset(dataset, model=model)
     dataset.need_one_label("find_kinds")
     look_up("fill", fill, FILLS)
     if not len(dataset):

@@ -149,10 +149,9 @@ def _readers(scores: Tensor, cut: CutGraph) -> set[str]:
 
 # %% ../nbs/api/07_layers.ipynb #264e6605
 def _leaning(scores: Tensor) -> Tensor:
-    "A number that leans on every score. Two that are made of one (-z/2 and z/2) would cancel in a sum: then the second"
+    "A number that leans on every score, on each by another weight: scores of a fixed sum (a softmax's) would cancel"
     scores = scores.float()
-    cancel = scores.ndim == 2 and scores.shape[1] == 2 and torch.equal(scores[:, 0], -scores[:, 1])
-    return scores[:, 1].sum() if cancel else scores.sum()
+    return (scores * torch.linspace(1, 2, scores.shape[-1], device=scores.device)).sum()
 
 # %% ../nbs/api/07_layers.ipynb #264e6603
 def _effect(model: nn.Module, record: TracedValue, head: nn.Module | None, example: Tensor) -> _Effect:

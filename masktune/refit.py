@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .adapters import as_dataset
 from .data import ImageDataset, stratified_split
 from .devices import borrowed, find_process
 from .errors import look_up
@@ -305,16 +306,20 @@ def _check_refit(held: ImageDataset | HeadFeatures, gamma: float, l2: float, pro
         )
 
 # %% ../nbs/api/32_refit.ipynb #94e12d7a
+def _old_layer(head: Any) -> tuple[Tensor, Tensor | None]:
+    "Weight (C, F) and bias (C,) of a last layer; of one score z an image those of -z/2 and z/2, see `score_columns`"
+    weight = head.weight.detach().cpu().float().flatten(1)
+    bias = None if head.bias is None else head.bias.detach().cpu().float()
+    if len(weight) > 1:
+        return weight, bias
+    return torch.cat([-weight, weight]) / 2, None if bias is None else torch.cat([-bias, bias]) / 2
+
+
 @torch.no_grad()
 def _replace_layer(head: Any, held: HeadFeatures, weights: Tensor, l2: float) -> list[float]:
     "Write the new layer into `head`, and return the objective at every evaluation"
-    old = head.weight.detach().cpu().float().flatten(1)
-    bias = None if head.bias is None else head.bias.detach().cpu().float()
-    one = len(old) == 1  # one score z an image: -z/2 and z/2, see `score_columns`
-    if one:
-        old, bias = torch.cat([-old, old]) / 2, None if bias is None else torch.cat([-bias, bias]) / 2
-    weight, shift, losses = fit_head(held.features, held.labels, weights, old, bias, l2)
-    if one:
+    weight, shift, losses = fit_head(held.features, held.labels, weights, *_old_layer(head), l2)
+    if len(head.weight) == 1:
         weight, shift = weight[1:] - weight[:1], shift[1:] - shift[:1]
     head.weight.copy_(weight.view_as(head.weight))
     if head.bias is not None:
@@ -324,7 +329,7 @@ def _replace_layer(head: Any, held: HeadFeatures, weights: Tensor, l2: float) ->
 # %% ../nbs/api/32_refit.ipynb #3c6c72b0
 def refit(
     model: nn.Module,  # a classifier, or a network that `held_out` normalises for; left as it is
-    held_out: ImageDataset | HeadFeatures,  # images that were not trained on, or `cache_features` of them
+    held_out: Any,  # images that were not trained on, as `as_dataset` takes them, or `cache_features` of them
     *,
     gamma: float = 4.0,  # weight exp(-gamma p): 0 weighs all alike, more looks at the errors
     l2: float = 0.003,  # how strongly the layer is held near the old one
@@ -335,6 +340,8 @@ def refit(
 
     Groups are never read. Raises `ValueError` when the model has no linear last layer, a class is missing, or features
     are another model's. Source: Qiu et al., ICML 2023."""
+    if not isinstance(held_out, HeadFeatures):
+        held_out = as_dataset(held_out, model=model)
     _check_refit(held_out, gamma, l2, probability)
     if not isinstance(held_out, HeadFeatures):
         model = as_classifier(model, held_out)
@@ -539,9 +546,7 @@ def error_conflict(
     names = ("features", "logits", "labels")
     features, logits, labels = (torch.cat([getattr(part, name) for part in parts]) for name in names)
     right, p = logits.argmax(1) == labels, _label_probability(logits, labels)
-    head: Any = model.get_submodule(parts[0].head)
-    old = head.weight.detach().cpu().float().flatten(1)
-    bias = None if head.bias is None else head.bias.detach().cpu().float()
+    old, bias = _old_layer(model.get_submodule(parts[0].head))
     prices = []
     for seed in range(splits):
         halves = stratified_split(labels, (0.5, 0.5), seed=seed)

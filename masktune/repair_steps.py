@@ -104,7 +104,10 @@ def repair(
     asked = {"remedies": remedies, "gammas": gammas, "criterion": criterion}
     given: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     given |= {"rounds": opened.rounds, "faithful": faithful, "thorough": thorough}
-    given |= {"kinds": read_verdicts(Path(run))}
+    kinds = read_verdicts(Path(run))
+    given |= {"kinds": kinds}
+    if opened.layer == "auto" and changes.get("layer") != "auto":  # as the call does, which has measures of its own
+        given["layer"] = None if kinds is None else kinds.layer
     others = other_validation(run, choose_on)
     found = mend(opened, splits["train"], splits["val"], others, **given)
     found.metrics = {}

@@ -320,7 +320,7 @@ def _sendable(run: MaskTune) -> MaskTune:
     sent = copy.copy(run)
     sent.model = sent.erm_ = copy_of(run.plain_model).cpu()
     sent.rounds_ = [
-        Round(r.maps, None if r.model is None else copy_of(r.model).cpu(), r.history, r.optimizer_state)
+        Round(r.maps, None if r.model is None else copy_of(r.model).cpu(), r.history, r.optimizer_state, r.judged)
         for r in run.rounds_
     ]
     sent.metrics_ = {}

@@ -26,6 +26,8 @@ class Round:
     history: list[dict[str, float]] = field(default_factory=list)  # a row per epoch, as `FitResult` has it
     # as the finetuning left it; None until there is one
     optimizer_state: dict[str, Any] | None = field(default=None, repr=False)
+    # of the maps what a person judged a shortcut, which alone is hidden; None: nobody judged. It is not stored
+    judged: SaliencyMaps | None = field(default=None, repr=False)
 
 # %% ../nbs/api/31_rounds.ipynb #31ec1e02
 @dataclass(eq=False)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .evidence_steps import apply_verdicts, read_options
+from .evidence_steps import apply_verdicts, read_options, read_verdicts
 
 if TYPE_CHECKING:
     from masktune.experiments.recipes import Recipe
@@ -168,6 +168,14 @@ def erm(
     print(f"{out}/erm: {best_accuracy(kept.run)}. Next: {first}masktune saliency {out}")
 
 # %% ../nbs/api/54_steps.ipynb #28674c1d
+def _check_maps(opened: "MaskTune", train: Any) -> None:
+    "Refuse what no map can be made of, on one image, before anything that is there is replaced"
+    opened.marks(train)
+    measured = opened.layer == "auto" and opened.source in ("xgradcam", "grad-cam")
+    if not measured and opened.source not in ("probe", "given"):  # those are asked of many images, or of none
+        opened.explain(opened.explained_model(1), train.subset([0]))
+
+
 def saliency(
     run: str,  # a run's folder
     overwrite: bool = False,  # replace the maps that are there, and what was finetuned on them
@@ -186,6 +194,7 @@ def saliency(
             "this run makes its masks on the device (on_device): there are no maps to compute, go on with masktune "
             "finetune"
         )
+    _check_maps(opened, splits["train"])
     kept = Resumable(opened, run)
     if not resume:
         opened.rounds_ = []
@@ -215,6 +224,7 @@ _AFTER_MAPS = (  # what a finetuning writes: all but the maps of the first round
     "round-1/last.safetensors",
     "round-1/state.pt",
     "round-1/step.pt",
+    "round-1/kinds.json",
     "metrics.json",
     "selective.json",
     "diagnosis-masktune.*",
@@ -229,17 +239,25 @@ def finetune(
     **changes: Any,  # fields of `Settings`, from here on
 ) -> None:
     "Train one more epoch on images that hide what the maps show, once a round"
+    from masktune.kinds import save_kinds
     from masktune.resume import Resumable
     from masktune.runs import open_run
 
     begun = any((Path(run) / "round-1" / name).exists() for name in ("last.safetensors", "step.pt"))
     _again(run, "finetuning was begun already", begun, overwrite, resume, changes)
     opened, splits = open_run(run, **changes)
+    opened.marks(splits["train"])
     kept = Resumable(opened, run, seconds=keep_every)
     if not resume:
         opened.rounds_, opened.round_ = [replace(r, model=None) for r in opened.rounds_[:1]], None
-        kept.restart(*_AFTER_MAPS)
+    judged = read_verdicts(Path(run))
+    if judged is not None and not opened.on_device and opened.rounds == 1:
+        kept.compute_maps(splits["train"])  # what was judged is left in them
     apply_verdicts(opened, splits["train"], Path(run))
+    if not resume:
+        kept.restart(*_AFTER_MAPS)
+    if judged is not None:
+        save_kinds(judged, Path(run) / "round-1" / "kinds.json")  # what this finetuning was made by
     kept.fit_rounds(splits["train"], splits["val"])
     print(f"{rounds_line(opened, run)} Next: masktune evaluate {run}")
 
@@ -247,12 +265,16 @@ def finetune(
 def measured_on(
     opened: "MaskTune",  # with maps, or a model to make them with
     splits: Mapping[str, Any],  # the run's data sets by split
+    folder: str | os.PathLike | None = None,  # the run's, where its finetuning went by a person's word
 ) -> dict[str, Any]:  # data sets by name
     "Name what a run is measured on: its test sets, and swapped validation images"
+    from masktune.repair import swapped_as_judged
+
     tests = {name: data for name, data in splits.items() if name not in ("train", "val")}
-    if splits["val"].multilabel:
-        return tests  # several labels have no other class whose evidence could be swapped in
-    return tests | {"swapped-val": opened.swapped(splits["val"])}
+    if splits["val"].multilabel or len(splits["val"].labels.unique()) < 2:
+        return tests  # there is no other class whose evidence could be swapped in
+    kinds = None if folder is None else read_verdicts(Path(folder) / "round-1")
+    return tests | {"swapped-val": swapped_as_judged(opened, splits["val"], kinds)}
 
 # %% ../nbs/api/54_steps.ipynb #b76149c9
 def both_tables(
@@ -293,7 +315,7 @@ def evaluate(
     from masktune.runs import open_run, save_metrics
 
     opened, splits = open_run(run, **changes)
-    tests = measured_on(opened, splits)
+    tests = measured_on(opened, splits, run)
     opened.evaluate(tests)
     save_metrics(opened, run)
     print(both_tables(opened, tests) + f"\n\n{run}/metrics.json. Next: masktune report {run}")
@@ -308,7 +330,7 @@ def measure_and_report(
     from masktune.report import write_report
     from masktune.runs import save_metrics
 
-    tests = measured_on(opened, splits)
+    tests = measured_on(opened, splits, folder)
     opened.evaluate(tests)
     save_metrics(opened, folder)
     return write_report(opened, Path(folder) / "report.html", splits["train"], tests), tests
@@ -327,6 +349,7 @@ def report(
             f"{run} was repaired and not finetuned: its page is {run}/repair.html; masktune finetune {run} first"
         )
     _ = opened.model_  # says what to do where nothing has been finetuned
+    apply_verdicts(opened, splits["train"], Path(run) / "round-1")  # what was hidden is what the page shows
     page, _ = measure_and_report(opened, splits, run)
     print(f"{page}: open it in a browser; the figures are in {run}/figures")
 

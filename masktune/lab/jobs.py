@@ -18,8 +18,10 @@ import torch
 
 from ..data import ImageDataset
 from ..erm import Step, TrainingStopped
+from ..evidence_steps import read_verdicts
 from ..files import load_state, save_state
 from ..finetune import MODES, MaskTune
+from ..kinds import Kinds, judged_maps
 from .background import in_background, leaving
 from .panels import check_images, check_names, check_path, check_run
 from .trials import fill_for
@@ -77,10 +79,12 @@ class FinetuningJob:
         folder: str | os.PathLike | None = None,  # a run folder, to keep what is made and what was stopped
         changed: Callable[[], Any] = lambda: None,  # called, in the thread, after everything that happens
         val: ImageDataset | None = None,  # images that were not trained on: what refit and repair need
+        kinds: Kinds | None = None,  # judged kinds of the plain model's evidence; None: those in `folder`, if any
     ):
         check_launch(run, train, tests)
         check_path("folder", folder, folder=True)
         self.run, self.train, self.tests, self.folder, self.changed = run, train, dict(tests or {}), folder, changed
+        self.kinds = kinds  # of which somebody may have judged some by the time of starting
         self.val, self.remedy = val, run.mode  # what is done to the plain model, one of `REMEDIES`
         self.repaired: Repair | None = None  # of the remedy repair: every candidate
         self.made_with = (run.layer, run.source)  # where the maps of round 1 were made
@@ -200,6 +204,8 @@ class FinetuningJob:
             self._say(f"round {number}: computing saliency maps of {len(self.train):,} images")
             self.run.compute_maps(self.train, number)
             self.made_with = (self.run.layer, self.run.source)
+        if number == 1:
+            self._take_word()
         step = lambda step: self.step(step)  # noqa: E731 (looked up anew: a step that was replaced is used at once)
         if self.processes == 1:
             self.run.finetune_round(self.train, number, on_step=step, resume=self.state)
@@ -209,6 +215,23 @@ class FinetuningJob:
             finetune_round_in_processes(self.run, self.train, self._shared, number, self.processes, step, resume=resume)
         self.state = None
         self._say(f"round {number}: finetuned, loss {self.run.rounds_[-1].history[-1]['loss']:.4f}")
+
+    def _judged(self) -> Kinds | None:
+        "What a person said of the plain model's evidence, as it stands now; None where nobody judged"
+        if self.kinds is None and self.folder is not None:
+            return read_verdicts(Path(self.folder))
+        return self.kinds if self.kinds is not None and self.kinds.verdicts else None
+
+    def _take_word(self) -> None:
+        "Hide only what was judged a shortcut; stored maps stay whole"
+        kinds, run = self._judged(), self.run
+        if kinds is not None and (run.on_device or run.rounds > 1):
+            raise ValueError("what was judged needs stored maps and one round: take 1 round, and no on_device")
+        first = run.rounds_[0]
+        first.judged = None
+        if kinds is not None and first.maps is not None:
+            first.judged = judged_maps(kinds, run.explained_model(1), self.train, first.maps, device=run.device)
+            self._say(f"hidden: {', '.join(kinds.judged('shortcut'))}")
 
     def _remedy(self) -> None:
         "What needs images that were not trained on: the last layer again, or every candidate of a repair"
@@ -222,7 +245,8 @@ class FinetuningJob:
             run.rounds_, run.round_ = [Round(maps, model)], None
             return
         self._say("repair: measuring the plain model")
-        self.repaired = repair(run, self.train, val, rounds=run.rounds, thorough=True, on_step=self._repairing)
+        how: dict[str, Any] = {"rounds": run.rounds, "thorough": True, "kinds": self._judged()}
+        self.repaired = repair(run, self.train, val, on_step=self._repairing, **how)
         made = self.repaired
         if made.stopped:
             self.stopped = f"stopped after {list(made.candidates)[-1]}"

@@ -20,6 +20,7 @@ from ..data import ImageDataset
 from ..errors import look_up
 from ..figures import ERM_COLOR, MASKTUNE_COLOR
 from ..finetune import MaskTune
+from ..kinds import Kinds
 from .background import forget_interrupt, when_interrupted
 from .jobs import REMEDIES, FinetuningJob, available_devices, check_classes, check_launch
 from .looking import AS_GIVEN
@@ -85,6 +86,7 @@ class Launcher(Panel):
         scrubber: ThresholdScrubber | None = None,  # whose rule and fill to take
         folder: str | os.PathLike | None = None,  # a run folder, to keep what is made and what was stopped
         val: ImageDataset | None = None,  # images that were not trained on: for the remedies refit and repair
+        kinds: Kinds | None = None,  # judged kinds of the plain model's evidence; None: those in `folder`, if any
     ):
         train, tests = check_launch(run, train, tests)
         val = None if val is None else check_classes("val", check_images("val", val), run)
@@ -92,7 +94,8 @@ class Launcher(Panel):
         if scrubber is not None and not isinstance(scrubber, ThresholdScrubber):
             raise ValueError(f"scrubber must be a ThresholdScrubber, got {type(scrubber).__name__}")
         super().__init__()
-        self.run, self.scrubber, self.job = run, scrubber, FinetuningJob(run, train, tests, folder, val=val)
+        self.run, self.scrubber = run, scrubber
+        self.job = FinetuningJob(run, train, tests, folder, val=val, kinds=kinds)
         self.first = (run.layer, run.source)  # where the run looks where the scrubber does not say
         self.first_mode = run.mode
         self.lr, self.rounds, self.device, self.processes = _controls(run)

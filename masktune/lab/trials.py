@@ -89,7 +89,8 @@ def how_made(
         return {"remedy": trial.remedy} | dict.fromkeys(("rule", "fill", "layer", "rate", "rounds"), "-")
     made = trial.settings
     rate = "ERM's last" if made["finetune_lr"] is None else f"{made['finetune_lr']:g}"
-    place = {"rule": made["rule"], "fill": made["fill"], "layer": made["layer"] or "found"}
+    found = "probes" if made["source"] == "probe" else "found"
+    place = {"rule": made["rule"], "fill": made["fill"], "layer": made["layer"] or found}
     return {"remedy": trial.remedy, **place, "rate": rate, "rounds": str(made["rounds"])}
 
 
@@ -148,7 +149,7 @@ class Trials:
             measured = {test: made.metrics[name][test] for test in self.tests}
             plain = {test: made.metrics[PLAIN][test] for test in self.tests}
             mode = name.split(",")[0].split(" ")[0]  # of "mask round 2, refit 4" the first word
-            own = {"mode": mode, "fill": fill_for(self.run, mode)} if mode in MODES else {}
+            own = {"mode": mode} | made.looked[mode] if mode in MODES else {}
             found.append(self._note(name, settings | own, measured, plain, [Round(maps, candidate.model)], None))
         self.kept = next((trial.number for trial in found if trial.remedy == made.choice.name), before)
         if self.kept is not None:
