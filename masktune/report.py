@@ -50,6 +50,7 @@ from .files import atomic_path, read_json
 from .finetune import MaskTune
 from .given_masks import Marks
 from .instrument import WideFinding, ask_widely, instrument_data, instrument_html, path_of
+from .kinds import load_kinds
 from .masking import Threshold
 from .runs import package_versions
 from .saliency import SaliencyMaps
@@ -558,10 +559,13 @@ def _reproduced(run: MaskTune, folder: Path) -> str:
     weights = f" --weights {shlex.quote(model['weights'])}" if model.get("weights") else ""
     pretrained = " --pretrained" if model["pretrained"] else " --no-pretrained"
     first = f"masktune erm --out runs/again --data {data['name']}{place}{options} --model {model['name']}{pretrained}"
-    lines = [f"{first}{weights} {_flags(config['settings'])}".rstrip()]
-    return "\n".join(
-        [*lines, *(f"masktune {step} runs/again" for step in ("saliency", "finetune", "evaluate", "report"))]
-    )
+    lines = [f"{first}{weights} {_flags(config['settings'])}".rstrip(), "masktune saliency runs/again"]
+    judged = folder / "round-1" / "kinds.json"  # what a person said, and the finetuning went by
+    if judged.exists():
+        words = load_kinds(judged).verdicts.items()
+        lines += ["masktune judge runs/again"]
+        lines += [f"masktune judge runs/again {shlex.quote(kind)} {verdict}" for kind, verdict in words]
+    return "\n".join([*lines, *(f"masktune {step} runs/again" for step in ("finetune", "evaluate", "report"))])
 
 # %% ../nbs/api/52_report.ipynb #52a0c002
 def _maps_figure(run: MaskTune, test: str, dataset: ImageDataset) -> _PageFigure:

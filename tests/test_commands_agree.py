@@ -153,6 +153,8 @@ def test_evaluate_swaps_and_the_report_shows_what_was_judged(run, monkeypatch):
     assert main(["report", run]) == 0
     part, maps = shown[0]
     assert not maps.maps[part.labels == 1].any()
+    again = Path(run, "report.html").read_text(encoding="utf-8").split('id="again"')[1]
+    assert 'runs/again</span> <span class="word">m/1</span> <span class="word">shortcut' in again
 
 
 def test_judge_and_saliency_settle_on_one_layer(run, monkeypatch):

@@ -200,7 +200,7 @@ def test_a_last_layer_refitted_on_images_with_the_mark_stops_no_transplant(made)
 def test_looking_for_evidence_is_counted(run, images):
     "Passes that choose where to look are part of what a repair costs, those that fit probes, too"
     usual, probed = (repair(run, images["train"], images["val"], remedies=(), faithful=f) for f in (False, True))
-    # probes are fitted for maps and for likeness, which takes a pass more, and so does what repeats, and where it is
+    # probes are fitted for maps and for likeness, which takes a pass more, and so does finding where a mark is
     more = 4 * len(images["val"]) / (3 * len(images["train"]))
     assert probed.cost - usual.cost == pytest.approx(more)
     on_device = run.branch(on_device=True)  # there no map is made before a training, and nothing can be fitted to all
