@@ -111,9 +111,8 @@ class Repair:
     # masks (0 and 1) of the mark in the training images, once it was looked for there, to be hidden and exchanged alone
     marks: SaliencyMaps | None = field(default=None, repr=False, compare=False)
     stopped: bool = False  # whether somebody stopped it before every candidate was made
-    looked: dict[str, dict[str, Any]] = field(
-        default_factory=dict
-    )  # by mode: rule, fill, layer and source of its masks
+    # rule, fill, layer and source of the masks, by the mode that they were used in (mask, transplant)
+    looked: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def model(self) -> Classifier:
