@@ -1715,6 +1715,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                 'masktune/lab/jobs.py'),
                                    'masktune.lab.jobs.FinetuningJob._repairing': ( 'api/lab/jobs.html#finetuningjob._repairing',
                                                                                    'masktune/lab/jobs.py'),
+                                   'masktune.lab.jobs.FinetuningJob._save': ( 'api/lab/jobs.html#finetuningjob._save',
+                                                                              'masktune/lab/jobs.py'),
                                    'masktune.lab.jobs.FinetuningJob._say': ('api/lab/jobs.html#finetuningjob._say', 'masktune/lab/jobs.py'),
                                    'masktune.lab.jobs.FinetuningJob._take_word': ( 'api/lab/jobs.html#finetuningjob._take_word',
                                                                                    'masktune/lab/jobs.py'),

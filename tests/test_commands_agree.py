@@ -16,6 +16,7 @@ from torch.utils.data import TensorDataset
 from masktune import MaskTune, diagnose
 from masktune.__main__ import main
 from masktune.data import ArrayDataset
+from masktune.evidence_steps import read_verdicts
 from masktune.faithfulness import choose_evidence, faithfulness
 from masktune.kinds import find_kinds
 from masktune.lab import jobs
@@ -203,6 +204,7 @@ def test_the_panel_heeds_a_persons_word(run, monkeypatch):
         job.launch().wait()
     assert told["kinds"] is not None
     assert not job.failed and any("hidden: m/1" in line for line in job.lines)
+    assert read_verdicts(Path(run, "round-1")).judged("shortcut") == ["m/1"]  # by which the report goes
     whole = SaliencyMaps.load(f"{run}/round-1/maps.safetensors")
     assert whole.maps[splits["train"].labels == 1].any()  # on disk they are whole: a word may be taken back
 

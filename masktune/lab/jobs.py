@@ -6,6 +6,7 @@
 __all__ = ['REMEDIES', 'available_devices', 'check_launch', 'check_classes', 'FinetuningJob']
 
 # %% ../../nbs/api/lab/65b_jobs.ipynb #65c0c006
+import copy
 import os
 import tempfile
 import threading
@@ -21,7 +22,7 @@ from ..erm import Step, TrainingStopped
 from ..evidence_steps import read_verdicts
 from ..files import load_state, save_state
 from ..finetune import MODES, MaskTune
-from ..kinds import Kinds, judged_maps
+from ..kinds import Kinds, judged_maps, save_kinds
 from .background import in_background, leaving
 from .panels import check_images, check_names, check_path, check_run
 from .trials import fill_for
@@ -85,6 +86,7 @@ class FinetuningJob:
         check_path("folder", folder, folder=True)
         self.run, self.train, self.tests, self.folder, self.changed = run, train, dict(tests or {}), folder, changed
         self.kinds = kinds  # of which somebody may have judged some by the time of starting
+        self.heeded: Kinds | None = None  # what had been said of them when the last one began
         self.val, self.remedy = val, run.mode  # what is done to the plain model, one of `REMEDIES`
         self.repaired: Repair | None = None  # of the remedy repair: every candidate
         self.made_with = (run.layer, run.source)  # where the maps of round 1 were made
@@ -228,7 +230,7 @@ class FinetuningJob:
         if kinds is not None and (run.on_device or run.rounds > 1):
             raise ValueError("what was judged needs stored maps and one round: take 1 round, and no on_device")
         first = run.rounds_[0]
-        first.judged = None
+        self.heeded, first.judged = copy.deepcopy(kinds), None
         if kinds is not None and first.maps is not None:
             first.judged = judged_maps(kinds, run.explained_model(1), self.train, first.maps, device=run.device)
             self._say(f"hidden: {', '.join(kinds.judged('shortcut'))}")
@@ -239,13 +241,14 @@ class FinetuningJob:
         if val is None:
             raise ValueError(f"{self.remedy} needs images that were not trained on")
         maps = run.rounds_[0].maps if run.rounds_ else None
+        self.heeded = None if self.remedy == "refit" else copy.deepcopy(self._judged())
         if self.remedy == "refit":
             self._say("refit: the last layer is trained again")
             model = run.refit(val, "erm").model
             run.rounds_, run.round_ = [Round(maps, model)], None
             return
         self._say("repair: measuring the plain model")
-        how: dict[str, Any] = {"rounds": run.rounds, "thorough": True, "kinds": self._judged()}
+        how: dict[str, Any] = {"rounds": run.rounds, "thorough": True, "kinds": self.heeded}
         self.repaired = repair(run, self.train, val, on_step=self._repairing, **how)
         made = self.repaired
         if made.stopped:
@@ -296,17 +299,26 @@ class FinetuningJob:
         if not self._unseen:
             self._measure()
         if self.folder is not None:
-            save_run(self.run, self.folder)
+            self._save(self.folder)
             for old in Path(self.folder).glob("round-*/stopped.pt"):
                 old.unlink()
         self.share, self.finished = self.share if self.stopped else 1.0, True
         self._say(self.stopped or "done")
 
+    def _save(self, folder: str | os.PathLike) -> None:
+        "Write the run, and a person's word as it was heeded: the report goes by it"
+        save_run(self.run, folder)
+        word = Path(folder) / "round-1" / "kinds.json"
+        if self.heeded is None:
+            word.unlink(missing_ok=True)
+        else:
+            save_kinds(self.heeded, word)
+
     def _keep_stopped(self, state: dict[str, Any]) -> None:
         "Keep where it was stopped, on disk too; several processes have left theirs there already"
         self.state = state
         if self.folder is not None and "folder" not in state:
-            save_run(self.run, self.folder)
+            self._save(self.folder)
             save_state(Path(self.folder) / f"round-{self.round}" / "stopped.pt", state)
         self.stopped = f"stopped in round {self.round} after step {state['step']}"
         self._say(f"{self.stopped}: resume goes on from there")
