@@ -14,7 +14,7 @@ def test_the_interpreter_ends_in_silence_while_panels_are_at_work():
 
 def test_a_training_that_is_left_ends_in_silence_and_can_be_gone_on_with(tmp_path):
     "At exit it is asked to stop after its step: where it was is on disk"
-    code = AT_WORK.replace("scrubber.measure()\n", "").replace("val=data", f"folder={str(tmp_path)!r}")
+    code = AT_WORK.replace("scrubber.measure()\n", "").replace("val=held", f"folder={str(tmp_path)!r}")
     code = code.replace('sweep_remedies(["repair", "mask"] * 20)', "launch()")
     code = code.replace("scrubber = ", "run.rounds = 5\nscrubber = ")
     code = code.replace("time.sleep(0.3)", "[time.sleep(0.02) for _ in range(1000) if not launcher.job.points]")
@@ -34,7 +34,7 @@ def slowly(*given, on_step, **options):
 
 
 jobs.repair = slowly
-launcher = Launcher(run, data, {"test": data}, val=data).sweep_remedies(["repair", "refit"])
+launcher = Launcher(run, data, {"test": data}, val=held).sweep_remedies(["repair", "refit"])
 """
 
 

@@ -95,7 +95,13 @@ DOORS = {  # what takes a bare network, and where it is asked to compute
     "refit": lambda network, images, device: refit(network, images, gamma=1.0, device=device, progress=False),
     "compare": lambda network, images, device: compare(network, network, images, device=device),
     "repair": lambda network, images, device: repair(
-        network, images, images, remedies=("refit",), device=device, finetune_lr=0.01, progress=False
+        network,
+        images,
+        images.subset(range(2, len(images))),
+        remedies=("refit",),
+        device=device,
+        finetune_lr=0.01,
+        progress=False,
     ),
     "fit": lambda network, images, device: MaskTune(network, epochs=1, device=device, progress=False).fit(images),
 }

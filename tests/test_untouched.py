@@ -76,6 +76,11 @@ def images():
     )
 
 
+def later(images):
+    "Some of them, as images that were not trained on"
+    return images.subset(range(2, len(images)))
+
+
 def mixed(kind):
     "A classifier as its owner may have left it"
     torch.manual_seed(0)
@@ -244,7 +249,9 @@ CALLS = {
     "run, features": lambda model, images, tmp: look_at_run(model, images, lambda run: explored_features(run, images)),
     "run, control": lambda model, images, tmp: look_at_run(model, images, lambda run: run.fit_control(images)),
     "run, refit": lambda model, images, tmp: look_at_run(model, images, lambda run: run.refit(images)),
-    "run, repair": lambda model, images, tmp: look_at_run(model, images, lambda run: repair(run, images, images)),
+    "run, repair": lambda model, images, tmp: look_at_run(
+        model, images, lambda run: repair(run, images, later(images))
+    ),
     "run_method": lambda model, images, tmp: look_at_run(
         model,
         images,
@@ -252,10 +259,18 @@ CALLS = {
     ),
     "choose_refit": lambda model, images, tmp: choose_refit(model, images, gammas=(0, 4)),
     "repair, by probes": lambda model, images, tmp: repair(
-        model, images, images, gammas=(0,), finetune_lr=1e-3, batch_size=8, progress=False, faithful=True
+        model, images, later(images), gammas=(0,), finetune_lr=1e-3, batch_size=8, progress=False, faithful=True
     ),
     "repair": lambda model, images, tmp: repair(
-        model, images, images, gammas=(0,), finetune_lr=1e-3, batch_size=8, progress=False, cache=0, thorough=True
+        model,
+        images,
+        later(images),
+        gammas=(0,),
+        finetune_lr=1e-3,
+        batch_size=8,
+        progress=False,
+        cache=0,
+        thorough=True,
     ),
     "TransplantBatch": lambda model, images, tmp: TransplantBatch(model).explain(images.images[:4]),
     "run, report": lambda model, images, tmp: look_at_run(
