@@ -127,7 +127,8 @@ def test_who_paid_is_the_group_that_lost_most():
 
 def test_what_differs_from_the_defaults_can_be_made_again(run, written):
     page = written.read_text()
-    assert "MaskTune(model, epochs=2, rounds=2, device=&#39;cpu&#39;)" in page
+    said = page.replace('<span class="word">', "").replace("</span>", "")  # words that do not break
+    assert "MaskTune(model, epochs=2, rounds=2, device=&#39;cpu&#39;)" in said
     assert "<dt>rounds</dt><dd><code>2</code></dd>" in page.split('id="again"')[1].split("<pre")[0]
 
 

@@ -165,9 +165,10 @@ function showPlace() {
   const list = document.querySelector(".sidebar-scroll");
   const here = document.querySelector(".sidebar-tree .current-page > a");
   if (!list || !here) return;
-  list.scrollTop += here.getBoundingClientRect().top - list.getBoundingClientRect().top - list.clientHeight / 3;
+  const below = here.getBoundingClientRect().top - list.getBoundingClientRect().top - list.clientHeight / 3;
+  list.scrollBy({ top: below, behavior: "instant" });
 }
-addEventListener("DOMContentLoaded", showPlace);
+addEventListener("load", showPlace); // only then are all styles there
 
 // -- tables
 
