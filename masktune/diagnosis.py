@@ -621,7 +621,7 @@ def _page(found: Diagnosis) -> str:
         f"{found.images:,} images of {found.dataset}; layer {found.layer}, rule {found.rule}, fill {found.fill}; maps "
         f"agree with those of shuffled weights by {found.agreement}; {found.passes:.2f} passes"
     )
-    table = scrolling(replace(found.table(), caption="")._repr_html_(), "what was measured, class by class")
+    table = replace(found.table(), caption="").for_page("what was measured, class by class")
     return (
         f"<h1>Try: {html.escape(found.remedy)}</h1>{said}<h2>What was measured</h2>{table}<dl>{words}</dl>"
         f"<h2>What it looks at</h2>{scrolling(picture, 'what it looks at')}<p>{html.escape(facts)}</p>"

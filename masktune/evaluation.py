@@ -9,7 +9,7 @@ __all__ = ['wilson_interval', 'Share', 'align_columns', 'Table', 'Evaluation', '
 # %% ../nbs/api/10_evaluation.ipynb #e3efad7c
 import html
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -21,6 +21,7 @@ from .adapters import as_dataset, fill_numbered
 from .data import ImageDataset
 from .devices import batches, borrowed, find_process, progress_bar
 from .errors import look_up
+from .files import scrolling
 from .models import as_classifier
 
 # %% ../nbs/api/10_evaluation.ipynb #dcba7f0b
@@ -118,6 +119,14 @@ class Table:
         head = _html_row("th", self.head, self.left)
         body = "".join(_html_row("td", row, self.left) for row in self.cells())
         return f'<table class="masktune-table">{caption}<thead>{head}</thead><tbody>{body}</tbody></table>'
+
+    def for_page(
+        self,
+        name: str,  # what it is, for whoever hears the page
+    ) -> str:  # HTML: the table, which scrolls by itself where a window is narrow, and its caption below
+        "Write it for `write_page`"
+        words = html.escape(self.caption).replace("\n", "<br>")
+        return scrolling(replace(self, caption="")._repr_html_(), name) + (f"<p>{words}</p>" if words else "")
 
     def to_dict(self) -> dict[str, Any]:  # keys head, rows and caption
         "Return head, rows and caption, with values as they are: for JSON"

@@ -175,7 +175,7 @@ def read_verdicts(
 
     path = folder / "kinds.json"
     kinds = load_kinds(path) if path.exists() else None
-    return kinds if kinds is not None and set(kinds.verdicts.values()) - {"unsure"} else None
+    return kinds if kinds is not None and kinds.is_judged else None
 
 # %% ../nbs/api/53a_evidence_steps.ipynb #ex53a003
 def apply_verdicts(

@@ -96,6 +96,11 @@ class Kinds:
         self.verdicts[kind] = look_up("verdict", verdict, VERDICTS)
         return self
 
+    @property
+    def is_judged(self) -> bool:
+        "Whether somebody called a kind a shortcut or an object"
+        return bool(set(self.verdicts.values()) - {"unsure"})
+
     def judged(
         self,
         verdict: str,  # shortcut, object or unsure; what nobody judged is unsure

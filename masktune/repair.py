@@ -44,7 +44,7 @@ from .erm import Step, TrainingStopped
 from .errors import look_up
 from .evaluation import Evaluation, Table, evaluate, predict
 from .faithfulness import choose_evidence
-from .files import load_weights, read_json, save_weights, scrolling, write_json, write_page
+from .files import load_weights, read_json, save_weights, write_json, write_page
 from .findings import Appearance, Likeness, appearance, balanced_part, measure_likeness, repeated_part
 from .finetune import MaskTune
 from .kinds import Kinds, judged_maps
@@ -221,10 +221,8 @@ def _page(found: Repair) -> str:
         ]
         head = ["test set", "model", "average", "worst group"]
         shown = Table(head, rows, "The choice saw none of these images.", dict.fromkeys(head[2:], ".1%"), left=2)
-        parts.append(f"<h2>On test images</h2>{scrolling(shown._repr_html_(), 'on test images')}")
-    table = replace(found.table(), caption="")._repr_html_()
-    caption = html.escape(found._caption()).replace("\n", "<br>")
-    parts.append(f"<h2>Every candidate</h2>{scrolling(table, 'every candidate')}<p>{caption}</p>")
+        parts.append(f"<h2>On test images</h2>{shown.for_page('on test images')}")
+    parts.append(f"<h2>Every candidate</h2>{found.table().for_page('every candidate')}")
     words = "".join(f"<dt>{name}</dt><dd>{meaning}</dd>" for name, meaning in _COLUMNS.items())
     return "".join([*parts, f"<h2>What the columns say</h2><dl>{words}</dl>"])
 
@@ -560,12 +558,9 @@ def _look_where_faithful(run: MaskTune, images: ImageDataset) -> tuple[MaskTune,
         # what somebody chose stays; the defaults are the article's, of maps of one layer
         own = {"rule": "otsu"} if run.rule == PAPER_RULE else {}
         own |= {"fill": "blur"} if run.fill == OWN_FILL[run.mode] else {}
-        # of mode mask, which has another fill of its own: blur is meant for every mode
-        return (
-            run.branch(layer=None, source="probe", mode="mask", **own),
-            f"{said}, masked by {own.get('rule', run.rule)}",
-            0.0,
-        )
+        # of mode mask: blur is transplant's own fill, and a fill of one's own does not follow into another mode
+        branch = run.branch(layer=None, source="probe", mode="mask", **own)
+        return branch, f"{said}, masked by {branch.rule}", 0.0
     options: dict[str, Any] = {"limit": 64, "seed": run.seed, "device": run.device}
     found = choose_evidence(run.plain_model, images, sources=("xgradcam",), **options)
     # the layer alone, by whatever rule shows it best; what tells most in a question hides more than a training should

@@ -170,9 +170,11 @@ def erm(
 # %% ../nbs/api/54_steps.ipynb #28674c1d
 def _check_maps(opened: "MaskTune", train: Any) -> None:
     "Refuse what no map can be made of, on one image, before anything that is there is replaced"
+    from masktune.finetune import layer_is_measured
+
     opened.marks(train)
-    measured = opened.layer == "auto" and opened.source in ("xgradcam", "grad-cam")
-    if not measured and opened.source not in ("probe", "given"):  # those are asked of many images, or of none
+    # what is measured or probed is asked of many images, what is given of none
+    if not layer_is_measured(opened) and opened.source not in ("probe", "given"):
         opened.explain(opened.explained_model(1), train.subset([0]))
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from chromium import needs_chromium
 from screenshots import CHROMIUM, FLAGS, ROOT
 from scrub import WATCH
 
@@ -24,9 +25,7 @@ SHOTS = ROOT / ".cache" / "screenshots"
 SHAPES = [((7, 7), (224, 224)), ((8, 8), (28, 28)), ((5, 9), (61, 33)), ((3, 4), (2, 3)), ((1, 6), (19, 40))]
 STRENGTHS = {"mean_std": (-0.5, 0.0, 1.3, 2.0, 3.7), "quantile": (0.5, 0.9, 0.973), "fixed": (0.0, 0.31, 0.98)}
 
-if CHROMIUM is None and os.environ.get("CI"):
-    pytest.fail("Chromium is missing: .ci/run is to install it", pytrace=False)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: install the package chromium")
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")

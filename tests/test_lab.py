@@ -1,18 +1,16 @@
 "The first tutorial in a real browser: JupyterLab, every cell, the slider by mouse and keyboard, start, stop, resume."
 
-import os
 import re
 
 import nbformat
 import pytest
-from screenshots import CHROMIUM, ROOT, instrument, painted, panel, show, tutorial
+from chromium import needs_chromium
+from screenshots import ROOT, instrument, painted, panel, show, tutorial
 from scrub import WATCH
 
 SHOTS = ROOT / ".cache" / "screenshots"
 
-if CHROMIUM is None and os.environ.get("CI"):
-    pytest.fail("Chromium is missing: .ci/run is to install it", pytrace=False)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: install the package chromium")
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,13 @@
 
 import itertools
 import json
-import os
 import re
 import subprocess
 import sys
 
 import nbformat
 import pytest
+from chromium import needs_chromium
 from screenshots import CHROMIUM, FLAGS, ROOT, instrument, panel, served, show
 
 SHOTS = ROOT / ".cache" / "screenshots"
@@ -48,9 +48,7 @@ CELLS = {
 }
 ASK = "print('ticked', [picked.index for picked in scrubber.selected])"
 
-if CHROMIUM is None and os.environ.get("CI"):
-    pytest.fail("Chromium is missing: .ci/run is to install it", pytrace=False)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: install the package chromium")
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 "What is left of the panels where no kernel is: in nbconvert's pages, in MyST-NB's, and where scripts are stripped."
 
 import html
-import os
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -9,6 +8,7 @@ from html.parser import HTMLParser
 import nbformat
 import pytest
 import torch
+from chromium import needs_chromium
 from screenshots import CHROMIUM, FLAGS
 
 from masktune.abstaining import SelectiveClassifier
@@ -25,9 +25,7 @@ from masktune.lab.scrubber import ThresholdScrubber
 from masktune.models import as_classifier, build_model
 from masktune.saliency import compute_saliency
 
-if CHROMIUM is None and os.environ.get("CI"):
-    pytest.fail("Chromium is missing: .ci/run is to install it", pytrace=False)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: install the package chromium")
+pytestmark = needs_chromium
 
 SEEN = {"evidence": ".mt-patch", "review": ".mt-kind", "launcher": ".mt-looked"}
 STILL = "run the cell to make it live"

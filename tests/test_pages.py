@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from chromium import needs_chromium
 from screenshots import CHROMIUM, FLAGS, ROOT
 from torch import nn
 
@@ -48,7 +49,7 @@ def pages(tmp_path_factory):
     return folder
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: install the package chromium")
+@needs_chromium
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_written_pages_fit_a_phone_in_both_schemes_and_axe_finds_nothing(pages, scheme):
     """`diagnosis.html` was 754 pixels wide on a phone, and all were white at night: a page's scheme is its root's.

@@ -5,6 +5,7 @@ import json
 import re
 
 import pytest
+from chromium import needs_chromium
 from screenshots import CHROMIUM, FLAGS, ROOT
 
 from masktune.devices import seed_everything
@@ -140,7 +141,7 @@ CORNER = """(all) => all.map((image) => {
 })"""
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: install the package chromium")
+@needs_chromium
 @pytest.mark.parametrize("width, scheme", [(1400, "light"), (390, "dark")])
 def test_the_report_opened_from_a_file_is_live_and_axe_finds_nothing(written, width, scheme):
     from axe_playwright_python.sync_playwright import Axe

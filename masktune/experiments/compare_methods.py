@@ -12,7 +12,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from masktune.experiments.methods import (
 )
 from .published import figure_lines
 from .recipes import Recipe, get_recipe
-from ..files import atomic_path, load_state, read_json, save_state, scrolling, write_json, write_page
+from ..files import atomic_path, load_state, read_json, save_state, write_json, write_page
 from ..finetune import MaskTune
 from ..models import as_classifier
 
@@ -409,9 +409,7 @@ def _page(found: MethodComparison) -> str:
     "The page's body: every table, what belongs to it, and where the methods come from"
     parts = [f"<h1>{html.escape(_title(found))}</h1>"]
     for kind, table in found.tables().items():
-        words = html.escape(table.caption).replace("\n", "<br>")
-        bare = scrolling(replace(table, caption="")._repr_html_(), kind)
-        parts.append(f"<h2>{html.escape(kind)}</h2>{bare}<p>{words}</p>")
+        parts.append(f"<h2>{html.escape(kind)}</h2>{table.for_page(kind)}")
     parts += [f"<p>{html.escape(line)}</p>" for line in [*found.notes, *_published(found.recipe)]]
     names = _names(found.rows)
     sources = (f"<li>{html.escape(METHODS[n].title)}: {html.escape(METHODS[n].source)}</li>" for n in names)

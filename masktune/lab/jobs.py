@@ -222,7 +222,7 @@ class FinetuningJob:
         "What a person said of the plain model's evidence, as it stands now; None where nobody judged"
         if self.kinds is None and self.folder is not None:
             return read_verdicts(Path(self.folder))
-        return self.kinds if self.kinds is not None and self.kinds.verdicts else None
+        return self.kinds if self.kinds is not None and self.kinds.is_judged else None
 
     def _take_word(self) -> None:
         "Hide only what was judged a shortcut; stored maps stay whole"
@@ -241,13 +241,14 @@ class FinetuningJob:
         if val is None:
             raise ValueError(f"{self.remedy} needs images that were not trained on")
         maps = run.rounds_[0].maps if run.rounds_ else None
-        self.heeded = None if self.remedy == "refit" else copy.deepcopy(self._judged())
+        self.heeded = None
         if self.remedy == "refit":
             self._say("refit: the last layer is trained again")
             model = run.refit(val, "erm").model
             run.rounds_, run.round_ = [Round(maps, model)], None
             return
         self._say("repair: measuring the plain model")
+        self.heeded = copy.deepcopy(self._judged())
         how: dict[str, Any] = {"rounds": run.rounds, "thorough": True, "kinds": self.heeded}
         self.repaired = repair(run, self.train, val, on_step=self._repairing, **how)
         made = self.repaired

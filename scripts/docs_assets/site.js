@@ -102,19 +102,23 @@ function breakRemarks() {
   }
 }
 
+// A piece of text, or of a coloured word of code, with other letters.
+function alike(part, letters) {
+  const copy = part.cloneNode(false);
+  copy.textContent = letters;
+  return copy;
+}
+
 // Code whose line is broken goes on further in than it began: where a line begins says what it belongs to.
 function hanging() {
   for (const pre of document.querySelectorAll("article .highlight pre")) {
     if (pre.closest(".cell_output") || pre.querySelector(".linenos, .line")) continue;
     const lines = [span("line", "")];
     for (const part of [...pre.childNodes]) {
-      part.textContent.split("\n").forEach((piece, n) => {
+      const pieces = part.textContent.split("\n");
+      pieces.forEach((piece, n) => {
         if (n) lines.push(span("line", ""));
-        if (!piece) return;
-        const copy = part.cloneNode(!part.textContent.includes("\n"));
-        if (copy.nodeType === Node.TEXT_NODE) copy.data = piece;
-        else if (part.textContent.includes("\n")) copy.textContent = piece;
-        lines.at(-1).append(copy);
+        if (piece) lines.at(-1).append(pieces.length > 1 ? alike(part, piece) : part);
       });
     }
     if (!lines.at(-1).textContent) lines.pop(); // a block ends with a new line
@@ -132,22 +136,19 @@ function hanging() {
 
 // -- places
 
-// A panel that comes alive above what a link leads to would push it away: it is held in sight, until it has been still
-// for a while or the reader moves on.
+// A panel that comes alive above what a link leads to would push it away: it is held in sight for three seconds, or
+// until the reader moves on.
 let watch = null;
-let until = 0;
-function letGo() {
-  until = 0;
-  watch?.disconnect();
-}
+const letGo = () => watch?.disconnect();
 function hold() {
   const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
   const page = document.querySelector("article");
   letGo();
   if (!target || !page) return;
-  until = Date.now() + 3000;
-  watch = new ResizeObserver(() => (Date.now() < until ? target.scrollIntoView({ behavior: "instant" }) : letGo()));
-  watch.observe(page);
+  const mine = new ResizeObserver(() => target.scrollIntoView({ behavior: "instant" }));
+  mine.observe(page);
+  setTimeout(() => mine.disconnect(), 3000);
+  watch = mine;
 }
 addEventListener("DOMContentLoaded", hold);
 addEventListener("hashchange", hold);
@@ -155,12 +156,12 @@ addEventListener("click", (event) => event.target.closest?.('a[href^="#"]') && s
 for (const moment of ["wheel", "touchmove", "keydown", "pointerdown"]) addEventListener(moment, letGo, { passive: true });
 
 // The drawers of a narrow screen close when a heading was chosen, or by Escape; the navigation shows where one is.
-function close(name) {
+function closeDrawer(name) {
   const drawer = document.getElementById(name);
   if (drawer) drawer.checked = false;
 }
-addEventListener("click", (event) => event.target.closest?.(".toc-drawer a") && close("__toc"));
-addEventListener("keydown", (event) => event.key === "Escape" && ["__toc", "__navigation"].forEach(close));
+addEventListener("click", (event) => event.target.closest?.(".toc-drawer a") && closeDrawer("__toc"));
+addEventListener("keydown", (event) => event.key === "Escape" && ["__toc", "__navigation"].forEach(closeDrawer));
 function showPlace() {
   const list = document.querySelector(".sidebar-scroll");
   const here = document.querySelector(".sidebar-tree .current-page > a");
