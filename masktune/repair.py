@@ -542,6 +542,16 @@ def _as_run(model: nn.Module | MaskTune, train: ImageDataset, settings: Mapping[
 PAPER_RULE = repr(Threshold("mean_std", 2.0))  # the default, which no one chose
 
 
+def _without_transplant(run: MaskTune, remedies: Sequence[str]) -> tuple[list[str], list[str]]:
+    "Remedies that masks leave possible which people have drawn, and a line where one is left out"
+    if "transplant" not in remedies or (run.given is None and run.protect is None):
+        return list(remedies), []
+    others = [remedy for remedy in remedies if remedy != "transplant"]
+    if not others:
+        raise ValueError("transplant exchanges what maps show, and masks were given: try mask, or leave them out")
+    return others, ["transplant was left out: it exchanges what maps show, and masks were given"]
+
+
 def _is_large(run: MaskTune, images: ImageDataset) -> bool:
     "Whether a network has so many channels at the place that its structure suggests that this place says little"
     if run.layer not in (None, "auto") or str(run.source) != "xgradcam":
@@ -606,10 +616,11 @@ def repair(
     run = _as_run(model, train, settings)
     if kinds is not None and run.on_device:
         raise ValueError("what was judged needs stored maps: leave on_device out")
-    said, looked = [], 0.0
+    remedies, said = _without_transplant(run, remedies)
+    looked = 0.0
     if faithful or (faithful is None and kinds is None and _is_large(run, held.refits)):
         run, text, looked = _look_where_faithful(run, held.refits)
-        said = [text]
+        said.append(text)
     gammas = list(gammas) if "refit" in remedies else []
     finetunings = rounds * len({"transplant", "mask"} & set(remedies))
     watch = _Watch(on_step)

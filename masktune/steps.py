@@ -19,6 +19,7 @@ from .evidence_steps import apply_verdicts, read_options, read_verdicts
 if TYPE_CHECKING:
     from masktune.experiments.recipes import Recipe
     from masktune.finetune import MaskTune
+    from masktune.kinds import Kinds
     from masktune.resume import Resumable
 
 # %% ../nbs/api/54_steps.ipynb #256d3eda
@@ -232,6 +233,20 @@ _AFTER_MAPS = (  # what a finetuning writes: all but the maps of the first round
     "diagnosis-masktune.*",
 )
 
+
+def _check_word(run: str, now: "Kinds | None") -> None:
+    "Refuse to go on with a finetuning by another word than it was begun with"
+    begun = read_verdicts(Path(run) / "round-1")
+    had, has = (
+        kinds and [kinds.judged("shortcut"), kinds.judged("object"), kinds.to_dict()["centres"]]
+        for kinds in (begun, now)
+    )
+    if had != has:
+        raise ValueError(
+            f"{run}/kinds.json: what was judged has changed since this finetuning was begun: --overwrite finetunes by "
+            f"what it says now; to go on, judge again as {run}/round-1/kinds.json has it"
+        )
+
 # %% ../nbs/api/54_steps.ipynb #c0de000a
 def finetune(
     run: str,  # a run's folder
@@ -253,6 +268,8 @@ def finetune(
     if not resume:
         opened.rounds_, opened.round_ = [replace(r, model=None) for r in opened.rounds_[:1]], None
     judged = read_verdicts(Path(run))
+    if resume and begun:
+        _check_word(run, judged)
     if judged is not None and not opened.on_device and opened.rounds == 1:
         kept.compute_maps(splits["train"])  # what was judged is left in them
     apply_verdicts(opened, splits["train"], Path(run))

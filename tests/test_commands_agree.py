@@ -133,6 +133,21 @@ def test_kinds_of_the_last_weights_are_heeded_by_repair(run):
     assert main(["repair", run]) == 0
 
 
+def test_a_finetuning_goes_on_only_by_the_word_it_was_begun_with(run, capsys):
+    "It went on silently: half by the former word, half by the latter, which alone the report was told"
+    do(["saliency", run], ["judge", run], ["judge", run, "m/1", "shortcut"], ["finetune", run])
+    do(["finetune", run, "--resume"], ["judge", run, "p/1", "unsure"], ["finetune", run, "--resume"])
+    do(["judge", run, "p/1", "shortcut"])
+    before = held(run)
+    capsys.readouterr()
+    assert main(["finetune", run, "--resume"]) == 2
+    said = capsys.readouterr().err
+    assert "judged" in said and "--overwrite" in said and held(run) == before
+    assert read_verdicts(Path(run, "round-1")).judged("shortcut") == ["m/1"]
+    do(["finetune", run, "--overwrite"])
+    assert read_verdicts(Path(run, "round-1")).judged("shortcut") == ["m/1", "p/1"]
+
+
 def test_evaluate_swaps_and_the_report_shows_what_was_judged(run, monkeypatch):
     import masktune.report
     from masktune import steps
@@ -263,8 +278,14 @@ def test_val_that_is_train_is_refused():
 def test_masks_that_were_given_can_be_repaired_by():
     given = torch.zeros(60, 32, 32, dtype=torch.bool)
     given[:, :6, :6] = True
-    options = dict(given=given, source="given", remedies=["mask"], thorough=True)
-    assert "mask" in repair(network(), images(0, "train"), images(1, "val"), **options, **HOW).candidates
+    options = dict(given=given, source="given", thorough=True)
+    data = images(0, "train"), images(1, "val")
+    assert "mask" in repair(network(), *data, remedies=["mask"], **options, **HOW).candidates
+    made = repair(network(), *data, gammas=[0], **options, **HOW)  # every remedy: it ended after the refittings
+    assert list(made.candidates) == ["plain", "plain, refit 0", "mask", "mask, refit 0"]
+    assert any("transplant was left out" in note for note in made.notes)
+    with pytest.raises(ValueError, match="transplant"):
+        repair(network(), *data, remedies=["transplant"], **options, **HOW)
 
 
 class Wide(nn.Module):
