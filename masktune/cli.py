@@ -96,6 +96,7 @@ def _ablate_options(parser: argparse.ArgumentParser) -> None:
     _add_experiment(parser, "runs/ablate-AXIS")
     _add(parser, "--seeds", "first-last (default: 0-4)")
     _add(parser, "--jobs", "processes, each with its share of the processors (default: 1)", type=int)
+    _add_writing(parser, "an ablation that is already in the folder", states=False)
 
 
 def _add_framing(parser: argparse.ArgumentParser) -> None:
@@ -364,7 +365,7 @@ COMMANDS: dict[str, Command] = {
     "report": Command("write one self-contained page: tables, curves, maps before and after",
                       _add_run, steps.report),
     "ablate": Command("vary one choice over seeds: one table, one plot",
-                      _ablate_options, commands.ablate),
+                      _ablate_options, commands.ablate, resumes=True),
     "compare-methods": Command("put MaskTune beside its rivals, all from the same plain models: one table",
                                _methods_options, commands.compare_methods, resumes=True),
     "recipes": Command("list the experiments, or print one as YAML",

@@ -17,6 +17,7 @@ from masktune.steps import (
     begin,
     best_accuracy,
     both_tables,
+    look_where_true,
     measure_and_report,
     measured_on,
     opening,
@@ -181,6 +182,8 @@ def ablate(
     fit: str | None = None,  # crop, pad or stretch: options.fit of a folder or CSV
     seeds: str = "0-4",  # first-last
     jobs: int = 1,  # processes
+    overwrite: bool = False,  # replace an ablation that is there
+    resume: bool = False,  # go on with it
 ) -> None:
     "Vary one choice over seeds: one table, one plot a test set"
     from masktune.errors import look_up
@@ -189,20 +192,20 @@ def ablate(
     look_up("ablation", axis, AXES)
     set = [*set, *([] if fit is None else [f"options.fit={fit}"])]
     place, numbers = Path(out or f"runs/ablate-{axis}"), _seeds(seeds)
-    rows = run_ablation(_chosen_recipe(recipe, set), axis, numbers, root, jobs)
-    table = _write_ablation(place, rows, axis)
+    chosen = look_where_true(_chosen_recipe(recipe, set))
+    with owned(place):
+        _ready_for(place, "ablation", ("ablation.json", "rows.json", "table.txt"), overwrite, resume)
+        rows = run_ablation(chosen, axis, numbers, root, jobs, place, True, _say_seed)
+        table = _write_ablation(place, rows, axis)
     print(f"{AXES[axis].question} {recipe}\n\n{table}\n\n{place}: table.txt, rows.json, a plot per test set")
 
 # %% ../nbs/api/55_commands.ipynb #c0de0012
 def _write_ablation(place: Path, rows: Sequence[Any], axis: str) -> str:
     "The rows, their table and their plots as files; the table"
-    from dataclasses import asdict
-
     from masktune.experiments.ablations import ablation_table, plot_ablation
-    from masktune.files import atomic_path, write_json
+    from masktune.files import atomic_path
 
     table = ablation_table(rows)
-    write_json(place / "rows.json", [asdict(row) for row in rows])
     with atomic_path(place / "table.txt") as temporary:
         temporary.write_text(table + "\n", encoding="utf-8")
     for test in rows[0].average:
@@ -225,28 +228,33 @@ def compare_methods(
     "Run MaskTune and its rivals from the same plain models: one table"
     from masktune.experiments.compare_methods import compare_methods as compare_all
 
-    chosen = _chosen_recipe(recipe, [*set, *([] if fit is None else [f"options.fit={fit}"])])
+    chosen = look_where_true(_chosen_recipe(recipe, [*set, *([] if fit is None else [f"options.fit={fit}"])]))
     place, numbers = Path(out or f"runs/methods-{Path(recipe).stem}"), _seeds(seeds)
     names = None if methods is None else [name.strip() for name in methods.split(",") if name.strip()]
     with owned(place):
-        _ready_for_methods(place, overwrite, resume)
+        old = ("comparison.json", "seed-*/*.json", "seed-*/erm.pt")
+        _ready_for(place, "comparison", old, overwrite, resume)
         found = compare_all(chosen, names, numbers, root, place, True, _say_method)
         page = found.save(place)
     print(f"\n{found}\n\n{page}: the same as a page; figures in numbers: {place}/methods.json")
 
 # %% ../nbs/api/55_commands.ipynb #c0de0032
-def _ready_for_methods(place: Path, overwrite: bool, resume: bool) -> None:
-    "Refuse to mix comparisons; remove the one that is there where it is to be replaced"
-    if not (place / "comparison.json").exists():
-        return
-    if not overwrite and not resume:
+def _ready_for(place: Path, kind: str, files: Sequence[str], overwrite: bool, resume: bool) -> None:
+    "Refuse to mix experiments; remove what is there where it is to be replaced"
+    there = [path for pattern in files for path in place.glob(pattern)]
+    if there and not overwrite and not resume:
         raise ValueError(
-            f"{place} holds a comparison already: add --resume to go on with it, --overwrite to replace it, or name "
-            "another folder with --out"
+            f"{place} holds {'an' if kind[0] in 'aeio' else 'a'} {kind} already: add --resume to go on with it, "
+            "--overwrite to replace it, or name another folder with --out"
         )
     if overwrite:
-        for old in (place / "comparison.json", *place.glob("seed-*/*.json"), *place.glob("seed-*/erm.pt")):
+        for old in there:
             old.unlink()
+
+
+def _say_seed(rows: Sequence[Any]) -> None:
+    "That a seed is done"
+    print(f"seed {rows[0].seed}: the plain model and {len(rows) - 1} variants", flush=True)
 
 
 def _say_method(row: Any) -> None:

@@ -2,6 +2,7 @@
 everything that can be wrong with one."""
 
 import hashlib
+import json
 import pickle
 import warnings
 from pathlib import Path
@@ -409,8 +410,6 @@ def folder_of_pets(root: Path) -> Path:
 
 
 def test_several_rounds_from_the_command_line(tmp_path, capsys):
-    import json
-
     from masktune.cli import main
 
     changes = ("settings.epochs=2", "settings.rounds=2", "options.shortcut=two-squares", "settings.device=cpu")
@@ -476,7 +475,8 @@ def test_an_ablation_from_the_command_line(tmp_path, capsys):
         str(tmp_path / "fill"),
     ]
     assert main(words) == 0
-    assert {path.name for path in (tmp_path / "fill").iterdir()} == {
+    assert {path.name for path in (tmp_path / "fill").iterdir() if path.name != ".lock"} == {
+        "ablation.json",
         "table.txt",
         "rows.json",
         "test.png",
@@ -488,11 +488,53 @@ def test_an_ablation_from_the_command_line(tmp_path, capsys):
         and "over 2 seeds" in table
         and table.strip() in capsys.readouterr().out
     )
+    rows = (tmp_path / "fill" / "rows.json").read_bytes()
+    assert main(words) == 2 and "--resume" in capsys.readouterr().err  # it used to be replaced without a word
+    assert (tmp_path / "fill" / "rows.json").read_bytes() == rows
+    assert main([*words, "--resume"]) == 0 and (tmp_path / "fill" / "table.txt").read_text() == table
+    assert main(["ablate", "rate", *words[2:], "--resume"]) == 2 and "axis fill" in capsys.readouterr().err
+
+
+def test_an_ablation_that_is_stopped_keeps_the_seeds_that_are_done(tmp_path, monkeypatch, capsys):
+    "It wrote nothing before the last of all trainings had ended"
+    from masktune.cli import main
+    from masktune.experiments import ablations
+
+    real, asked = ablations.ablate_seed, []
+
+    def stopped_at_one(recipe, axis, seed, root=None):
+        if seed == 1 and not asked:
+            asked.append(seed)
+            raise KeyboardInterrupt
+        return real(recipe, axis, seed, root)
+
+    monkeypatch.setattr(ablations, "ablate_seed", stopped_at_one)
+    words = ["ablate", "fill", "--seeds", "0-1", "--set", "settings.epochs=1", "--set", "settings.device=cpu"]
+    words += ["--out", str(tmp_path / "fill")]
+    assert main(words) == 130
+    said = capsys.readouterr()
+    assert "seed 0" in said.out and "--resume" in said.err
+    assert {row["seed"] for row in json.loads((tmp_path / "fill" / "rows.json").read_text())} == {0}
+    assert main([*words, "--resume"]) == 0
+    assert "over 2 seeds" in capsys.readouterr().out
+
+
+def test_what_measures_many_looks_where_single_runs_look(tmp_path, monkeypatch):
+    "Of networks that are not the paper's the layer is measured: ablations and comparisons looked where structure says"
+    from masktune.cli import main
+    from masktune.experiments import ablations, compare_methods
+
+    seen = []
+    monkeypatch.setattr(ablations, "run_ablation", lambda recipe, *_: seen.append(recipe) or 1 / 0)
+    monkeypatch.setattr(compare_methods, "compare_methods", lambda recipe, *_: seen.append(recipe) or 1 / 0)
+    for words in (["ablate", "fill"], ["compare-methods", "biased-digits"]):
+        for model in ("small-cnn", "mobilenet_v3_small"):
+            with pytest.raises(ZeroDivisionError):
+                main([*words, "--set", f"model={model}", "--out", str(tmp_path / f"{words[0]}-{model}")])
+    assert [recipe.settings.get("layer") for recipe in seen] == [None, "auto", None, "auto"]
 
 
 def test_several_rounds_step_by_step(tmp_path):
-    import json
-
     from masktune.cli import main
 
     out = str(tmp_path / "run")

@@ -8,9 +8,10 @@ __all__ = ['AXES', 'Variant', 'Axis', 'AblationRow', 'ablate_seed', 'run_ablatio
 # %% ../../nbs/api/experiments/49_ablations.ipynb #a979c939
 import os
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -20,8 +21,9 @@ from ..devices import seed_everything
 from ..errors import look_up
 from ..evaluation import Evaluation, Table, evaluate
 from .datasets import dataset_options, dataset_splits, load_dataset
-from .recipes import Recipe, get_recipe
+from .recipes import Recipe, begin_experiment, experiment_facts, get_recipe
 from ..figures import CONTROL_COLOR, MASKTUNE_COLOR, ReportFigure, figure_style
+from ..files import read_json, write_json
 from ..finetune import CONTROLS, MaskTune
 from ..layers import grid_layers
 from ..masking import FILLS, Threshold
@@ -222,6 +224,25 @@ def _job(job: tuple) -> list[AblationRow]:
     torch.set_num_threads(threads)
     return ablate_seed(*rest)
 
+# %% ../../nbs/api/experiments/49_ablations.ipynb #a9a2cf5a
+def _kept_rows(place: Path) -> list[AblationRow]:
+    "What an ablation that was stopped has; hidden shares that are not known stand as null"
+    path = place / "rows.json"
+    kept = read_json(path) if path.exists() else []
+    return [AblationRow(**row | {"hidden": float("nan") if row["hidden"] is None else row["hidden"]}) for row in kept]
+
+
+def _by_seed(recipe: Recipe, axis: str, seeds: Sequence[int], root: Any, jobs: int) -> Iterator[list[AblationRow]]:
+    "The rows of one seed after the other, in this process or in several"
+    if jobs == 1 or len(seeds) < 2:
+        yield from (ablate_seed(recipe, axis, seed, root) for seed in seeds)
+        return
+    from multiprocessing import get_context
+
+    threads = max((os.cpu_count() or 1) // jobs, 1)
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(_job, [(threads, recipe, axis, seed, root) for seed in seeds])
+
 # %% ../../nbs/api/experiments/49_ablations.ipynb #a9a2cf59
 def run_ablation(
     recipe: Recipe | str,  # what to vary, or a recipe's name
@@ -229,7 +250,10 @@ def run_ablation(
     seeds: Sequence[int] = range(5),  # one plain model each
     root: str | os.PathLike | None = None,  # where the data lie
     jobs: int = 1,  # processes, each with its share of the processors
-) -> list[AblationRow]:  # a row for each seed and variant
+    folder: str | os.PathLike | None = None,  # where every seed's rows are kept when it is done; None: nowhere
+    resume: bool = False,  # go on with what is in `folder`
+    on_seed: Callable[[list[AblationRow]], None] | None = None,  # called with each seed's rows
+) -> list[AblationRow]:  # a row for each seed and variant; with `resume` those that were in `folder`, too
     "Run an ablation over seeds; raises `ValueError` before any training for an unknown axis or setting"
     recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
     look_up("ablation", axis, AXES)
@@ -237,13 +261,18 @@ def run_ablation(
         raise ValueError("seeds must name at least one seed")
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
-    threads = max((os.cpu_count() or 1) // jobs, 1)
-    if jobs == 1:
-        return [row for seed in seeds for row in ablate_seed(recipe, axis, seed, root)]
-    from multiprocessing import get_context
-
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        return [row for rows in pool.map(_job, [(threads, recipe, axis, seed, root) for seed in seeds]) for row in rows]
+    place, rows = None if folder is None else Path(folder), []
+    if place is not None:
+        begin_experiment(place, "ablation", experiment_facts(recipe, root, axis=axis), resume)
+        rows = _kept_rows(place)
+    done = {row.seed for row in rows}
+    for found in _by_seed(recipe, axis, [seed for seed in seeds if seed not in done], root, jobs):
+        rows = sorted([*rows, *found], key=lambda row: row.seed)
+        if place is not None:
+            write_json(place / "rows.json", [asdict(row) for row in rows])
+        if on_seed is not None:
+            on_seed(found)
+    return rows
 
 # %% ../../nbs/api/experiments/49_ablations.ipynb #6906f750
 def _spread(values: Sequence[float]) -> str:

@@ -30,7 +30,7 @@ from masktune.experiments.methods import (
     start_network,
 )
 from .published import figure_lines
-from .recipes import Recipe, get_recipe
+from .recipes import Recipe, begin_experiment, experiment_facts, get_recipe
 from ..files import atomic_path, load_state, read_json, save_state, write_json, write_page
 from ..finetune import MaskTune
 from ..models import as_classifier
@@ -169,29 +169,6 @@ def _open_splits(recipe: Recipe, seed: int, root: Any) -> dict[str, ImageDataset
         raise ValueError("epochs must be at least 1: every method begins with a plain model trained here")
     return splits
 
-
-def _facts(recipe: Recipe, root: Any) -> dict[str, Any]:
-    "What must be the same for a comparison to go on: all but how it is computed"
-    machine = ("device", "mixed_precision", "num_workers", "compile", "cache", "eval_batch_size")
-    settings = {key: repr(value) for key, value in sorted(recipe.settings.items()) if key not in machine}
-    place = None if root is None else os.path.abspath(root)
-    options = {key: repr(value) for key, value in sorted(recipe.options.items())}
-    return {"data": recipe.data, "root": place, "options": options, "model": recipe.model, "settings": settings}
-
-
-def _begin(folder: Path, facts: dict[str, Any], resume: bool) -> None:
-    "Note what is compared, or see that it is still the same"
-    path = folder / "comparison.json"
-    if not path.exists():
-        write_json(path, facts)
-        return
-    if not resume:
-        raise ValueError(f"{folder} holds a comparison already: go on with it (resume), or name another folder")
-    held = read_json(path)
-    for name, value in facts.items():
-        if held.get(name) != value:
-            raise ValueError(f"{folder} compares with {name} {held.get(name)}, not {value}: name another folder")
-
 # %% ../../nbs/api/experiments/49f_compare_methods.ipynb #49e00010
 def compare_methods(
     recipe: Recipe | str,  # what to compare on, or a recipe's name
@@ -211,7 +188,7 @@ def compare_methods(
     names, notes = chosen_methods(methods, recipe, _open_splits(recipe, seeds[0], root))
     place = None if folder is None else Path(folder)
     if place is not None:
-        _begin(place, _facts(recipe, root), resume)
+        begin_experiment(place, "comparison", experiment_facts(recipe, root), resume)
     rows = []
     for seed in seeds:
         for row in _seed_rows(recipe, seed, names, root, place):

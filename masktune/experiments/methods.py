@@ -163,7 +163,8 @@ def _random_masks(bench: Bench) -> Attempts:
 def _masktuned(bench: Bench) -> tuple[Classifier, float]:
     "MaskTune's model, and what it took"
     run = bench.plain.branch().compute_maps(bench.train).fit_rounds(bench.train, bench.val)
-    return run.model_, bench.epochs + _finetuned_cost(run)
+    looked = 0.0 if run.evidence_ is None else run.evidence_.passes * run.evidence_.chosen.images  # layer "auto"
+    return run.model_, bench.epochs + _finetuned_cost(run) + looked / (3 * len(bench.train))
 
 
 def _masktune(bench: Bench) -> Attempts:
