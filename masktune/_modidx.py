@@ -1316,6 +1316,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'masktune.folders._existing_csv': ('api/folders.html#_existing_csv', 'masktune/folders.py'),
                                   'masktune.folders._existing_folder': ('api/folders.html#_existing_folder', 'masktune/folders.py'),
                                   'masktune.folders._folder_labels': ('api/folders.html#_folder_labels', 'masktune/folders.py'),
+                                  'masktune.folders._held_alone': ('api/folders.html#_held_alone', 'masktune/folders.py'),
                                   'masktune.folders._holds_folders': ('api/folders.html#_holds_folders', 'masktune/folders.py'),
                                   'masktune.folders._home': ('api/folders.html#_home', 'masktune/folders.py'),
                                   'masktune.folders._is_number': ('api/folders.html#_is_number', 'masktune/folders.py'),

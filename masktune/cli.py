@@ -197,7 +197,8 @@ def _diagnose_options(parser: argparse.ArgumentParser) -> None:
     _add(parser, "--weights", f"its weights: {_WEIGHTS}")
     whose = "of a run: its plain model (default), the finetuned one, or the one that repair chose"
     _add(parser, "--of", whose, choices=("erm", "masktune", "repair"))
-    _add(parser, "--split", "which images are looked at (default: val)", choices=("train", "val", "test"))
+    asked = "which images are looked at (default: val; of a folder or CSV that names none, held-out: all that is there)"
+    _add(parser, "--split", asked, choices=("train", "val", "test", "held-out"))
     told = "ask about as many training images, too: tells overfitting (one pass more)"
     _add(parser, "--train", told, action="store_true")
     _add(parser, "--layer", "name of the target layer, or auto: the one truest to the model (default: found)")

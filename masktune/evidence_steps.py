@@ -41,12 +41,13 @@ def _checkpoint(
     option: Sequence[str],
     model: str | None,
     weights: str | None,
-    split: str,
+    split: str | None,
     train: bool,
 ) -> tuple[Any, Any, Any]:
     "A finished network with its weights, the images to ask it about, and its training images where they are wanted"
     from masktune.errors import look_up
     from masktune.experiments.datasets import DATASETS, load_dataset
+    from masktune.folders import HELD_OUT
     from masktune.weights import brings_weights, load_model
 
     held = weights or (model is not None and brings_weights(model))
@@ -56,7 +57,11 @@ def _checkpoint(
             f"{', '.join(missing)} missing: give a run's folder, or --model, --weights and --data of a finished model"
         )
     name, options = look_up("dataset", str(data), DATASETS), read_options(option)
-    images = load_dataset(name, split, root, **options)
+    images = load_dataset(name, split or (HELD_OUT if name in ("folder", "csv") else "val"), root, **options)
+    if images.split == HELD_OUT and train:
+        raise ValueError(f"--train: {root} does not say which images were trained on (a folder train/, a column split)")
+    if images.split == HELD_OUT:
+        print(f"{root}: all {len(images):,} images are asked about; none of them should have been trained on")
     trained_on = load_dataset(name, "train", root, **options) if train else None
     side = images[0].image.shape[-1]
     network = load_model(str(model), len(images.classes), weights, image_size=side, classes=images.classes)
@@ -86,7 +91,8 @@ def diagnose(
     model: str | None = None,  # the network's name
     weights: str | None = None,  # a .safetensors file with its weights
     of: str = "erm",  # which model of a run: its plain one (erm), the finetuned (masktune) or the repaired one (repair)
-    split: str = "val",  # which images are looked at; better not those it was trained on
+    # which images are looked at, better not those it was trained on; None: val, or all of a folder or CSV without val
+    split: str | None = None,
     train: bool = False,  # ask about as many training images, too: tells overfitting; one pass more
     out: str | None = None,  # folder for diagnosis.json and diagnosis.html; None: the run's, or diagnosis
     **how: Any,  # layer, limit and device, as `masktune.diagnosis.diagnose` takes them
@@ -103,7 +109,7 @@ def diagnose(
         network, images, trained_on = _checkpoint(data, root, option, model, weights, split, train)
     else:
         opened, splits = open_run(run)
-        network, images = _model_of(opened, run, of), splits[look_up("split", split, splits)]
+        network, images = _model_of(opened, run, of), splits[look_up("split", split or "val", splits)]
         trained_on = splits["train"] if train else None
         layer = None if opened.layer == "auto" else opened.layer  # a diagnosis has measures of its own
         how = {"layer": layer, "device": opened.device} | how

@@ -257,7 +257,33 @@ def test_the_command_diagnoses_a_finished_checkpoint(pets, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "Try: " in said
     assert (tmp_path / "out" / "diagnosis.html").is_file()
-    assert json.loads((tmp_path / "out" / "diagnosis.json").read_text(encoding="utf-8"))["remedy"] in REMEDIES
+    found = json.loads((tmp_path / "out" / "diagnosis.json").read_text(encoding="utf-8"))
+    assert found["remedy"] in REMEDIES
+    assert found["images"] == 40 and "all 40 images" in said  # it asked about a random 15 % of them, and told nobody
+    assert main(["diagnose", *given, "--split", "val"]) == 0  # as a training on this folder would split it
+    assert json.loads((tmp_path / "out" / "diagnosis.json").read_text(encoding="utf-8"))["images"] == 6
+    assert main(["diagnose", *given, "--train"]) == 2 and "trained on" in capsys.readouterr().err
+    for label in ("cat", "dog"):  # what was held out, alone
+        (pets / "val").mkdir(exist_ok=True)
+        (pets / label).rename(pets / "val" / label)
+    assert main(["diagnose", *given]) == 0 and "all 40 images" in capsys.readouterr().out
+    for label in ("cat", "dog"):
+        (pets / "train" / label).mkdir(parents=True)
+        for at in range(10):
+            (pets / "val" / label / f"{at}.jpg").rename(pets / "train" / label / f"{at}.jpg")
+    assert main(["diagnose", *given, "--train"]) == 0 and "all 40 images" not in capsys.readouterr().out
+
+
+def test_what_is_held_out_of_a_table_that_names_splits(pets):
+    from masktune.folders import open_csv
+
+    lines = [f"{label}/{i}.jpg,{label}" for label in ("cat", "dog") for i in range(20)]
+    listing = pets / "listing.csv"
+    for named, count in (("", 40), ("val", 40), ("train test", 20), ("train val test", 13), ("val test", 20)):
+        splits = named.split()
+        rows = [f"{line},{splits[at % len(splits)]}" if splits else line for at, line in enumerate(lines)]
+        listing.write_text("path,label" + ",split" * bool(splits) + "\n" + "\n".join(rows), encoding="utf-8")
+        assert len(open_csv("held-out", listing, size=32)) == count, named
 
 
 def test_the_command_says_what_is_missing(tmp_path, capsys):
