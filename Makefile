@@ -6,7 +6,7 @@ LISTS := settings.ini setup.py pyproject.toml
 .PHONY: help demo test test-rounding lab bench docs docs-serve results readme screenshots minimal clean
 
 help:
-	@echo "make demo    MaskTune on scans of handwritten digits: table, pictures, report, in under a minute"
+	@echo "make demo    MaskTune on scans of handwritten digits: table, pictures, report, in about a minute"
 	@echo "make test    every test: notebooks, package, command"
 	@echo "make test-rounding   what trains, under settings that round as other processors do"
 	@echo "make lab     JupyterLab on the first tutorial"

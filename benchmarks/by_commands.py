@@ -1,13 +1,15 @@
-"""README's commands on a shortcut that is known, typed as they stand there: compose, erm, diagnose, repair.
+"""README's commands on a shortcut that is known: compose, erm, diagnose, repair.
 
     python benchmarks/by_commands.py --cache FOLDER --out benchmarks/by_commands.json
     python benchmarks/by_commands.py --cache FOLDER --half choose --seeds 700-700 --sets none      # other cut-outs
 
 Each command runs as a process of its own in a folder of its own, and reads what the one before has written. The
 cut-outs, photographs and the pretrained EfficientNet-Lite0 are those of photo_material.py; `lite0.py`, which the
-training imports, is what the guide on known shortcuts tells a reader to save. Nothing was chosen here: the commands'
-own defaults stand, and the training is README's (three epochs, all of the network, the best epoch by validation
-accuracy), where photographs.py calls the package, holds the first blocks still and takes the last epoch.
+training imports, is what the guide on known shortcuts tells a reader to save. It stands in for README's
+EfficientNet-B0, a seed is added, and each mark takes the sticker's place; otherwise they are typed as they stand.
+Nothing was chosen here: the commands' own defaults stand, and the training is README's (three epochs, all of the
+network, the best epoch by validation accuracy), where photographs.py calls the package, holds the first blocks still
+and takes the last epoch.
 
 What is there already is not run again. One thread a job; a job takes five to ten minutes on a core."""
 

@@ -203,7 +203,7 @@ def _check_together(settings: "Settings") -> None:
     if settings.on_device and settings.layer == "auto":
         raise ValueError("layer 'auto' is chosen before maps are stored, and on_device stores none: name a layer")
     if settings.epochs == 0 and settings.finetune_lr is None:
-        raise ValueError("epochs=0 means an already trained model: give finetune_lr, the rate its training ended with")
+        raise ValueError("epochs=0 means an already trained model: give finetune_lr, such as a third of its first rate")
 
 # %% ../nbs/api/30_settings.ipynb #c38a0002
 def _check_paste(settings: "Settings") -> None:
@@ -266,8 +266,7 @@ class Settings:
     sampling: str = "shuffled"  # each image once an epoch, or balanced: every class drawn equally often
     # the loss: a function of scores and labels (package.module:name imports it); None: cross-entropy
     criterion: str | Criterion | None = None
-    # best epoch by val accuracy: average, balanced, worst_class, auroc (of labels), or last; auto: balanced where the
-    # largest class has more than 1.5 times the images of the smallest, of the paper average
+    # best epoch by val: average, balanced, worst_class, auroc (of labels), last; auto: balanced where classes are uneven
     select: str = "auto"
     augment: str | Callable[[Tensor], Tensor] = "none"  # none, flip, crop-flip ... (`make_augmentation`), or a function
     # the masks

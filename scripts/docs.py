@@ -17,7 +17,7 @@ import nbformat
 from dark_pictures import add_dark_pictures
 from notebook_pages import stage_notebook
 from reference import NOTEBOOKS, ROOT, cell, linked, narrow_fences, narrow_notebooks, pages, public_names, source_file
-from results import result_files, result_pages
+from results import places, result_files, result_pages
 
 ASSETS, STAGE, SITE = ROOT / "scripts" / "docs_assets", ROOT / "_build" / "docs", ROOT / "_docs"
 
@@ -283,6 +283,10 @@ def stage_text(path: Path, target: str, homes: dict[str, str]) -> None:
     place = STAGE / target
     place.parent.mkdir(exist_ok=True)
     text = linked(path.read_text(encoding="utf-8"), homes, "../" * target.count("/"))
+    names, up = places(), "../" * target.count("/")
+    # a result is a section of one page in the repository, and a page of its own here
+    section = r"\]\((?:\.\./)+benchmarks/RESULTS\.md#([\w-]+)\)"
+    text = re.sub(section, lambda found: f"]({up}results/{names[found[1]]}.md)", text)
     place.write_text(narrow_fences(text), encoding="utf-8")
 
 

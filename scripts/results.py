@@ -165,12 +165,25 @@ def body(result: Result, files: str, site: bool, level: int) -> list[str]:
     return lines
 
 
+def place_of(title: str) -> str:
+    "Where a heading is found on a page, as repositories show Markdown"
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+
+
+def places() -> dict[str, str]:
+    "The name of each result's page, by where it stands in benchmarks/RESULTS.md"
+    return {place_of(result.title): result.name for result in results()}
+
+
 def document() -> str:
     "benchmarks/RESULTS.md"
     lines = [NOTE, "", "# Results", "", INTRODUCTION, ""]
     for result in results():
         lines += [f"## {result.title}", "", *body(result, "", False, 3)]
-    return "\n".join(lines).rstrip() + "\n"
+    text = "\n".join(lines).rstrip() + "\n"
+    for place, name in places().items():
+        text = text.replace(f"]({name}.md)", f"](#{place})")
+    return text
 
 
 def result_pages() -> dict[str, str]:

@@ -5,10 +5,12 @@ import re
 import sys
 import types
 
+import nbformat
 import over_seeds
 import pytest
 import torch
 from PIL import Image
+from results import place_of
 from screenshots import ROOT
 
 from masktune import MaskTune, load_dataset
@@ -159,3 +161,29 @@ def test_every_command_in_the_guides_exists():
                 )
                 for option in re.findall(r"(--[a-z-]+)", rest):
                     assert option in known, f"{path.name}: masktune {command} {option}"
+
+
+def test_every_link_of_a_text_leads_somewhere_in_the_repository():
+    "Who reads where the code lies has no site: seventeen links led to pages that only the site has"
+    texts = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/RESULTS.md")]
+    texts += [*(ROOT / "nbs").glob("*.md"), *(ROOT / "nbs" / "guides").glob("*.md")]
+    notebooks = [*(ROOT / "nbs" / "tutorials").glob("*.ipynb"), *(ROOT / "nbs" / "api").rglob("*.ipynb")]
+    dead = []
+    for path in [*texts, *notebooks]:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".ipynb":
+            text = "\n\n".join(c.source for c in nbformat.reads(text, 4).cells if c.cell_type == "markdown")
+        text = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+        text = re.sub(r"^    .*$|`[^`\n]*`", "", text, flags=re.MULTILINE)
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            name, _, place = target.partition("#")
+            if re.match(r"https?:|mailto:", target):
+                continue
+            there = (path.parent / name).resolve() if name else path
+            found = there.exists()
+            if found and place and there.suffix == ".md":
+                headings = re.findall(r"^#+ (.*)$", there.read_text(encoding="utf-8"), re.MULTILINE)
+                found = place in {place_of(heading) for heading in headings}
+            if not found:
+                dead.append(f"{path.relative_to(ROOT)}: {target}")
+    assert not dead, "\n".join(dead)

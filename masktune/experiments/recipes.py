@@ -101,7 +101,7 @@ RECIPES["digit-scenes"] = Recipe(
     "small-cnn",
     _DIGITS,
     section="4.2, on smaller data",
-    published="ours: no gain, see the tutorial When the shortcut is the background",
+    published="ours: no gain, see the tutorial on backgrounds",
     cost="measured: 18 s on one CPU core",
     why="The settings of biased-digits, on the shortcut they do not fit: an honest counterexample.",
     choices=(_CHECKPOINTS,),
