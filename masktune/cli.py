@@ -235,7 +235,7 @@ def _judge_options(parser: argparse.ArgumentParser) -> None:
 # %% ../nbs/api/56_cli.ipynb #c56a0001
 def _add_choosing(parser: argparse.ArgumentParser) -> None:
     "What remedies are chosen by"
-    place = "where other images of the same kind lie, whose val chooses (default: each half of val judges what the other refitted)"
+    place = "where other images lie, whose val chooses (default: each half of val judges what the other refitted)"
     _add(parser, "--choose-on", place, metavar="ROOT")
     gammas = "weights on errors to try (default: 0 2 4 6)"
     _add(parser, "--gammas", gammas, nargs="+", type=float, metavar="GAMMA")

@@ -65,7 +65,7 @@ def finetune(
         if not (given is None and protect is None):
             raise ValueError("mode 'transplant' exchanges what maps show: leave out given= and protect=, or mask")
     if lr is None and options.get("optimizer_state") is None:
-        raise ValueError("lr is missing: give a learning rate, such as a third of your training's first, or its optimizer_state")
+        raise ValueError("lr is missing: give a rate, such as a third of your training's first, or its optimizer_state")
     if on_device and maps is not None:
         raise ValueError("maps are given and on_device is set: masks come from one of them")
     if on_device and not (given is None and protect is None):

@@ -266,7 +266,7 @@ class Settings:
     sampling: str = "shuffled"  # each image once an epoch, or balanced: every class drawn equally often
     # the loss: a function of scores and labels (package.module:name imports it); None: cross-entropy
     criterion: str | Criterion | None = None
-    # best epoch by val: average, balanced, worst_class, auroc (of labels), last; auto: balanced where classes are uneven
+    # best epoch by val: average, balanced, worst_class, auroc (of labels), last; auto: balanced if classes are uneven
     select: str = "auto"
     augment: str | Callable[[Tensor], Tensor] = "none"  # none, flip, crop-flip ... (`make_augmentation`), or a function
     # the masks
