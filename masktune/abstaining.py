@@ -6,9 +6,11 @@
 __all__ = ['Decision', 'SelectiveClassifier']
 
 # %% ../nbs/api/36_abstaining.ipynb #ab570004
+import hashlib
 import math
 import os
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,6 +75,34 @@ def _calibration(
         "val_risk": float((~correct[accepted]).double().mean()),
     }
 
+# %% ../nbs/api/36_abstaining.ipynb #ab57000b
+def _digest_of(path: Path) -> str:
+    "A hash of a file's contents"
+    sha = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            sha.update(block)
+    return sha.hexdigest()[:16]
+
+
+def _weights_of(folder: Path, about: Mapping[str, Any], number: int) -> Path:
+    "The file of a model's weights; raises `ValueError` for one that was not written with the threshold"
+    path, noted = folder / f"model-{number}.safetensors", about.get("weights")  # earlier versions noted nothing
+    if noted is not None and path.is_file() and _digest_of(path) != noted[number]:
+        raise ValueError(
+            f"{path} holds other weights than the threshold in selective.json was chosen for: it was exchanged, or "
+            "saving stopped half-way. Save the classifier again, or restore the folder from a copy"
+        )
+    return path
+
+
+def _remove_others(folder: Path, count: int) -> None:
+    "Remove the weights that a classifier of more models left in a folder"
+    for path in folder.glob("model-*.safetensors"):
+        named = re.fullmatch(r"model-(\d+)", path.stem)
+        if named and int(named[1]) >= count:
+            path.unlink()
+
 # %% ../nbs/api/36_abstaining.ipynb #9bb9ec82
 class SelectiveClassifier(nn.Module):
     """One model or several that answer together or abstain (MaskTune, section 4.3).
@@ -115,6 +145,10 @@ class SelectiveClassifier(nn.Module):
                 f"{dataset} has classes {list(dataset.classes)}, this classifier was calibrated for {self.classes_}: "
                 f"open the data with classes={self.classes_}"
             )
+        return self._answered(dataset, options)
+
+    def _answered(self, dataset: Any, options: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        "Answers and scores of a data set, whatever its classes are called"
         return selective_score(
             torch.stack([predict(model, dataset, **options).softmax(-1) for model in self.models]), self.score
         )
@@ -128,11 +162,12 @@ class SelectiveClassifier(nn.Module):
         **options: Any,  # see `masktune.evaluation.predict`
     ) -> "SelectiveClassifier":  # this classifier, with its threshold set
         """Choose the threshold on validation images, for a coverage or a guaranteed risk; raises `ValueError` when
-        it cannot be had"""
+        it cannot be had, and changes nothing then"""
         if (coverage is None) == (max_risk is None):
             raise ValueError("give coverage or max_risk, one of them")
-        self.classes_, val = [], as_dataset(val, model=self.models[0])
-        answer, score = self.scores(val, **options)
+        val = as_dataset(val, model=self.models[0])
+        val.need_one_label("SelectiveClassifier")
+        answer, score = self._answered(val, options)
         threshold, found = _calibration(score, answer == val.labels, coverage, max_risk, confidence)
         self.threshold.fill_(threshold)
         self.classes_, self.calibration_ = list(val.classes), found
@@ -157,11 +192,12 @@ class SelectiveClassifier(nn.Module):
         self,
         folder: str | os.PathLike,  # weights of every model, score and threshold
     ) -> Path:  # the folder that was written
-        "Write the classifier, atomically"
+        "Write the classifier; where that stops half-way, `load` says so"
         folder = Path(folder)
         members: list[Any] = list(self.models)
-        for number, model in enumerate(members):
-            save_weights(folder / f"model-{number}.safetensors", model, self.classes_ or None)
+        written = [folder / f"model-{number}.safetensors" for number in range(len(members))]
+        for path, model in zip(written, members, strict=True):
+            save_weights(path, model, self.classes_ or None)
         threshold = float(self.threshold)
         write_json(
             folder / "selective.json",
@@ -173,8 +209,10 @@ class SelectiveClassifier(nn.Module):
                 "normalisation": [
                     {"mean": m.mean.flatten().tolist(), "std": m.std.flatten().tolist()} for m in members
                 ],
+                "weights": [_digest_of(path) for path in written],
             },
         )
+        _remove_others(folder, len(members))
         return folder
 
     @classmethod
@@ -187,9 +225,7 @@ class SelectiveClassifier(nn.Module):
         folder = Path(folder)
         about = read_json(folder / "selective.json")
         models = [
-            load_weights(
-                folder / f"model-{number}.safetensors", Classifier(network(), **about["normalisation"][number])
-            )
+            load_weights(_weights_of(folder, about, number), Classifier(network(), **about["normalisation"][number]))
             for number in range(about["models"])
         ]
         found = cls(models, about["score"])

@@ -13,6 +13,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -193,12 +194,38 @@ def class_order(
     return sorted(found, key=float) if whole else found
 
 # %% ../nbs/api/03_checks.ipynb #da7a0034
+_UNKNOWN = {"-1", "-1.0", "nan", "na", "n/a", "<na>", "null", "?"}  # what stands in tables where nobody knows
+
+
+def _spelling_findings(classes: Sequence[str]) -> list[Finding]:
+    "Tell of classes that are one name or one number, written in two ways"
+    numbers = {label: Decimal(label) for label in classes if re.fullmatch(r"[+-]?\d+(\.\d+)?", label)}
+    words = {label: " ".join(label.casefold().split()) for label in classes}
+    findings = []
+    for how, spelled in (("differ in capitals or spaces alone", words), ("are the same number", numbers)):
+        times = Counter(spelled.values())
+        double = [repr(label) for label, value in spelled.items() if times[value] > 1]
+        if double:
+            findings.append(Finding(f"classes that {how}: {', '.join(double)}: are they one?", False))
+    return findings
+
+
+def _unknown_findings(classes: Sequence[str]) -> list[Finding]:
+    "Tell of classes whose name says that the label is unknown; -1 beside 1 alone are two classes"
+    found = [repr(label) for label in classes if label.casefold() in _UNKNOWN]
+    if not found or {label.removesuffix(".0").removeprefix("+") for label in classes} == {"-1", "1"}:
+        return []
+    many = "classes {} stand for labels that are unknown" if len(found) > 1 else "class {} stands for an unknown label"
+    text = f"{many.format(some_of(found))} in many tables: leave such images out, or state it as a class by classes="
+    return [Finding(text, False)]
+
+
 def label_findings(
     table: Mapping[str, Sequence[ListedImage]],  # images by split
     classes: Sequence[str],  # in their order
     stated: bool,  # by the user; else they are the training split's
 ) -> list[Finding]:  # a sentence each; those with `refuses` refuse the data
-    "Find labels without a class, classes a split lacks, names that differ in nothing one sees"
+    "Find labels without a class, classes a split lacks, names that differ in nothing one sees or name none"
     findings: list[Finding] = []
     unknown: dict[tuple[str, str], list[str]] = {}
     for part, rows in table.items():
@@ -214,12 +241,7 @@ def label_findings(
         absent = [label for label in classes if label not in {row.label for row in rows}]
         if absent and rows:
             findings.append(Finding(f"no image of class {some_of(absent)} in split {part}", False))
-    alike = Counter(" ".join(label.casefold().split()) for label in classes)
-    double = [repr(label) for label in classes if alike[" ".join(label.casefold().split())] > 1]
-    if double:
-        text = f"classes that differ in capitals or spaces alone: {', '.join(double)}: are they one?"
-        findings.append(Finding(text, False))
-    return findings
+    return findings + _spelling_findings(classes) + ([] if stated else _unknown_findings(classes))
 
 # %% ../nbs/api/03_checks.ipynb #da7a0035
 def copies_between(

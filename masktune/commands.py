@@ -17,6 +17,7 @@ from masktune.steps import (
     begin,
     best_accuracy,
     both_tables,
+    forgotten_if_refused,
     look_where_true,
     measure_and_report,
     measured_on,
@@ -155,7 +156,8 @@ def run(
     with owned(out):
         kept, splits = begin(out, chosen, root, None, overwrite, resume, keep_every, {"recipe": recipe})
         print(opening(kept.run, splits, chosen.model), flush=True)
-        kept.fit_erm(splits["train"], splits["val"])
+        with forgotten_if_refused(out):
+            kept.fit_erm(splits["train"], splits["val"])
         print(f"{out}/erm: {best_accuracy(kept.run)}", flush=True)
         kept.fit_rounds(splits["train"], splits["val"])
         print(rounds_line(kept.run, out), flush=True)
@@ -194,8 +196,8 @@ def ablate(
     place, numbers = Path(out or f"runs/ablate-{axis}"), _seeds(seeds)
     chosen = look_where_true(_chosen_recipe(recipe, set))
     with owned(place):
-        _ready_for(place, "ablation", ("ablation.json", "rows.json", "table.txt"), overwrite, resume)
-        rows = run_ablation(chosen, axis, numbers, root, jobs, place, True, _say_seed)
+        _ready_for(place, "ablation", "rows.json", overwrite, resume)
+        rows = run_ablation(chosen, axis, numbers, root, jobs, place, resume or not overwrite, _say_seed, overwrite)
         table = _write_ablation(place, rows, axis)
     print(f"{AXES[axis].question} {recipe}\n\n{table}\n\n{place}: table.txt, rows.json, a plot per test set")
 
@@ -232,24 +234,19 @@ def compare_methods(
     place, numbers = Path(out or f"runs/methods-{Path(recipe).stem}"), _seeds(seeds)
     names = None if methods is None else [name.strip() for name in methods.split(",") if name.strip()]
     with owned(place):
-        old = ("comparison.json", "seed-*/*.json", "seed-*/erm.pt")
-        _ready_for(place, "comparison", old, overwrite, resume)
-        found = compare_all(chosen, names, numbers, root, place, True, _say_method)
+        _ready_for(place, "comparison", "comparison.json", overwrite, resume)
+        found = compare_all(chosen, names, numbers, root, place, resume or not overwrite, _say_method, overwrite)
         page = found.save(place)
     print(f"\n{found}\n\n{page}: the same as a page; figures in numbers: {place}/methods.json")
 
 # %% ../nbs/api/55_commands.ipynb #c0de0032
-def _ready_for(place: Path, kind: str, files: Sequence[str], overwrite: bool, resume: bool) -> None:
-    "Refuse to mix experiments; remove what is there where it is to be replaced"
-    there = [path for pattern in files for path in place.glob(pattern)]
-    if there and not overwrite and not resume:
+def _ready_for(place: Path, kind: str, file: str, overwrite: bool, resume: bool) -> None:
+    "Refuse to mix or replace experiments, unless told to"
+    if (place / file).exists() and not overwrite and not resume:
         raise ValueError(
             f"{place} holds {'an' if kind[0] in 'aeio' else 'a'} {kind} already: add --resume to go on with it, "
             "--overwrite to replace it, or name another folder with --out"
         )
-    if overwrite:
-        for old in there:
-            old.unlink()
 
 
 def _say_seed(rows: Sequence[Any]) -> None:

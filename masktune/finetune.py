@@ -8,6 +8,7 @@ __all__ = ['MODES', 'CONTROLS', 'LEAST_STEPS', 'finetune', 'layer_is_measured', 
 # %% ../nbs/api/33_finetune.ipynb #8a895633
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ from .adapters import as_dataset, as_datasets
 from .cache import cached
 from .counterfactuals import MovedMasks, RandomMask, SwappedDataset, TransplantBatch, TransplantedDataset
 from .data import ImageDataset
-from .erm import FitResult, Step, fit
+from .erm import FitResult, Step, TrainingStopped, fit
 from .errors import logger, look_up
 from .evaluation import Evaluation, evaluate
 from .faithfulness import Evidence, choose_evidence
@@ -493,6 +494,21 @@ class MaskTune(Settings):
         shared = dict(self.machine, progress=self.progress, seed=self.seed, by=by, plain=self.plain_model)
         self.refits_[of] = choose_refit(model, val, choose_on, **shared | options)
         return self.refits_[of]
+
+    def rehearse(
+        self,
+        train: ImageDataset,  # the images that are to be trained on
+        val: ImageDataset | None = None,  # that select the epoch of a plain model
+        of: str = "erm",  # which training: erm, or masktune
+    ) -> "MaskTune":  # this run, as it was
+        "Take one step of a training and forget it: raises what it would raise, before anything is replaced for it"
+        look_up("of", of, ("erm", "masktune"))
+        with suppress(TrainingStopped):
+            if of == "erm":
+                replace(self, progress=False).fit_erm(train, val, on_step=lambda step: True)
+            else:
+                self._finetune(train, train, 1, on_step=lambda step: True)
+        return self
 
     def fit_control(
         self,

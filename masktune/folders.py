@@ -10,6 +10,7 @@ import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from masktune.checks import (
     ListedImage,
     check_images,
     class_order,
+    counted,
     duplicate_findings,
     files_below,
     folder_entries,
@@ -53,18 +55,45 @@ def _held_alone(table: Mapping[str, list[ListedImage]]) -> dict[str, list[Listed
     return dict(table) if table.get("train") or named is None else {"train": table[named]}
 
 
-def _parts(
-    table: Mapping[str, list[ListedImage]], classes: Sequence[str], opening: Any
+def _dealt(
+    rows: Sequence[ListedImage], shares: Mapping[str, float], classes: Sequence[str], seed: int
 ) -> dict[str, list[ListedImage]]:
-    "The splits of a table, those that it does not name taken from the training images"
-    parts, shares = dict(table), _shares(table, opening)
-    if not shares:
-        return parts
-    labels = [classes.index(row.label) for row in table["train"]]
-    pieces = stratified_split(labels, [1 - sum(shares.values()), *shares.values()], seed=opening.seed)
-    for part, piece in zip(("train", *shares), pieces, strict=True):
-        parts[part] = [table["train"][i] for i in piece.tolist()]
-    return parts
+    "Training images divided at random: what stays for train, and the splits that a table does not name"
+    labels = [classes.index(row.label) for row in rows]
+    pieces = stratified_split(labels, [1 - sum(shares.values()), *shares.values()], seed=seed)
+    return {part: [rows[i] for i in piece.tolist()] for part, piece in zip(("train", *shares), pieces, strict=True)}
+
+
+def _empty_findings(
+    dealt: Mapping[str, Sequence[ListedImage]], shares: Mapping[str, float], asked: str
+) -> list[Finding]:
+    "Refuse splits that are left without an image; a share of 0 is refused where just this split is asked for"
+    count, findings = sum(map(len, dealt.values())), []
+    for part, rows in dealt.items():
+        if rows or (part != asked and not shares.get(part, 1)):
+            continue
+        said = " and ".join(f"{name}_fraction={share:g}" for name, share in shares.items() if part in ("train", name))
+        text = f"no image for split {part}: {said} of {counted(count, 'image')}, each class by itself, leaves none"
+        if part == "train":
+            advice = "give smaller shares, or more images"
+        elif shares[part]:
+            advice = f"give a larger share or more images, name those of {part} yourself, or {part}_fraction=0 for none"
+        else:
+            advice = f"give a share above 0, or name those of {part} yourself"
+        findings.append(Finding(f"{text}: {advice}"))
+    return findings
+
+
+def _absent_findings(dealt: Mapping[str, Sequence[ListedImage]]) -> list[Finding]:
+    "Tell of classes that have too few images for each of the splits dealt out"
+    there = {part: {row.label for row in rows} for part, rows in dealt.items()}
+    findings = []
+    for part, labels in there.items():
+        absent = sorted(set().union(*there.values()) - labels)
+        if labels and absent:
+            text = f"no image of class {some_of(absent)} in split {part}: too few for a share of them, drawn at random"
+            findings.append(Finding(text, False))
+    return findings
 
 # %% ../nbs/api/04_folders.ipynb #fo0e0002
 def _is_number(value: Any) -> bool:
@@ -124,7 +153,7 @@ class _Opening:
         framing = {"resize": round(self.size * 256 / 224), "crop": self.size, "window": check_window(self.window)}
         return framing | {name: getattr(self, name) for name in names}
 
-# %% ../nbs/api/04_folders.ipynb #0b3f6e40
+# %% ../nbs/api/04_folders.ipynb #0b3f6e3f
 def _checked_order(
     where: str,  # the data set and its place
     table: Mapping[str, list[ListedImage]],  # images by split, train among them
@@ -149,6 +178,25 @@ def _checked_order(
     return order
 
 
+def _chosen(
+    where: str,  # the data set and its place
+    table: Mapping[str, list[ListedImage]],  # images by split, checked
+    asked: str,  # the split that is wanted
+    order: Sequence[str],  # of the classes
+    opening: _Opening,
+    labels: Sequence[str] = (),  # names of several labels an image
+) -> list[ListedImage]:
+    "One split of a checked table; raises `DatasetError` where one that is drawn at random has no image"
+    shares = _shares(table, opening)
+    if not shares or (asked in table and asked != "train"):
+        return table[asked]
+    dealt = _dealt(table["train"], shares, order, opening.seed)
+    absent = _several_findings(dealt, labels) if labels else _absent_findings(dealt)
+    known = _several_findings(table, labels) if labels else []
+    settle(where, [*_empty_findings(dealt, shares, asked), *(text for text in absent if text not in known)])
+    return dealt[asked]
+
+# %% ../nbs/api/04_folders.ipynb #0b3f6e40
 def _open_table(
     name: str,  # folder or csv
     where: Path,  # its place
@@ -165,8 +213,9 @@ def _open_table(
         split = next((part for part in ("val", "test") if table.get(part)), HELD_OUT)
     whole = split == HELD_OUT
     asked = "train" if whole else _split_asked(name, where, split, [*table, *_shares(table, opening)])
-    order = _checked_order(f"{name} at {where}", table, findings, numeric, opening, labels)
-    chosen = table["train"] if whole else _parts(table, order, opening)[asked]
+    place = f"{name} at {where}"
+    order = _checked_order(place, table, findings, numeric, opening, labels)
+    chosen = table["train"] if whole else _chosen(place, table, asked, order, opening, labels)
     groups = sorted({row.group for part in table.values() for row in part if row.group is not None})
     numbers = {group: i for i, group in enumerate(groups)} | {None: -1}
     return FileDataset(
@@ -270,8 +319,27 @@ def _unclear(named: Sequence[tuple[str, Path]], layout: Mapping[str, Sequence[Pa
     return problems
 
 # %% ../nbs/api/04_folders.ipynb #da7a0046
+# hidden folders that programs leave among images, with copies of them
+_OF_PROGRAMS = {".git", ".svn", ".hg", ".dvc", ".cache", ".ipynb_checkpoints", ".thumbnails", ".@__thumb"}
+_OF_PROGRAMS |= {".appledouble", ".picasaoriginals", ".fseventsd", ".trashes"}
+
+
+def _hidden(places: Iterable[Path]) -> list[Finding]:
+    "Tell of folders among the class folders that hold images and are hidden"
+    suffixes, found = image_suffixes(), []
+    for folder in sorted(entry for place in places for entry in place.iterdir() if entry.name.startswith(".")):
+        name = folder.name.lower()
+        if name in _OF_PROGRAMS or name.startswith(".trash-") or not folder.is_dir():
+            continue
+        with suppress(DatasetError):  # what cannot be read is nobody's class
+            if any(entry.suffix.lower() in suffixes for entry in folder_entries(folder)):
+                found.append(folder)
+    text = "left out, as a name that begins with a dot hides it: {}: call it otherwise if it is a class"
+    return [Finding(text.format(some_of(found)), False)] if found else []
+
+
 def _loose(root: Path, layout: Mapping[str, Sequence[Path]]) -> list[Finding]:
-    "Tell of images that lie beside class folders and so belong to no class"
+    "Tell of images that lie beside class folders or in hidden ones, and so belong to no class"
     places = {root} | {folder.parent for folders in layout.values() for folder in folders}
     suffixes = image_suffixes()
     images = [
@@ -280,7 +348,8 @@ def _loose(root: Path, layout: Mapping[str, Sequence[Path]]) -> list[Finding]:
         for entry in folder_entries(place)
         if entry.suffix.lower() in suffixes and not entry.is_dir()
     ]
-    return [Finding(f"left out, as they lie in no class folder: {some_of(images)}", False)] if images else []
+    loose = [Finding(f"left out, as they lie in no class folder: {some_of(images)}", False)] if images else []
+    return loose + _hidden(places)
 
 # %% ../nbs/api/04_folders.ipynb #da7a0047
 def _existing_folder(root: str | os.PathLike | None) -> Path:

@@ -30,6 +30,7 @@ def make_mask(
             given = ", ".join([*options, *(["processor"] if processor is not None else [])])
             raise ValueError(f"a MaskBatch has its settings already, and {given} came besides: give them to MaskBatch")
         return model
+    MaskBatch.check(**options)
     return MaskBatch(model if processor is None else as_classifier(model, None, processor), **options)
 
 # %% ../nbs/api/34a_loops.ipynb #34a50021
@@ -130,12 +131,23 @@ class MaskCallback:
     ):
         if not isinstance(after, int) or isinstance(after, bool) or after < 0:
             raise ValueError(f"after must be a number of epochs, from 0 on, got {after!r}")
+        if model is None:
+            MaskBatch.check(**options)  # not only when masks begin
         self.mask = None if model is None else make_mask(model, **options)
         self.after, self.image, self.options = after, image, options
         self._kept: Mapping[str, Tensor] | None = None  # weights of a copy that a checkpoint held
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _remade, (MaskCallback, self.__dict__)
+
+    def on_fit_start(
+        self,
+        trainer: Any,  # Lightning's trainer; not used
+        pl_module: Any,  # the Lightning module to be trained
+    ) -> None:
+        "Refuse a module that will not do, before plain epochs and not after them"
+        if self.mask is None:
+            MaskBatch.check(pl_module, **self.options)
 
     def on_train_epoch_start(
         self,
@@ -190,6 +202,8 @@ class MaskTrainerCallback:
         image: str = "pixel_values",  # what the network calls its images
         **options: Any,  # as `MaskBatch` takes them: rule, fill, mean, std ...
     ):
+        if not isinstance(image, str):
+            raise ValueError(f"image must be the name by which the network calls its images, got {image!r}")
         self.mask, self.image = make_mask(model, processor, **options), image
         self._handle: Any = None  # of the hook, while training
 

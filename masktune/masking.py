@@ -9,6 +9,7 @@ __all__ = ['RULES', 'FILLS', 'enlarge', 'normalize', 'mean_std_threshold', 'quan
 
 # %% ../nbs/api/23_masking.ipynb #7d8ab320
 import ast
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from .label_maps import explain_labels
 from .layers import TargetLayer, named_layer
 from .models import AnyModule, Classifier, copy_of, normalisation_of
 from .saliency import SaliencyMaps
-from .sources import Explain, make_source
+from .sources import SOURCES, Explain, make_source
 from .unwrapping import unwrap
 
 # %% ../nbs/api/23_masking.ipynb #18a0c001
@@ -563,22 +564,27 @@ def frozen_copy(
     return copy_of(model, memo).eval().requires_grad_(False)
 
 
-def _with_input_step(model: nn.Module, mean: Any, std: Any, name: str) -> Classifier:
-    "A frozen copy of a model that knows how its images are normalised; raises `ValueError` where nobody says"
-    if isinstance(model, Classifier):
-        return frozen_copy(model)
+def _input_step(model: nn.Module, mean: Any, std: Any, name: str) -> tuple[Any, ...]:
+    "How a network's images are normalised; raises `ValueError` where nobody says"
     if not isinstance(model, nn.Module):
         raise ValueError(f"{name} needs a Classifier or a network, got {type(model).__name__}")
-    copied = frozen_copy(model)
     if mean is not None and std is not None:
-        return Classifier(copied, mean, std).eval()
-    own = normalisation_of(copied)
+        return mean, std
+    own = normalisation_of(model)
     if own is None:
         raise ValueError(
             f"{name} needs a Classifier, or mean= and std= of the images that {type(model).__name__} is trained on: "
             "those of your Normalize, (0, 0, 0) and (1, 1, 1) for images in 0..1"
         )
-    return Classifier(copied, *own).eval()
+    return own
+
+
+def _with_input_step(model: nn.Module, mean: Any, std: Any, name: str) -> Classifier:
+    "A frozen copy of a model that knows how its images are normalised; raises `ValueError` where nobody says"
+    if isinstance(model, Classifier):
+        return frozen_copy(model)
+    step = _input_step(model, mean, std, name)
+    return Classifier(frozen_copy(model), *step).eval()
 
 # %% ../nbs/api/23_masking.ipynb #1eea4f02
 def _in_unit_range(images: Tensor, mean: Any, std: Any) -> Tensor:
@@ -586,6 +592,26 @@ def _in_unit_range(images: Tensor, mean: Any, std: Any) -> Tensor:
     if not images.is_floating_point():
         raise ValueError(f"images must be uint8 or float, got {images.dtype}")
     return (PixelScale.of(images, mean, std).bytes_of(images.detach()) / 255).to(images.dtype)
+
+
+def _check_options(rule: Any, fill: Any, source: Any, mean: Any, std: Any) -> None:
+    "Refuse what no model could be masked with"
+    look_up("fill", fill, FILLS)
+    Threshold.parse(rule)
+    if source == "given":
+        raise ValueError("masks that are given need no model: hide(images, masks) hides them")
+    if source == "probe":
+        raise ValueError("source 'probe' is fitted to all images, and a batch is not all of them: choose another")
+    if not (isinstance(source, type) and issubclass(source, LayerAttribution)):
+        look_up("source", source, SOURCES)
+    for name, values in (("mean", mean), ("std", std)):
+        try:
+            found = None if values is None else torch.as_tensor(values, dtype=torch.float32).flatten().tolist()
+        except (TypeError, ValueError, RuntimeError):
+            found = []
+        if found is not None and (len(found) not in (1, 3) or (name == "std" and min(found) <= 0)):
+            above = " above 0" if name == "std" else ""
+            raise ValueError(f"{name} must be three numbers{above}, one per channel, for images in 0..1: got {values}")
 
 
 def _check_range(plain: Tensor) -> None:
@@ -617,11 +643,7 @@ class MaskBatch:
         mean: Sequence[float] | None = None,  # what float batches were normalised with; None: the model's own
         std: Sequence[float] | None = None,  # the standard deviation that goes with `mean`; None: the model's own
     ):
-        look_up("fill", fill, FILLS)
-        if source == "given":
-            raise ValueError("masks that are given need no model: hide(images, masks) hides them")
-        if source == "probe":
-            raise ValueError("source 'probe' is fitted to all images, and a batch is not all of them: choose another")
+        _check_options(rule, fill, source, mean, std)
         model = unwrap(model)[0] if isinstance(model, nn.Module) else model
         names = {module: name for name, module in model.named_modules()} if isinstance(model, nn.Module) else {}
         if isinstance(layer, nn.Module):
@@ -635,6 +657,24 @@ class MaskBatch:
         self.mean, self.std = (self.model.mean if mean is None else mean, self.model.std if std is None else std)
         self.multilabel = multilabel
         self._explain: Explain | None = None
+
+    @classmethod
+    def check(
+        cls,
+        model: nn.Module | None = None,  # what will be masked with, where it is known; it is not copied
+        **options: Any,  # as `MaskBatch` takes them
+    ) -> None:
+        "Raise `ValueError` for what no `MaskBatch` can be made of: for one that is made later"
+        signature = inspect.signature(cls)
+        for name in options:
+            look_up("option of MaskBatch", name, [known for known in signature.parameters if known != "model"])
+        given = signature.bind(model, **options)
+        given.apply_defaults()
+        _check_options(*(given.arguments[name] for name in ("rule", "fill", "source", "mean", "std")))
+        if model is not None and not isinstance(model, Classifier):
+            inner = unwrap(model)[0] if isinstance(model, nn.Module) else model
+            if not isinstance(inner, Classifier):
+                _input_step(inner, options.get("mean"), options.get("std"), cls.__name__)
 
     def masks(
         self,

@@ -82,6 +82,35 @@ def in_turn(
 CHANNELS_FIRST: "weakref.WeakSet[nn.Module]" = weakref.WeakSet()  # networks that work with no other order of values
 
 
+_FLOATS = "a Classifier takes uint8, or floats in 0..1"
+
+
+def _check_floats(images: Tensor, mean: Tensor) -> None:
+    "Refuse floats that are pixels of 0..255; nothing is asked where values cannot be read, as while tracing"
+    if torch.jit.is_tracing() or not images.numel():
+        return
+    if images.is_cuda and torch.cuda.is_current_stream_capturing():
+        return
+    try:
+        low, high = (float(value) for value in images.detach().aminmax())
+        pixels = low >= 0 and high > 16 and float(mean.abs().max()) <= 1
+    except RuntimeError:  # under vmap, on fake or meta tensors
+        return
+    if pixels:
+        raise ValueError(f"images are floats from {low:g} to {high:g}, and {_FLOATS}: divide them by 255")
+
+
+def _check_images(model: "Classifier", images: Tensor) -> None:
+    "Refuse whole numbers that are not uint8, and floats that are pixels of 0..255, where a look at them costs little"
+    if images.is_floating_point():
+        # elsewhere than on a CPU a look is a wait: the first batch alone
+        if not torch.compiler.is_compiling() and (images.device.type == "cpu" or not model.floats_seen):
+            _check_floats(images, model.mean)
+            model.floats_seen = True
+    elif images.dtype != torch.uint8:
+        raise ValueError(f"images are {images.dtype}, and {_FLOATS}: give images.to(torch.uint8) where they are 0..255")
+
+
 def _passed(network: nn.Module, values: Tensor) -> Any:
     "What a network gives; one that works with no other order of values gets its weights back as PyTorch lays them"
     if torch.compiler.is_compiling():
@@ -107,6 +136,7 @@ class Classifier(nn.Module):
     network: nn.Module
     mean: Tensor
     std: Tensor
+    floats_seen = False  # whether a batch of floats was looked at
 
     def __init__(
         self,
@@ -130,6 +160,7 @@ class Classifier(nn.Module):
             raise ValueError(f"std must be above 0 in every channel, got {tuple(std)}")
 
     def forward(self, images: Tensor) -> Tensor:  # (B, 3, H, W) uint8, or float in 0..1 -> (B, C) logits
+        _check_images(self, images)
         if torch.compiler.is_compiling():
             return self._classified(images)
         with _turn_of(self.network), telling(self.network, images):

@@ -77,7 +77,7 @@ def _read(path: str | os.PathLike) -> dict[str, Any]:
             tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
             facts = file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} is no intact safetensors file ({error}): compute the maps again") from None
+        raise ValueError(f"{path} is no intact safetensors file ({error}): delete it and compute the maps") from None
     forms = {name: (value.dtype, value.ndim) for name, value in tensors.items()}
     more = forms.get("maps", (None, 3))[1] == 4  # a map for each of several labels: everything has one dimension more
     dims = {name: (3 if name == "maps" else 1) + more for name in _KINDS}

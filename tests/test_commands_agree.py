@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -327,3 +328,141 @@ from masktune.__main__ import main
 raise SystemExit(main(["recipes"]))"""
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ))
     assert ended.returncode == 0, ended.stderr
+
+
+def compare_words(out, *more):
+    words = ["compare-methods", "biased-digits", "--seeds", "0", "--methods", "erm", "--out", str(out)]
+    return [*words, "--set", "settings.epochs=1", "--set", "settings.device=cpu", *more]
+
+
+def test_commands_sweep_up_what_their_own_runs_left_half_written_and_nothing_else(run, tmp_path, capsys):
+    "Every hidden .tmp file below a folder that was named went, a run's or not"
+    mine = tmp_path / "docs" / "sub" / ".important.tmp"
+    mine.parent.mkdir(parents=True)
+    mine.touch()
+    (tmp_path / "docs" / ".cache.tmp").mkdir()
+    for words in (
+        ["evaluate", str(tmp_path / "docs")],
+        ["erm", "--data", "biased-digits", "--out", str(mine.parents[1])],
+    ):
+        assert main(words) == 2 and "Errno" not in capsys.readouterr().err
+    half, other = Path(run, "erm", ".last.safetensors.0123abcd.tmp"), Path(run, ".notes.tmp")
+    for path in (half, other):
+        path.touch()
+    do(["saliency", run])
+    assert mine.exists() and other.exists() and not half.exists()
+
+
+def test_what_cannot_be_trained_replaces_nothing(run, tmp_path, capsys):
+    do(["saliency", run], ["finetune", run], ["evaluate", run])
+    config = json.loads(Path(run, "config.json").read_text())
+    words = ["erm", "--data", "folder", "--root", config["data"]["root"], "--option", "size=32", "--device", "cpu"]
+    words += (
+        ["--model", str(Path(config["model"]["folder"], "mine.py")) + ":tiny"]
+        if "/" not in config["model"]["name"]
+        else ["--model", config["model"]["name"]]
+    )
+    before = held(run)
+    for wrong in (["--class-weights", "1", "2", "3"], ["--select", "auroc"]):
+        assert main([*words, "--out", run, "--overwrite", *wrong]) == 2
+        assert main([*words, "--out", str(tmp_path / "new"), *wrong]) == 2  # then the right one may follow
+        assert not (tmp_path / "new" / "config.json").exists()
+    assert main(["finetune", run, "--overwrite", "--class-weights", "1", "2", "3"]) == 2
+    assert held(run) == before
+
+
+def test_what_replaces_a_run_ends_as_what_begins_one(tmp_path):
+    "What cannot be trained is found by a step that is forgotten: it leaves no trace"
+    words = ["--data", "biased-digits", "--epochs", "1", "--device", "cpu", "--finetune-batch-size", "128"]
+    fresh, again = str(tmp_path / "fresh"), str(tmp_path / "again")
+    do(["erm", "--out", again, *words, "--seed", "1"], ["saliency", again], ["finetune", again])
+    for out, how in ((fresh, []), (again, ["--overwrite"])):
+        do(["erm", "--out", out, *words, "--seed", "2", *how], ["saliency", out], ["finetune", out])
+    do(["finetune", again, "--overwrite"])
+    for name in ("erm/best.safetensors", "round-1/last.safetensors"):
+        one, other = (load_file(Path(out, name)) for out in (fresh, again))
+        assert all(torch.equal(one[key], other[key]) for key in one), name
+
+
+def test_a_comparison_is_replaced_once_the_new_one_fits_and_resume_wins(tmp_path, capsys):
+    out = tmp_path / "cm"
+    do(compare_words(out))
+    before = held(out)
+    for wrong in (["--methods", "ermm"], ["--set", "settings.fill=blu"]):
+        assert main(compare_words(out, "--overwrite", *wrong)) == 2
+    row = (out / "seed-0" / "erm.json").read_bytes()
+    do(compare_words(out, "--overwrite", "--resume"))  # what somebody types who began with --overwrite
+    assert (out / "seed-0" / "erm.json").read_bytes() == row and held(out) == before
+    assert main(compare_words(out, "--resume", "--set", "pretrained=true")) == 2
+    do(compare_words(out, "--overwrite", "--set", "settings.epochs=2"))
+
+
+def test_experiments_on_images_that_have_changed_are_not_mixed(begun, tmp_path, capsys):
+    images = shutil.copytree(begun.parent / "images", tmp_path / "images")
+    (tmp_path / "mine.yaml").write_text("data: folder\noptions: {size: 32}\nmodel: small-cnn\nsettings: {epochs: 1}\n")
+    lines = (
+        ["compare-methods", str(tmp_path / "mine.yaml"), "--methods", "erm"],
+        ["ablate", "target", "--recipe", str(tmp_path / "mine.yaml")],
+    )
+    for words in lines:
+        words += [
+            "--root",
+            str(images),
+            "--seeds",
+            "0",
+            "--set",
+            "settings.device=cpu",
+            "--out",
+            str(tmp_path / words[0]),
+        ]
+        do(words)
+    Image.new("RGB", (32, 32), "red").save(images / "train" / "m" / "0.png")
+    for words in lines:
+        assert main([*words, "--resume"]) == 2 and "images" in capsys.readouterr().err
+    assert main([*lines[1], "--overwrite", "--set", "settings.epochs=0"]) == 2  # it ablated an untrained network
+    assert (tmp_path / "ablate" / "rows.json").exists()
+
+
+def test_a_run_goes_on_with_its_own_images_and_network_on_any_machine(run, tmp_path, capsys):
+    "Another data set, folder, size or network was taken without a word, and not used"
+    config = json.loads(Path(run, "config.json").read_text())
+    own = ["erm", "--data", "folder", "--root", config["data"]["root"], "--out", run, "--resume"]
+    do(own, [*own, "--option", "size=32", "--num-workers", "1"])
+    assert "tiny on cpu" in capsys.readouterr().out
+    for other in (
+        ["--option", "size=24"],
+        ["--model", "small-cnn"],
+        ["--pretrained"],
+        ["--weights", "none.pt"],
+        ["--root", str(tmp_path)],
+        ["--epochs", "9"],
+    ):
+        assert main([*own, *other]) == 2 and "was begun with" in capsys.readouterr().err, other
+    set_in(run, device="cuda")
+    do([*own, "--device", "cpu"])
+
+
+def test_rounds_that_are_left_are_told_and_what_was_said_of_an_old_model_goes_with_it(run, capsys):
+    do(["saliency", run], ["finetune", run, "--rounds", "2"], ["report", run], ["refit", run])
+    shutil.rmtree(Path(run, "round-2"))  # as a kill leaves it
+    for words in (["evaluate", run], ["diagnose", run, "--of", "masktune"], ["selective", run]):
+        capsys.readouterr()
+        do(words)
+        assert "1 of 2 rounds is finished" in capsys.readouterr().out, words
+    assert Path(run, "report.html").exists() and Path(run, "refit").exists()
+    do(["finetune", run, "--overwrite", "--rounds", "1"])
+    assert not Path(run, "report.html").exists() and not Path(run, "refit").exists()
+
+
+def test_a_broken_file_of_a_run_is_not_to_be_deleted_where_the_run_would_be_lost(run, capsys):
+    do(["saliency", run], ["finetune", run])
+    last = Path(run, "round-1", "last.safetensors")
+    last.write_bytes(last.read_bytes()[:100])
+    assert main(["finetune", run, "--overwrite"]) == 2 and "delete it" in capsys.readouterr().err
+    last.unlink()
+    do(["finetune", run, "--overwrite"])
+    config = Path(run, "config.json")
+    config.write_text(config.read_text()[:200])
+    assert main(["evaluate", run]) == 2
+    said = capsys.readouterr().err
+    assert "restore it" in said and "best.safetensors" in said and "delete it" not in said

@@ -567,6 +567,9 @@ def layout(*parts, count=4):
     return [f"{part}/{label}/{i}.png" for part in parts for label in ("cat", "dog") for i in range(count)]
 
 
+NONE = dict(val_fraction=0, test_fraction=0)  # all images for training: too few to be divided
+
+
 def told(*arguments, **options):
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
@@ -676,9 +679,10 @@ def test_suffixes_pillow_reads_are_read_and_the_others_named(tmp_path):
 
 
 def test_images_outside_class_folders_are_told(tmp_path):
-    _, said = told("folder", "train", tree(tmp_path / "d", *layout("."), "loose.png"), size=16)
+    _, said = told("folder", "train", tree(tmp_path / "d", *layout("."), "loose.png"), size=16, **NONE)
     assert "loose.png" in said
-    _, said = told("folder", "train", tree(tmp_path / "e", *layout("train"), "test/1.png", "extra/2.png"), size=16)
+    root = tree(tmp_path / "e", *layout("train"), "test/1.png", "extra/2.png")
+    _, said = told("folder", "train", root, size=16, **NONE)
     assert "extra, test" in said
 
 
@@ -698,7 +702,7 @@ def test_copies_between_splits_refuse_and_within_one_table_are_told(tmp_path):
         load_dataset("folder", "train", root)
     root = tree(tmp_path / "e", *layout("."))
     (root / "dog" / "copy.png").write_bytes((root / "cat" / "1.png").read_bytes())
-    assert "1 image is a byte-for-byte copy of another" in told("folder", "train", root, size=16)[1]
+    assert "1 image is a byte-for-byte copy of another" in told("folder", "train", root, size=16, **NONE)[1]
 
 
 def test_names_in_any_script_and_either_form_are_one_class(tmp_path):
@@ -765,9 +769,9 @@ def test_classes_state_their_order_and_what_is_outside_is_refused(tmp_path):
 
 def test_numbered_folders_keep_torchvisions_order_and_say_so(tmp_path):
     root = tree(tmp_path / "d", *[f"{label}/{label}-{i}.png" for label in (1, 2, 10) for i in range(2)])
-    data, said = told("folder", "train", root, size=16)
+    data, said = told("folder", "train", root, size=16, **NONE)
     assert data.classes == ["1", "10", "2"] and "classes= states another order" in said
-    assert told("folder", "train", root, size=16, classes=["1", "2", "10"])[0].classes == ["1", "2", "10"]
+    assert told("folder", "train", root, size=16, classes=["1", "2", "10"], **NONE)[0].classes == ["1", "2", "10"]
 
 
 def test_labels_are_stripped_and_those_that_differ_in_capitals_told(tmp_path):
@@ -799,9 +803,92 @@ def test_window_and_background_reach_every_way_in(tmp_path):
         "path,label\n" + "\n".join(f"d/{label}/{label}{i}.png,{label}" for label in ("a", "b") for i in range(4))
     )
     for name, root in (("folder", tmp_path / "d"), ("csv", tmp_path / "list.csv")):
-        data, _ = told(name, "train", root, size=16, window=[0, 2000], background="black")
+        data, _ = told(name, "train", root, size=16, window=[0, 2000], background="black", **NONE)
         assert (data.window, data.background) == ((0, 2000), "black") and data[0].image.max() > 100
-        assert "come out almost black" in told(name, "train", root, size=16)[1]
+        assert "come out almost black" in told(name, "train", root, size=16, **NONE)[1]
+
+
+def as_listing(root):
+    "A CSV of a folder of class folders"
+    lines = sorted(f"{path.relative_to(root.parent).as_posix()},{path.parent.name}" for path in root.rglob("*.png"))
+    (root.parent / "list.csv").write_text("\n".join(["path,label", *lines]))
+    return root.parent / "list.csv"
+
+
+@pytest.mark.parametrize("name", ["folder", "csv"])
+def test_random_splits_without_an_image_are_refused_before_anything_is_trained(tmp_path, name):
+    root = tree(tmp_path / "d", *layout(".", count=2))
+    root = root if name == "folder" else as_listing(root)
+    for asked in ("train", "val", "test"):
+        with pytest.raises(DatasetError, match=r"no image for split test: test_fraction=0\.15 of 4 images, each class"):
+            load_dataset(name, asked, root, size=16)
+    with pytest.raises(DatasetError, match=r"for split train: val_fraction=0\.9 and test_fraction=0\.05 of 4 images"):
+        load_dataset(name, "train", root, size=16, val_fraction=0.9, test_fraction=0.05)
+    data, _ = told(name, "train", root, size=16, **NONE)  # who asks for neither does without
+    assert len(data) == 4
+    data, _ = told(name, "val", root, size=16, val_fraction=0.5, test_fraction=0)
+    assert len(data) == 2
+    for asked, split in (("val", "val"), ("validation", "val"), ("test", "test")):
+        with pytest.raises(DatasetError, match=f"split {split}: {split}_fraction=0 of 4 images.*: give a share above"):
+            load_dataset(name, asked, root, size=16, **NONE)
+    assert len(told(name, "held-out", root, size=16)[0]) == 4  # all of them: nothing is divided
+
+
+@pytest.mark.parametrize("name", ["folder", "csv"])
+def test_a_class_with_too_few_images_for_a_random_split_is_told(tmp_path, name):
+    root = tree(tmp_path / "d", *layout(".", count=20), "rare/1.png")
+    root = root if name == "folder" else as_listing(root)
+    _, said = told(name, "train", root, size=16)
+    for part in ("val", "test"):
+        assert f"no image of class rare in split {part}: too few for a share of them, drawn at random" in said
+    assert "in split train" not in said
+    assert "in split" not in told(name, "train", root, size=16, **NONE)[1]  # nothing is divided
+
+
+def test_classes_that_are_one_number_are_told(tmp_path):
+    for labels, names in ((["0", "0.0", "1", "1"], "'0', '0.0'"), (["01", "1", "2", "2"], "'01', '1'")):
+        data, said = told("csv", "train", listing(tmp_path, labels), size=16, **NONE)
+        assert len(data.classes) == 3 and f"classes that are the same number: {names}: are they one?" in said
+    _, said = told("csv", "train", listing(tmp_path, ["1", "2", "v1", "v1.0"]), size=16, **NONE)
+    assert said == ""
+    large = ["10000000000000000", "10000000000000001", "x", "x"]  # two numbers, though no float tells them apart
+    assert told("csv", "train", listing(tmp_path, large), size=16, **NONE)[1] == ""
+
+
+def test_labels_that_say_unknown_are_told(tmp_path):
+    def said(labels, **options):
+        return told("csv", "train", listing(tmp_path, labels), size=16, **NONE, **options)[1]
+
+    assert "class '-1' stands for an unknown label in many tables: leave such images out" in said(["0", "1", "-1", "0"])
+    assert "classes 'NaN', 'n/a' stand for labels that are unknown" in said(["cat", "dog", "NaN", "n/a"])
+    assert said(["-1", "1", "-1", "1"]) == "" and said(["-1", "+1", "-1", "+1"]) == ""  # two classes, as often written
+    assert said(["0", "1", "-1", "1"], classes="-1,0,1") == ""
+
+
+def test_a_hidden_folder_of_images_is_told(tmp_path):
+    root = tree(tmp_path / "d", *layout("."), ".net/1.png", ".empty/x/2.png", ".git/a.png")
+    data, said = told("folder", "train", root, size=16, **NONE)
+    assert data.classes == ["cat", "dog"]
+    assert said.endswith(f"hides it: {root / '.net'}: call it otherwise if it is a class")
+    root = tree(tmp_path / "e", *layout("train"), "train/.net/1.png")
+    assert str(root / "train" / ".net") in told("folder", "train", root, size=16, **NONE)[1]
+
+
+def test_a_split_that_is_on_disk_opens_whatever_random_ones_would_hold(tmp_path):
+    root = tree(tmp_path / "d", *layout("train", "test", count=2))
+    assert len(told("folder", "test", root, size=16)[0]) == 4
+    with pytest.raises(DatasetError, match=r"no image for split val: val_fraction=0\.15 of 4 images"):
+        load_dataset("folder", "train", root, size=16)
+
+
+def test_a_run_without_a_test_split_is_refused_before_it_trains(tmp_path, capsys):
+    from masktune.cli import main
+
+    root = tree(tmp_path / "d", *layout(".", count=8))
+    words = ["--data", "folder", "--root", str(root), "--option", "size=16", "--option", "test_fraction=0"]
+    assert main(["erm", "--out", str(tmp_path / "run"), *words, "--model", "small-cnn", "--device", "cpu"]) == 2
+    assert "no image for split test: test_fraction=0 of 16 images" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "erm").exists()
 
 
 def test_every_command_runs_on_train_and_val_alone(tmp_path, capsys):

@@ -102,6 +102,36 @@ def test_bad_forms_are_each_one_sentence(door, sentence):
     assert sentence in str(caught.value) and "\n" not in str(caught.value)
 
 
+LATE = [
+    ({"rulez": "otsu()"}, "unknown option of MaskBatch 'rulez': did you mean 'rule'?"),
+    ({"rule": "mean_std(k=)"}, "cannot read the threshold 'mean_std(k=)'"),
+    ({"fill": "mea"}, "did you mean 'mean'"),
+    ({"source": "xgradcan"}, "did you mean 'xgradcam'"),
+    ({"source": "given"}, "masks that are given need no model"),
+    ({"std": (1, 0, 1)}, "std must be three numbers above 0"),
+    ({"mean": (0, 0)}, "mean must be three numbers, one per channel"),
+    ({"mean": "imagenet"}, "mean must be three numbers, one per channel"),
+]
+
+
+@pytest.mark.parametrize("options, sentence", LATE, ids=[str(options) for options, _ in LATE])
+def test_options_of_callbacks_are_checked_when_they_are_made(options, sentence):
+    for make in (
+        lambda: MaskCallback(None, after=20, **options),
+        lambda: MaskCallback(small(), **SCALE | options),
+        lambda: MaskTrainerCallback(small(), **SCALE | options),
+        lambda: MaskHook(small(), **SCALE | options),
+    ):
+        with pytest.raises(ValueError) as caught:
+            make()
+        assert sentence in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_trainers_callback_asks_for_the_name_of_the_images():
+    with pytest.raises(ValueError, match="image must be the name by which the network calls its images, got 0"):
+        MaskTrainerCallback(small(), image=0, **SCALE)
+
+
 # Lightning
 
 
@@ -136,6 +166,13 @@ def lightning_trainer(callback, epochs=2, **options):
     options = {"logger": False, "enable_checkpointing": False} | options
     quiet = {"enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
     return lightning.Trainer(max_epochs=epochs, accelerator="cpu", callbacks=[callback], **quiet, **options)
+
+
+def test_a_module_that_cannot_be_masked_is_refused_before_its_plain_epochs():
+    module = lightning_module(tuple)
+    with pytest.raises(ValueError, match="needs a Classifier, or mean= and std= of the images that Module is trained"):
+        lightning_trainer(MaskCallback(after=1)).fit(module, lightning_loader(tuple))
+    assert module.seen == []
 
 
 def lightning_loader(kind):

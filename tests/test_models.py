@@ -437,6 +437,41 @@ def test_mean_and_std_are_single_precision_whatever_they_came_as():
         Classifier(Outputs(), std=(0.2, 0.0, 0.2))
 
 
+PIXELS = torch.randint(0, 256, (3, 3, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("kind", [torch.int64, torch.int32, torch.int16, torch.bool])
+def test_whole_numbers_other_than_uint8_are_refused(kind):
+    model = Classifier(build_model("small-cnn", 2)).eval()
+    with pytest.raises(ValueError, match=f"images are {kind}, and a Classifier takes uint8, or floats in 0..1"):
+        model(PIXELS.to(kind))
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.float16])
+def test_floats_of_0_to_255_are_refused(kind):
+    model = Classifier(build_model("small-cnn", 2)).eval()
+    model((PIXELS / 255).to(kind))
+    with pytest.raises(ValueError, match=r"images are floats from 0 to 255, and a Classifier takes .*: divide them by"):
+        model(PIXELS.to(kind))
+
+
+def test_floats_that_may_be_meant_are_taken_as_ever():
+    model, floats = Classifier(build_model("small-cnn", 2)).eval(), PIXELS / 255
+    for images in (floats * 1.3, (floats - 0.5) * 60, floats * 0, floats * float("nan"), floats[:0]):
+        assert model(images).shape == (len(images), 2)
+    scaled = Classifier(build_model("small-cnn", 2), mean=(120,) * 3, std=(60,) * 3).eval()  # of pixels in 0..255
+    assert scaled(PIXELS.float()).shape == (3, 2)
+
+
+def test_no_value_is_asked_for_where_none_can_be_read():
+    model, floats = Classifier(build_model("small-cnn", 2)).eval(), PIXELS / 255
+    assert torch.func.vmap(lambda image: model(image[None])[0])(floats * 255).shape == (3, 2)
+    assert torch.compile(model, backend="eager", fullgraph=True)(floats).shape == (3, 2)
+    assert torch.jit.trace(model, floats)(floats).shape == (3, 2)
+    torch.export.export(model, (floats,))
+    assert model.to("meta")(floats.to("meta")).shape == (3, 2)
+
+
 def test_a_target_layer_is_spelled_as_it_is_read():
     network, images = Functional().eval(), torch.rand(1, 3, 20, 20)
     for spelled in ("norm", "norm:activated", "norm:input", "conv2:input"):

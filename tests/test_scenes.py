@@ -218,6 +218,48 @@ def test_the_true_mask_of_a_background_is_all_but_the_object(tmp_path, sources):
         assert behind[channel].median() > 200 and behind[2 - channel].median() < 10
 
 
+@pytest.mark.parametrize("name, split", [("validation", "val"), ("Test", "test"), ("held-out", "val")])
+def test_masks_are_found_by_every_name_of_a_split(sources, tmp_path, name, split):
+    objects, backgrounds = sources
+    compose_scenes(objects, tmp_path / "a", backgrounds=backgrounds, **SMALL)
+    masks = scene_masks(name, tmp_path / "a")
+    assert masks.any() and torch.equal(masks, scene_masks(split, tmp_path / "a"))
+    assert len(open_scenes(name, tmp_path / "a")) == len(masks)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_sources_of_16_bits_come_out_as_those_of_8(tmp_path, suffix):
+    from masktune.experiments.cutouts import Source, cut_out, upright
+
+    grey = np.random.default_rng(0).integers(0, 256, (20, 24), np.uint8)
+    grey[0, :2] = 0, 255
+    alpha = np.zeros((20, 24), np.uint8)
+    alpha[4:12, 6:20] = 255
+    for name, pixels in (("grey", grey), ("alpha", alpha)):
+        Image.fromarray(pixels).save(tmp_path / f"{name}8.{suffix}")
+        Image.fromarray(pixels.astype(np.uint16) * 257).save(tmp_path / f"{name}16.{suffix}")
+        Image.fromarray(pixels.astype(np.uint16)).save(tmp_path / f"{name}8in16.{suffix}")
+    whole = cut_out(Source(tmp_path / f"grey8.{suffix}", "grey", tmp_path / f"alpha8.{suffix}"))
+    assert whole.size == (14, 8)
+    for bits in ("16", "8in16"):
+        image = upright(tmp_path / f"grey{bits}.{suffix}")
+        assert image.mode == "RGB" and (np.asarray(image) == grey[..., None]).all()
+        found = cut_out(Source(tmp_path / f"grey{bits}.{suffix}", "grey", tmp_path / f"alpha{bits}.{suffix}"))
+        assert found.tobytes() == whole.tobytes()
+    dark = np.where(alpha, 30000, 200).astype(np.uint16)  # the edge of a mask lies at half, not at 255 of 65535
+    Image.fromarray(dark).save(tmp_path / f"dark.{suffix}")
+    with pytest.raises(ValueError, match="no object in"):
+        cut_out(Source(tmp_path / f"grey16.{suffix}", "grey", tmp_path / f"dark.{suffix}"))
+
+
+def test_a_source_that_does_not_say_what_is_white_is_refused(tmp_path):
+    from masktune.experiments.cutouts import upright
+
+    Image.fromarray(np.linspace(0, 1, 400, dtype=np.float32).reshape(20, 20)).save(tmp_path / "floats.tif")
+    with pytest.raises(ValueError, match=r"floats\.tif \(floats, or whole numbers.*convert it to 8 bits"):
+        upright(tmp_path / "floats.tif")
+
+
 # Marks
 
 
@@ -397,6 +439,31 @@ def test_a_folder_is_replaced_only_when_asked_for_and_composed(sources, tmp_path
     with pytest.raises(ValueError, match="holds something else than composed scenes"):
         compose_scenes(objects, objects["apple"], backgrounds=backgrounds, overwrite=True, **SMALL)
     assert len(list(objects["apple"].iterdir())) == 8
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "run/erm/last.safetensors", "images/train/apple/mine.png", ".hidden"])
+def test_overwriting_refuses_what_it_has_not_composed(sources, tmp_path, name):
+    objects, backgrounds = sources
+    compose_scenes(objects, tmp_path / "a", backgrounds=backgrounds, **SMALL)
+    (tmp_path / "a" / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "a" / name).write_text("mine")
+    (tmp_path / "a" / ".DS_Store").touch()  # of a system: no reason to refuse
+    before = contents(tmp_path / "a")
+    with pytest.raises(ValueError, match=f"overwriting would remove it: {name}. Move it away, or name another folder"):
+        compose_scenes(objects, tmp_path / "a", backgrounds=backgrounds, overwrite=True, **SMALL | {"seed": 9})
+    assert contents(tmp_path / "a") == before
+    (tmp_path / "a" / name).unlink()
+    compose_scenes(objects, tmp_path / "a", backgrounds=backgrounds, overwrite=True, **SMALL | {"seed": 9})
+    assert contents(tmp_path / "a") != before
+
+
+def test_overwriting_waterbirds_refuses_what_it_has_not_composed(tmp_path):
+    cub, places = made_cub(tmp_path / "CUB_200_2011"), made_places(tmp_path / "places", "data_large/{letter}/{name}")
+    compose_waterbirds(cub, places, tmp_path / "out")
+    compose_waterbirds(cub, places, tmp_path / "out", overwrite=True)
+    (tmp_path / "out" / SPECIES[0] / "mine.jpg").touch()
+    with pytest.raises(ValueError, match=r"overwriting would remove it: 001.Laysan_Albatross/mine.jpg"):
+        compose_waterbirds(cub, places, tmp_path / "out", overwrite=True)
 
 
 # Waterbirds, from small made trees of the published layouts

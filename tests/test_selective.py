@@ -192,3 +192,86 @@ def test_a_threshold_in_single_precision_answers_the_images_it_was_chosen_on():
     score = torch.rand(1000, generator=torch.Generator().manual_seed(0))
     threshold = coverage_threshold(score, 0.8)
     assert (score >= torch.tensor(threshold, dtype=torch.float32)).sum() == (score.double() >= threshold).sum() == 800
+
+
+# Kept and changed: what fails leaves the classifier as it was, and weights belong to their threshold
+
+
+@pytest.fixture
+def pixels():
+    from masktune.data import ArrayDataset
+
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (24, 3, 28, 28), dtype=torch.uint8, generator=generator)
+    return ArrayDataset(images, torch.arange(24) % 2, ["cat", "dog"])
+
+
+def classifier(*seeds):
+    members = []
+    for seed in seeds:
+        torch.manual_seed(seed)
+        members.append(Classifier(build_model("small-cnn", 2)).eval())
+    return SelectiveClassifier(members, "softmax-response" if len(members) == 1 else "product")
+
+
+HERE = {"device": "cpu", "num_workers": 0, "progress": False}
+
+
+def test_a_calibration_that_fails_leaves_the_classifier_as_it_was(pixels):
+    from masktune.data import ArrayDataset
+
+    selective = classifier(0).calibrate(pixels, coverage=0.5, **HERE)
+    threshold, noted = float(selective.threshold), dict(selective.calibration_)
+    several = ArrayDataset(pixels.images, torch.ones(24, 2), ["a", "b"])
+    for data, how in ((pixels, {"max_risk": 0.001}), (pixels, {"coverage": 2.0}), (several, {"coverage": 0.5})):
+        with pytest.raises(ValueError):
+            selective.calibrate(data, **how, **HERE)
+        assert selective.classes_ == ["cat", "dog"] and float(selective.threshold) == threshold
+        assert selective.calibration_ == noted
+    turned = ArrayDataset(pixels.images, 1 - pixels.labels, ["dog", "cat"])
+    with pytest.raises(ValueError, match="this classifier was calibrated for"):
+        selective.scores(turned, **HERE)
+    assert selective.calibrate(turned, coverage=0.5, **HERE).classes_ == ["dog", "cat"]  # anew, it may be
+
+
+def test_a_classifier_of_fewer_models_leaves_none_of_those_before(pixels, tmp_path):
+    classifier(0, 1, 2).calibrate(pixels, coverage=0.5, **HERE).save(tmp_path / "s")
+    (tmp_path / "s" / "model-mine.safetensors").touch()
+    classifier(3).save(tmp_path / "s")
+    names = {path.name for path in (tmp_path / "s").iterdir()}
+    assert names == {"model-0.safetensors", "selective.json", "model-mine.safetensors"}
+
+
+def test_weights_that_do_not_belong_to_the_threshold_are_refused(pixels, tmp_path, monkeypatch):
+    import json
+
+    import masktune.abstaining as abstaining
+
+    def build():
+        return build_model("small-cnn", 2)
+
+    first = classifier(0, 1).calibrate(pixels, coverage=0.5, **HERE)
+    folder = first.save(tmp_path / "s")
+    again = SelectiveClassifier.load(folder, build).predict(pixels.images)
+    assert torch.equal(again.score, first.predict(pixels.images).score)
+
+    def stops(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(abstaining, "write_json", stops)  # killed between weights and threshold
+        with pytest.raises(KeyboardInterrupt):
+            classifier(2, 3).save(folder)
+    with pytest.raises(ValueError, match=r"model-0\.safetensors holds other weights than the threshold in selective"):
+        SelectiveClassifier.load(folder, build)
+    about = json.loads((folder / "selective.json").read_text())
+    del about["weights"]  # as earlier versions wrote it
+    (folder / "selective.json").write_text(json.dumps(about))
+    assert float(SelectiveClassifier.load(folder, build).threshold) == float(first.threshold)
+
+
+def test_a_selective_classifier_refuses_pixels_of_another_type(pixels):
+    selective = classifier(0).calibrate(pixels, coverage=0.5, **HERE)
+    for images in (pixels.images.long(), pixels.images.float()):
+        with pytest.raises(ValueError, match=r"a Classifier takes uint8, or floats in 0..1"):
+            selective.predict(images)

@@ -188,6 +188,12 @@ class _Seed:
         return model, _hidden_share(run, self.train) if control in (None, "moved-masks") else float("nan")
 
 # %% ../../nbs/api/experiments/49_ablations.ipynb #17e3ccc3
+def _opened(recipe: Recipe, seed: int, split: str, root: Any) -> ImageDataset:
+    "One split of a recipe's images, of this seed where the data set has one"
+    options = dict(recipe.options) | ({"seed": seed} if "seed" in dataset_options(recipe.data) else {})
+    return load_dataset(recipe.data, split, root, **options)
+
+
 def ablate_seed(
     recipe: Recipe,  # the recipe to vary
     axis: str,  # what is varied, one of `AXES`
@@ -195,9 +201,8 @@ def ablate_seed(
     root: str | os.PathLike | None = None,  # where the data lie
 ) -> list[AblationRow]:  # the plain model's, then one a variant; a variant that the model cannot run is left out
     "Run every variant of an axis with one seed"
-    options = dict(recipe.options) | ({"seed": seed} if "seed" in dataset_options(recipe.data) else {})
     names = ("train", "val", *dataset_splits(recipe.data, root, **recipe.options))
-    splits = {split: load_dataset(recipe.data, split, root, **options) for split in names}
+    splits = {split: _opened(recipe, seed, split, root) for split in names}
     runs = _Seed(recipe, seed, splits.pop("train"), splits.pop("val"))
     plain = runs.plain({})
     tests = {**splits, "swapped-val": plain.swapped(runs.val)}  # one question for all variants
@@ -253,6 +258,7 @@ def run_ablation(
     folder: str | os.PathLike | None = None,  # where every seed's rows are kept when it is done; None: nowhere
     resume: bool = False,  # go on with what is in `folder`
     on_seed: Callable[[list[AblationRow]], None] | None = None,  # called with each seed's rows
+    overwrite: bool = False,  # remove the ablation that is in `folder`, once this one is known to fit together
 ) -> list[AblationRow]:  # a row for each seed and variant; with `resume` those that were in `folder`, too
     "Run an ablation over seeds; raises `ValueError` before any training for an unknown axis or setting"
     recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
@@ -261,9 +267,14 @@ def run_ablation(
         raise ValueError("seeds must name at least one seed")
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
+    if not recipe.settings.get("epochs", 1):
+        raise ValueError("epochs must be at least 1: every variant begins with a plain model trained here")
+    train = _opened(recipe, seeds[0], "train", root)
+    train.need_one_label("an ablation")
     place, rows = None if folder is None else Path(folder), []
     if place is not None:
-        begin_experiment(place, "ablation", experiment_facts(recipe, root, axis=axis), resume)
+        old = ("ablation.json", "rows.json", "table.txt") if overwrite else ()
+        begin_experiment(place, "ablation", experiment_facts(recipe, root, {seeds[0]: train}, axis=axis), resume, old)
         rows = _kept_rows(place)
     done = {row.seed for row in rows}
     for found in _by_seed(recipe, axis, [seed for seed in seeds if seed not in done], root, jobs):

@@ -178,6 +178,7 @@ def compare_methods(
     folder: str | os.PathLike | None = None,  # where every method's figures are kept when it is done; None: nowhere
     resume: bool = False,  # go on with what is in `folder`
     on_row: Callable[[MethodRow], None] | None = None,  # called with each method's figures
+    overwrite: bool = False,  # remove the comparison that is in `folder`, once this one is known to fit together
 ) -> "MethodComparison":  # every method with every seed, to be printed, shown or saved
     """Run methods over seeds, each seed's from one plain model; group labels are used where the table says so.
 
@@ -185,10 +186,12 @@ def compare_methods(
     recipe = get_recipe(recipe) if isinstance(recipe, str) else recipe
     if not len(seeds):
         raise ValueError("seeds must name at least one seed")
-    names, notes = chosen_methods(methods, recipe, _open_splits(recipe, seeds[0], root))
+    splits = _open_splits(recipe, seeds[0], root)
+    names, notes = chosen_methods(methods, recipe, splits)
     place = None if folder is None else Path(folder)
     if place is not None:
-        begin_experiment(place, "comparison", experiment_facts(recipe, root), resume)
+        old = ("comparison.json", "seed-*/*.json", "seed-*/erm.pt") if overwrite else ()
+        begin_experiment(place, "comparison", experiment_facts(recipe, root, {seeds[0]: splits["train"]}), resume, old)
     rows = []
     for seed in seeds:
         for row in _seed_rows(recipe, seed, names, root, place):

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..errors import DatasetError
-from ..images import image_suffixes
+from ..images import DEEP_MODES, format_range, image_suffixes, opened_image, to_rgb
 
 # %% ../../nbs/api/experiments/43_cutouts.ipynb #5ce0a041
 def _images_below(folder: str | os.PathLike) -> list[Path]:
@@ -61,13 +61,23 @@ def _sources(
     return found, problems
 
 # %% ../../nbs/api/experiments/43_cutouts.ipynb #5ce0a044
+def _shallow(file: Image.Image) -> Image.Image:
+    "An image of more than 8 bits as RGB; where no value is above 255, they are taken for 8 bits"
+    top = float(np.nanmax(np.asarray(file)))
+    if format_range(file) is None and not 1 < top <= 255:
+        raise ValueError("floats, or whole numbers with a sign or of 32 bits: convert it to 8 bits, black 0, white 255")
+    image = to_rgb(file, (0, 255) if top <= 255 else None)
+    image.getexif()[0x0112] = file.getexif().get(0x0112, 1)
+    return image
+
+
 def upright(
     path: Path,  # the image file
-) -> Image.Image:  # the image, turned as its EXIF orientation says
+) -> Image.Image:  # the image at 8 bits a channel, turned as its EXIF orientation says
     "Read an image as it is meant to be seen; raises `ValueError` where it cannot be decoded"
     try:
-        with Image.open(path) as file:
-            return ImageOps.exif_transpose(file)
+        with opened_image(path) as file:
+            return ImageOps.exif_transpose(_shallow(file) if file.mode in DEEP_MODES else file)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"cannot be decoded as an image: {path} ({error})") from None
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Union, get_args, get_origin
 
 from .._extras import needs
+from ..data import ImageDataset
 from ..errors import look_up
 from .datasets import DATASETS, dataset_options
 from .published import figure_lines
@@ -424,6 +425,7 @@ def override(
 def experiment_facts(
     recipe: Recipe,  # data, network, settings
     root: str | os.PathLike | None = None,  # where the data lie
+    images: Mapping[int, ImageDataset] | None = None,  # training images whose contents are to stay, by seed
     **more: Any,  # what else is to stay the same, as JSON takes it
 ) -> dict[str, Any]:  # as JSON takes it
     "What must be the same for an experiment to go on: all but how it is computed; settings are checked by `Settings`"
@@ -433,6 +435,7 @@ def experiment_facts(
     options = {key: repr(value) for key, value in sorted(recipe.options.items())}
     network = recipe.model + (" (pretrained)" if recipe.pretrained else "")
     place = None if root is None else os.path.abspath(root)
+    more |= {f"images of seed {seed}": train.fingerprint for seed, train in (images or {}).items()}
     return {"data": recipe.data, "root": place, "options": options, "model": network, "settings": settings, **more}
 
 # %% ../../nbs/api/experiments/48_recipes.ipynb #1a9caad3
@@ -441,9 +444,12 @@ def begin_experiment(
     kind: str,  # comparison, ablation: the file KIND.json says what is in the folder
     facts: Mapping[str, Any],  # from `experiment_facts`
     resume: bool = False,  # go on with what is there
+    replace: Sequence[str] = (),  # patterns of what is removed first, unless it goes on
 ) -> None:
     "Note what an experiment is of, or see that it still is; raises `ValueError` for what would be mixed or replaced"
     path = Path(folder) / f"{kind}.json"
+    for old in [] if resume else [path for pattern in replace for path in Path(folder).glob(pattern)]:
+        old.unlink()
     if not path.exists():
         write_json(path, dict(facts))
         return
@@ -454,5 +460,5 @@ def begin_experiment(
         )
     held = read_json(path)
     for name, value in facts.items():
-        if held.get(name) != value:
+        if name in held and held[name] != value:
             raise ValueError(f"{folder} is of {name} {held.get(name)}, not {value}: name another folder")

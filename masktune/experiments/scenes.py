@@ -23,6 +23,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..checks import some_of
 from ..data import FileDataset
 from ..devices import progress_bar
 from ..errors import DatasetError, look_up
@@ -40,6 +41,7 @@ from masktune.experiments.cutouts import (
 )
 from .marks import MARKS, Mark, draw_mark, mark_facts
 from ..folders import open_csv
+from ..tables import image_place
 
 # %% ../../nbs/api/experiments/44_scenes.ipynb #5ce0a0f5
 SPLITS = ("train", "val", "test")
@@ -170,11 +172,27 @@ def _plan_split(
     return scenes
 
 # %% ../../nbs/api/experiments/44_scenes.ipynb #5ce0a074
+_LISTS = {"scenes.csv": ("path", "mask"), "metadata.csv": ("img_filename",)}  # the columns that name files
+_OF_SYSTEMS = {".DS_Store", "Thumbs.db", "desktop.ini"}  # what a look at a folder leaves there
+
+
+def _not_composed(out: Path) -> list[str]:
+    "Files in a folder of composed images that its own list does not name"
+    own = {"scenes.json", *_LISTS}
+    for listing, columns in _LISTS.items():
+        if (out / listing).is_file():
+            with open(out / listing, newline="", encoding="utf-8-sig", errors="replace") as file:
+                own.update(row.get(column) or "" for row in csv.DictReader(file) for column in columns)
+    there = [path for path in out.rglob("*") if path.is_symlink() or not path.is_dir()]
+    names = [path.relative_to(out).as_posix() for path in there if path.name not in _OF_SYSTEMS]
+    return sorted(name for name in names if name not in own)
+
+
 def may_write(
     out: Path,  # the folder asked for
     overwrite: bool,  # whether composed images may be replaced
 ) -> None:
-    "Raise `ValueError` where a folder must not be written"
+    "Raise `ValueError` where a folder must not be written: it holds something else, if only beside composed images"
     if not out.exists():
         return
     ours = out.is_dir() and ((out / "scenes.json").is_file() or not any(out.iterdir()))
@@ -183,6 +201,12 @@ def may_write(
     if any(out.iterdir()) and not overwrite:
         raise ValueError(
             f"{out} holds composed scenes already: add overwrite (--overwrite) to replace them, or name another folder"
+        )
+    others = _not_composed(out)
+    if others:
+        raise ValueError(
+            f"{out} holds what was not composed, and overwriting would remove it: {some_of(others)}. Move it away, "
+            "or name another folder"
         )
 
 # %% ../../nbs/api/experiments/44_scenes.ipynb #5ce0a075
@@ -395,11 +419,11 @@ def scene_masks(
     "Read where the shortcut of each scene lies, in the order of `open_scenes`: for analysis, never for training"
     path, data = _listing(root), open_scenes(split, root, size)
     side = data.crop or 0
-    with open(path, newline="", encoding="utf-8") as file:
-        names = [row["mask"] for row in csv.DictReader(file) if row["split"] == split]
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        names = {image_place(row["path"].strip(), path.parent)[0]: row["mask"] for row in csv.DictReader(file)}
     masks = torch.zeros(len(data), side, side, dtype=torch.bool)
-    for i, name in enumerate(names):
-        if name:
+    for i, image in enumerate(data.paths):
+        if name := names[image]:
             mask = Image.open(path.parent / name).convert("L").resize((side, side), Image.Resampling.BOX)
             masks[i] = torch.from_numpy(np.asarray(mask) >= 128)
     return masks
