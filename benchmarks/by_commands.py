@@ -124,7 +124,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = over_seeds.options(__doc__, "710-710")
+    parser = over_seeds.options(__doc__, "710-712")
     parser.add_argument("--cache", type=Path, required=True, help="the folder that photo_material.py filled")
     parser.add_argument("--half", choices=("choose", "report"), default="report", help="of the cut-outs")
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
