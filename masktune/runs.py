@@ -395,7 +395,7 @@ def check_same(
 
 def tell_rounds_left(
     run: MaskTune,  # that was finetuned, perhaps in part
-    folder: str | os.PathLike,  # its folder
+    folder: str | os.PathLike,  # the run's folder
 ) -> None:
     "Print that a finetuning of several rounds has not ended, where that is so: what is measured is not its outcome"
     done = sum(bool(this.history) for this in run.rounds_)

@@ -253,7 +253,7 @@ def test_the_command_runs_refuses_goes_on_and_replaces(tmp_path, capsys):
     assert main(words) == 2
     assert "--resume to go on with it, --overwrite to replace it" in capsys.readouterr().err
     assert main([*words, "--set", "settings.lr=0.5", "--resume"]) == 2
-    assert "compares with settings" in capsys.readouterr().err
+    assert "is of settings" in capsys.readouterr().err
     kept = (out / "seed-0" / "erm.pt").stat().st_mtime_ns
     assert main([*words, "--resume"]) == 0 and (out / "seed-0" / "erm.pt").stat().st_mtime_ns == kept
     assert main([*words, "--overwrite"]) == 0 and (out / "seed-0" / "erm.pt").stat().st_mtime_ns != kept
