@@ -312,7 +312,7 @@ def commands_says() -> str:
 def commands_grids() -> list[Grid]:
     "A line for each training"
     cells = []
-    for row in rows_of("by_commands.json"):
+    for row in sorted(rows_of("by_commands.json"), key=lambda row: (list(PLANTED).index(row["set"]), row["seed"])):
         worst = [percent(row[key]["worst"]) for key in ("erm", "repair")]
         average = [percent(row[key]["average"]) for key in ("erm", "repair")]
         said = f"{row['diagnosed']} ({row['certainty']:.0%})"
