@@ -196,7 +196,7 @@ def ablate(
     place, numbers = Path(out or f"runs/ablate-{axis}"), _seeds(seeds)
     chosen = look_where_true(_chosen_recipe(recipe, set))
     with owned(place):
-        _ready_for(place, "ablation", "rows.json", overwrite, resume)
+        _ready_for(place, "an ablation", "rows.json", overwrite, resume)
         rows = run_ablation(chosen, axis, numbers, root, jobs, place, resume or not overwrite, _say_seed, overwrite)
         table = _write_ablation(place, rows, axis)
     print(f"{AXES[axis].question} {recipe}\n\n{table}\n\n{place}: table.txt, rows.json, a plot per test set")
@@ -234,7 +234,7 @@ def compare_methods(
     place, numbers = Path(out or f"runs/methods-{Path(recipe).stem}"), _seeds(seeds)
     names = None if methods is None else [name.strip() for name in methods.split(",") if name.strip()]
     with owned(place):
-        _ready_for(place, "comparison", "comparison.json", overwrite, resume)
+        _ready_for(place, "a comparison", "comparison.json", overwrite, resume)
         found = compare_all(chosen, names, numbers, root, place, resume or not overwrite, _say_method, overwrite)
         page = found.save(place)
     print(f"\n{found}\n\n{page}: the same as a page; figures in numbers: {place}/methods.json")
@@ -244,7 +244,7 @@ def _ready_for(place: Path, kind: str, file: str, overwrite: bool, resume: bool)
     "Refuse to mix or replace experiments, unless told to"
     if (place / file).exists() and not overwrite and not resume:
         raise ValueError(
-            f"{place} holds {'an' if kind[0] in 'aeio' else 'a'} {kind} already: add --resume to go on with it, "
+            f"{place} holds {kind} already: add --resume to go on with it, "
             "--overwrite to replace it, or name another folder with --out"
         )
 

@@ -97,6 +97,7 @@ def write_json(
 # %% ../nbs/api/09_files.ipynb #ced29245
 def read_json(
     path: str | os.PathLike,  # the file to read
+    then: str = "delete it and run that step again",  # what to do where it is broken
 ) -> Any:  # what the file holds: dictionaries, lists, text, numbers
     "Read a JSON file; raises `ValueError` that names it when it is missing or broken"
     try:
@@ -104,7 +105,7 @@ def read_json(
     except FileNotFoundError:
         raise ValueError(f"{path} is missing") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid JSON ({error}): delete it and run that step again") from None
+        raise ValueError(f"{path} is not valid JSON ({error}): {then}") from None
 
 # %% ../nbs/api/09_files.ipynb #09a0f002
 _STYLE = """

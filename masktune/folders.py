@@ -209,7 +209,6 @@ def _open_table(
 ) -> FileDataset:
     "One split of a table of image files, everything about the whole table checked first"
     if split == HELD_OUT:
-        table = _held_alone(table)
         split = next((part for part in ("val", "test") if table.get(part)), HELD_OUT)
     whole = split == HELD_OUT
     asked = "train" if whole else _split_asked(name, where, split, [*table, *_shares(table, opening)])
@@ -608,6 +607,7 @@ def open_csv(
     listing = read_listing(root, **_csv_reading(given))
     several = _several(f"csv at {root}", listing, given)
     table, findings = _csv_table(listing, base, several)
+    table = _held_alone(table) if split == HELD_OUT else table
     return _open_table("csv", root, table, split, findings, True, opening, several.names if several else ())
 
 # %% ../nbs/api/04_folders.ipynb #da7a004f

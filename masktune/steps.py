@@ -50,8 +50,9 @@ def _sweep(folder: Path) -> None:
     if not any((folder / f"{name}.json").exists() for name in ("config", "comparison", "ablation")):
         return
     own = [path for pattern in (*PARTS, "seed-*") for path in folder.glob(pattern) if path.is_dir()]
-    for half in (half for place in (folder, *own) for half in unfinished_files(place)):
-        half.unlink()
+    for place in (folder, *own):
+        for half in unfinished_files(place):
+            half.unlink()
 
 # %% ../nbs/api/54_steps.ipynb #e71d0003
 def look_where_true(
@@ -81,7 +82,8 @@ def begin(
     "Begin a run of a recipe, or with `resume` go on with the one that is in the folder"
     from masktune.devices import is_main_process
     from masktune.resume import Resumable
-    from masktune.runs import MACHINE_SETTINGS, check_asked, check_same, is_begun, open_run, start_run
+    from masktune.runs import check_asked, check_same, is_begun, open_run, start_run
+    from masktune.settings import MACHINE_SETTINGS
 
     begun = is_begun(out)
     if begun and resume:
@@ -114,8 +116,9 @@ def forgotten_if_refused(
     try:
         yield
     except ValueError:
-        if is_main_process() and not (Path(out) / "erm").exists():
-            (Path(out) / "config.json").unlink(missing_ok=True)
+        held = [path.name for path in Path(out).iterdir() if not path.name.startswith(".")]
+        if is_main_process() and held == ["config.json"]:  # a training that diverged has left its log
+            (Path(out) / "config.json").unlink()
         raise
 
 
@@ -156,10 +159,10 @@ def network_name(
     resume: bool,  # whether it goes on
 ) -> str | None:  # None for a run that begins
     "Which network a run goes on with"
-    from masktune.files import read_json
+    from masktune.runs import read_config
 
-    config = Path(out) / "config.json"
-    return read_json(config).get("model", {}).get("name") if resume and config.exists() else None
+    there = (Path(out) / "config.json").exists()
+    return read_config(out).get("model", {}).get("name") if resume and there else None
 
 
 def best_accuracy(

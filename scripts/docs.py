@@ -282,8 +282,8 @@ def stage_text(path: Path, target: str, homes: dict[str, str]) -> None:
     "A page that is written in Markdown"
     place = STAGE / target
     place.parent.mkdir(exist_ok=True)
-    text = linked(path.read_text(encoding="utf-8"), homes, "../" * target.count("/"))
     names, up = places(), "../" * target.count("/")
+    text = linked(path.read_text(encoding="utf-8"), homes, up)
     # a result is a section of one page in the repository, and a page of its own here
     section = r"\]\((?:\.\./)+benchmarks/RESULTS\.md#([\w-]+)\)"
     text = re.sub(section, lambda found: f"]({up}results/{names[found[1]]}.md)", text)

@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from charts import Dots, dot_plot
@@ -170,6 +171,7 @@ def place_of(title: str) -> str:
     return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
+@cache  # every text of the site asks
 def places() -> dict[str, str]:
     "The name of each result's page, by where it stands in benchmarks/RESULTS.md"
     return {place_of(result.title): result.name for result in results()}

@@ -17,6 +17,7 @@ from torch.utils.data import TensorDataset
 from masktune import MaskTune, diagnose
 from masktune.__main__ import main
 from masktune.data import ArrayDataset
+from masktune.divergence import TrainingDiverged
 from masktune.evidence_steps import read_verdicts
 from masktune.faithfulness import choose_evidence, faithfulness
 from masktune.kinds import find_kinds
@@ -27,6 +28,7 @@ from masktune.refit import refit
 from masktune.repair import repair
 from masktune.runs import open_run, save_erm
 from masktune.saliency import SaliencyMaps
+from masktune.steps import forgotten_if_refused
 
 HOW = dict(finetune_lr=0.01, device="cpu", progress=False)
 TINY = """
@@ -369,6 +371,19 @@ def test_what_cannot_be_trained_replaces_nothing(run, tmp_path, capsys):
         assert not (tmp_path / "new" / "config.json").exists()
     assert main(["finetune", run, "--overwrite", "--class-weights", "1", "2", "3"]) == 2
     assert held(run) == before
+
+
+def test_a_first_training_that_diverges_leaves_a_folder_that_can_be_used(tmp_path):
+    "In its first epoch it has left nothing; later its log stands there, which without config.json nobody could replace"
+    words = ["erm", "--data", "biased-digits", "--epochs", "1", "--device", "cpu", "--out", str(tmp_path / "run")]
+    assert main([*words, "--lr", "1e9"]) == 2
+    do(words)
+    (tmp_path / "later").mkdir()
+    for name in ("config.json", "log.jsonl"):
+        (tmp_path / "later" / name).touch()
+    with pytest.raises(TrainingDiverged), forgotten_if_refused(str(tmp_path / "later")):
+        raise TrainingDiverged("epoch 3")
+    assert (tmp_path / "later" / "config.json").exists()
 
 
 def test_what_replaces_a_run_ends_as_what_begins_one(tmp_path):

@@ -20,8 +20,8 @@ from ..data import ImageDataset
 from ..devices import seed_everything
 from ..errors import look_up
 from ..evaluation import Evaluation, Table, evaluate
-from .datasets import dataset_options, dataset_splits, load_dataset
-from .recipes import Recipe, begin_experiment, experiment_facts, get_recipe
+from .datasets import dataset_splits
+from .recipes import Recipe, begin_experiment, experiment_facts, get_recipe, open_seed
 from ..figures import CONTROL_COLOR, MASKTUNE_COLOR, ReportFigure, figure_style
 from ..files import read_json, write_json
 from ..finetune import CONTROLS, MaskTune
@@ -188,12 +188,6 @@ class _Seed:
         return model, _hidden_share(run, self.train) if control in (None, "moved-masks") else float("nan")
 
 # %% ../../nbs/api/experiments/49_ablations.ipynb #17e3ccc3
-def _opened(recipe: Recipe, seed: int, split: str, root: Any) -> ImageDataset:
-    "One split of a recipe's images, of this seed where the data set has one"
-    options = dict(recipe.options) | ({"seed": seed} if "seed" in dataset_options(recipe.data) else {})
-    return load_dataset(recipe.data, split, root, **options)
-
-
 def ablate_seed(
     recipe: Recipe,  # the recipe to vary
     axis: str,  # what is varied, one of `AXES`
@@ -202,7 +196,7 @@ def ablate_seed(
 ) -> list[AblationRow]:  # the plain model's, then one a variant; a variant that the model cannot run is left out
     "Run every variant of an axis with one seed"
     names = ("train", "val", *dataset_splits(recipe.data, root, **recipe.options))
-    splits = {split: _opened(recipe, seed, split, root) for split in names}
+    splits = {split: open_seed(recipe, split, seed, root) for split in names}
     runs = _Seed(recipe, seed, splits.pop("train"), splits.pop("val"))
     plain = runs.plain({})
     tests = {**splits, "swapped-val": plain.swapped(runs.val)}  # one question for all variants
@@ -269,7 +263,7 @@ def run_ablation(
         raise ValueError(f"jobs must be at least 1, got {jobs}")
     if not recipe.settings.get("epochs", 1):
         raise ValueError("epochs must be at least 1: every variant begins with a plain model trained here")
-    train = _opened(recipe, seeds[0], "train", root)
+    train = open_seed(recipe, "train", seeds[0], root)
     train.need_one_label("an ablation")
     place, rows = None if folder is None else Path(folder), []
     if place is not None:

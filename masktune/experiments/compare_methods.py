@@ -22,7 +22,7 @@ from ..data import ImageDataset
 from ..errors import look_up
 from ..evaluation import Table
 from .attempts import choose_attempt, judge, measure_attempt
-from .datasets import dataset_options, dataset_splits, load_dataset
+from .datasets import dataset_splits
 from masktune.experiments.methods import (
     METHODS,
     Bench,
@@ -30,7 +30,7 @@ from masktune.experiments.methods import (
     start_network,
 )
 from .published import figure_lines
-from .recipes import Recipe, begin_experiment, experiment_facts, get_recipe
+from .recipes import Recipe, begin_experiment, experiment_facts, get_recipe, open_seed
 from ..files import atomic_path, load_state, read_json, save_state, write_json, write_page
 from ..finetune import MaskTune
 from ..models import as_classifier
@@ -161,9 +161,8 @@ def _notes(names: Sequence[str] | None, left_out: Mapping[str, str]) -> list[str
 # %% ../../nbs/api/experiments/49f_compare_methods.ipynb #49e0000e
 def _open_splits(recipe: Recipe, seed: int, root: Any) -> dict[str, ImageDataset]:
     "The recipe's images, of this seed where the data set has one: train, val, then the test sets"
-    options = dict(recipe.options) | ({"seed": seed} if "seed" in dataset_options(recipe.data) else {})
     names = ("train", "val", *dataset_splits(recipe.data, root, **recipe.options))
-    splits = {split: load_dataset(recipe.data, split, root, **options) for split in names}
+    splits = {split: open_seed(recipe, split, seed, root) for split in names}
     splits["train"].need_one_label("a comparison of methods")
     if not recipe.settings.get("epochs", 1):
         raise ValueError("epochs must be at least 1: every method begins with a plain model trained here")

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RECIPES', 'Choice', 'Recipe', 'get_recipe', 'recipes_table', 'recipe_to_yaml', 'recipe_from_yaml', 'override',
-           'experiment_facts', 'begin_experiment']
+           'open_seed', 'experiment_facts', 'begin_experiment']
 
 # %% ../../nbs/api/experiments/48_recipes.ipynb #745b4037
 import inspect
@@ -18,10 +18,10 @@ from typing import Any, NamedTuple, Union, get_args, get_origin
 from .._extras import needs
 from ..data import ImageDataset
 from ..errors import look_up
-from .datasets import DATASETS, dataset_options
+from .datasets import DATASETS, dataset_options, load_dataset
 from .published import figure_lines
 from ..files import read_json, write_json
-from ..settings import Settings
+from ..settings import MACHINE_SETTINGS, Settings
 
 # %% ../../nbs/api/experiments/48_recipes.ipynb #cc23aff2
 class Choice(NamedTuple):
@@ -422,6 +422,17 @@ def override(
     return _recipe(_checked(body, "--set"), recipe)
 
 # %% ../../nbs/api/experiments/48_recipes.ipynb #1a9caad2
+def open_seed(
+    recipe: Recipe,  # names the data set and its options
+    split: str,  # train, val, test ...
+    seed: int,  # of the data, where they are made or divided by one
+    root: str | os.PathLike | None = None,  # where the data lie
+) -> ImageDataset:  # one split of the recipe's images
+    "Open what an experiment uses with one seed"
+    options = dict(recipe.options) | ({"seed": seed} if "seed" in dataset_options(recipe.data) else {})
+    return load_dataset(recipe.data, split, root, **options)
+
+
 def experiment_facts(
     recipe: Recipe,  # data, network, settings
     root: str | os.PathLike | None = None,  # where the data lie
@@ -430,7 +441,7 @@ def experiment_facts(
 ) -> dict[str, Any]:  # as JSON takes it
     "What must be the same for an experiment to go on: all but how it is computed; settings are checked by `Settings`"
     Settings(**recipe.settings)
-    machine = ("device", "mixed_precision", "num_workers", "compile", "cache", "eval_batch_size")
+    machine = (*MACHINE_SETTINGS, "mixed_precision", "compile")
     settings = {key: repr(value) for key, value in sorted(recipe.settings.items()) if key not in machine}
     options = {key: repr(value) for key, value in sorted(recipe.options.items())}
     network = recipe.model + (" (pretrained)" if recipe.pretrained else "")
