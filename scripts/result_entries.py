@@ -301,11 +301,9 @@ def commands_says() -> str:
         )
         told.append(f"{PLANTED[name]} from {before:.1f} to {after:.1f} %")
     marks = [row for row in rows if row["set"] in ("sticker", "text", "frame")]
-    named, mended = (
-        sum(row["diagnosed"] in ("mask", "both") for row in marks),
-        sum(row["chosen"] != "plain" for row in marks),
-    )
-    found = f" Of {len(marks)} marks `diagnose` names {named}, and `repair` mends {mended}."
+    named = sum(row["diagnosed"] in ("mask", "both") for row in marks)
+    lifted = sum(row["repair"]["worst"] > row["erm"]["worst"] for row in marks)
+    found = f" Of {len(marks)} marks `diagnose` names {named}; `repair` lifts the worst group with {lifted}."
     return f"README's four commands bring the worst group, with {', with '.join(told)}.{found}"
 
 
