@@ -910,7 +910,8 @@ ENTRIES = [
         "to 706, on a GPU) ten would be named (not a text that is alike by 0.56, and a frame that turns 4 %), and none "
         "of the nine that were unlearnt, with masks of what repeats alone. Diagnosis and repair of the three marks in "
         "the table were run again then, on the same plain models; before, `repair` had 81.5 % (sticker), 85.5 (text) "
-        "and 89.0 (frame).\n\nThat is of seed 710. 711 and 712 were run when all of this stood, on another processor, and "
+        "and 89.0 (frame).\n\nThat is of seed 710. 711 and 712 were run when all of this stood, on another "
+        "processor, and "
         "nothing was changed for them. The sticker of 711 was missed by both, narrowly: what repeats of it, "
         "pasted, turns 10 % of other classes' images where 13 are asked for, and transplanting gained 10.0 points on "
         "held-out images where 12.5 are. The frame of 712 was missed by `diagnose`.",
