@@ -286,7 +286,8 @@ def _smoothed(values: Tensor) -> Tensor:
 
 def _beyond(smoothed: Tensor, usual: Tensor, channels: Channels) -> Tensor:
     "Unit vectors of how each place differs from what is usual there; near zero where it hardly does"
-    return F.normalize((smoothed - usual) / channels.spread[:, None, None], dim=1, eps=LITTLE * smoothed.shape[1] ** 0.5)
+    standard = (smoothed - usual) / channels.spread[:, None, None]
+    return F.normalize(standard, dim=1, eps=LITTLE * smoothed.shape[1] ** 0.5)
 
 
 def appearance(

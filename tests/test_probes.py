@@ -450,11 +450,11 @@ def test_growing_takes_what_hangs_together_with_where_it_begins():
     assert not taken[1].any()
 
 
-def marks_beside_objects(count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def marks_beside_objects(count: int, side: int = 10) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     "Maps, values, labels: in one class a mark of 2 x 2 places of which the map shows half, in both an object beside it"
     generator = torch.Generator().manual_seed(0)
-    maps = torch.linspace(0.01, 0.1, 100).view(10, 10).repeat(count, 1, 1)
-    values = torch.rand(count, 9, 10, 10, generator=generator) * 0.1
+    maps = torch.linspace(0.01, 0.1, side * side).view(side, side).repeat(count, 1, 1)
+    values = torch.rand(count, 9, side, side, generator=generator) * 0.1
     labels = torch.arange(count) % 2
     for at in range(count):
         down = at // 2 % 4  # not in the same place in every image
@@ -482,24 +482,24 @@ def test_of_a_mark_whose_edge_alone_is_seen_all_is_taken_and_of_what_touches_it_
 def test_of_a_frame_whose_one_side_is_seen_all_is_taken():
     "The other sides look otherwise, but as they do in every image: a side alone turned 1 % of the images, all of it 44"
     generator = torch.Generator().manual_seed(0)
-    edge = torch.ones(12, 12, dtype=torch.bool)
+    edge = torch.ones(20, 20, dtype=torch.bool)
     edge[2:-2, 2:-2] = False
-    maps = torch.linspace(0.01, 0.1, 144).view(12, 12).repeat(80, 1, 1)
+    maps = torch.linspace(0.01, 0.1, 400).view(20, 20).repeat(80, 1, 1)
     maps[:, 0] = 1.0
-    values = torch.rand(80, 9, 12, 12, generator=generator)
+    values = torch.rand(80, 9, 20, 20, generator=generator)
     labels = torch.arange(80) % 2
     framed = labels == 0
     values[framed, 0, :2], values[framed, 1, -2:] = 4.0, 4.0
     values[framed, 2, :, :2], values[framed, 3, :, -2:] = 4.0, 4.0
     kept = repeated_part(maps, values, labels, appearance(maps, values, labels, 2))
-    assert kept[framed][:, edge].float().mean() > 0.95 and not kept[framed, 4:-4, 4:-4].any()
+    assert kept[framed][:, edge].float().mean() > 0.95 and not kept[framed, 5:-5, 5:-5].any()
     few = appearance(maps[:18], values[:18], labels[:18], 2)
     assert not few.by_place  # nine images of a class: their mean is each one's own
 
 
 def test_a_border_that_is_the_same_in_every_image_repeats_in_no_class(monkeypatch):
     "What hardly differs from image to image is rounding, and that agrees perfectly"
-    maps, values, labels = marks_beside_objects(80)
+    maps, values, labels = marks_beside_objects(80, side=20)
     values[:, :, 7:] = torch.rand(9, generator=torch.Generator().manual_seed(1))[None, :, None, None]
     for at in range(0, 80, 2):
         maps[at, 5:7, 1], values[at, 0, 5:7, 1:3] = 2.0, 1.0  # the mark touches it
