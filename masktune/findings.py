@@ -307,7 +307,7 @@ def appearance(
     by_place = {c: _beyond(smoothed[labels == c], usual, channels).mean(0) for c in enough}
     return Appearance(channels, by_class, usual, by_place)
 
-
+# %% ../nbs/api/37_findings.ipynb #f1d000c5
 def _same(value: Tensor, labels: Tensor, looks: Appearance) -> Tensor:
     "(N, h, w) bool, the places that look as the evidence of their class, or as most of its images do there"
     smoothed = _smoothed(value)
