@@ -1,6 +1,6 @@
 """README's commands on a shortcut that is known: compose, erm, diagnose, repair.
 
-    python benchmarks/by_commands.py --cache FOLDER --out benchmarks/by_commands.json
+    python benchmarks/by_commands.py --cache FOLDER --seeds 713-714 --sets sticker text frame --out FILE
     python benchmarks/by_commands.py --cache FOLDER --half choose --seeds 700-700 --sets none      # other cut-outs
 
 Each command runs as a process of its own in a folder of its own, and reads what the one before has written. The

@@ -247,6 +247,11 @@ def _alike(
 TOP = 0.7  # of a map's highest value: from there on a place is one of its peaks
 
 
+def _wider(places: Tensor) -> Tensor:
+    "(N, h, w) bool, a place more all round"
+    return F.max_pool2d(places.float()[:, None], 3, 1, 1)[:, 0].bool()
+
+
 def grown(
     start: Tensor,  # (N, h, w) bool, where growing begins; what is not in `through` is left out
     through: Tensor,  # (N, h, w) bool, the places that may be taken
@@ -254,7 +259,7 @@ def grown(
     "Take with each place that growing begins at all that hangs together with it, over corners, too"
     taken = start & through
     while True:
-        wider = F.max_pool2d(taken.float()[:, None], 3, 1, 1)[:, 0].bool() & through
+        wider = _wider(taken) & through
         if torch.equal(wider, taken):
             return taken
         taken = wider
@@ -284,10 +289,14 @@ def _smoothed(values: Tensor) -> Tensor:
     return F.avg_pool2d(values.float(), 3, 1, 1, count_include_pad=False)
 
 
+def _standard(smoothed: Tensor, mean: Tensor, channels: Channels) -> Tensor:
+    "How each place differs from a mean, (K, 1, 1) or (K, h, w), in spreads of its channels"
+    return (smoothed - mean) / channels.spread[:, None, None]
+
+
 def _beyond(smoothed: Tensor, usual: Tensor, channels: Channels) -> Tensor:
     "Unit vectors of how each place differs from what is usual there; near zero where it hardly does"
-    standard = (smoothed - usual) / channels.spread[:, None, None]
-    return F.normalize(standard, dim=1, eps=LITTLE * smoothed.shape[1] ** 0.5)
+    return F.normalize(_standard(smoothed, usual, channels), dim=1, eps=LITTLE * smoothed.shape[1] ** 0.5)
 
 
 def appearance(
@@ -311,7 +320,7 @@ def appearance(
 def _same(value: Tensor, labels: Tensor, looks: Appearance) -> Tensor:
     "(N, h, w) bool, the places that look as the evidence of their class, or as most of its images do there"
     smoothed = _smoothed(value)
-    standard = (smoothed - looks.channels.mean[:, None, None]) / looks.channels.spread[:, None, None]
+    standard = _standard(smoothed, looks.channels.mean[:, None, None], looks.channels)
     same = torch.einsum("nkhw,nk->nhw", F.normalize(standard, dim=1), looks.by_class[labels]) >= SAME
     for label in labels.unique().tolist():
         if label in looks.by_place:
@@ -331,8 +340,7 @@ def repeated_part(
     That is what looks as the evidence of the class does, and what most images of the class show at this place."""
     parts = []
     for said, value, label in zip(maps.split(64), values.split(64), labels.split(64), strict=True):
-        part = grown(_peaks(said), _same(value, label, looks))
-        parts.append(F.max_pool2d(part.float()[:, None], 3, 1, 1)[:, 0].bool())
+        parts.append(_wider(grown(_peaks(said), _same(value, label, looks))))
     return torch.cat(parts)
 
 # %% ../nbs/api/37_findings.ipynb #d1a900a1

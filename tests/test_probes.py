@@ -465,7 +465,7 @@ def marks_beside_objects(count: int, side: int = 10) -> tuple[torch.Tensor, torc
 
 
 def test_of_a_mark_whose_edge_alone_is_seen_all_is_taken_and_of_what_touches_it_nothing():
-    "Half a sticker, pasted, turned 10 % of the images where the whole turned 37"
+    "Three quarters of a sticker, pasted, turned 10 % of the images where the whole turned 37"
     maps, values, labels = marks_beside_objects(152)
     looks = appearance(maps[:72], values[:72], labels[:72], 3)
     assert looks.by_class[2].eq(0).all() and set(looks.by_place) == {0, 1}  # nothing is known without images
