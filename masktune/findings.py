@@ -281,7 +281,7 @@ class Appearance(NamedTuple):
     channels: Channels  # what values are standardised by
     by_class: Tensor  # (C, K) float32, unit vectors; zeros for a class without an image
     usual: Tensor  # (K, h, w) float32, of each place, all classes alike
-    by_place: Mapping[int, Tensor]  # (K, h, w) by class, mean of unit vectors beyond what is usual; of `FEWEST` images
+    by_place: Mapping[int, Tensor]  # (K, h, w), mean unit vector beyond `usual`, by class of `FEWEST` images or more
 
 
 def _smoothed(values: Tensor) -> Tensor:

@@ -451,16 +451,16 @@ def test_growing_takes_what_hangs_together_with_where_it_begins():
 
 
 def marks_beside_objects(count: int, side: int = 10) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    "Maps, values, labels: in one class a mark of 2 x 2 places of which the map shows half, in both an object beside it"
+    "Maps, values, labels: in one class a mark of 2 x 4 places of which the map shows an edge, in both an object"
     generator = torch.Generator().manual_seed(0)
     maps = torch.linspace(0.01, 0.1, side * side).view(side, side).repeat(count, 1, 1)
     values = torch.rand(count, 9, side, side, generator=generator) * 0.1
     labels = torch.arange(count) % 2
     for at in range(count):
         down = at // 2 % 4  # not in the same place in every image
-        maps[at, down + 1 : down + 3, 1], maps[at, 2:6, 3:9] = 1.0, 0.6
-        values[at, 0, down + 1 : down + 3, 1:3] = float(labels[at] == 0)
-        values[at, 1 + at // 2 % 7, 2:6, 3:9] = 1.0  # each time another
+        maps[at, down + 1 : down + 3, 0], maps[at, 2:6, 4:9] = 1.0, 0.6
+        values[at, 0, down + 1 : down + 3, :4] = float(labels[at] == 0)
+        values[at, 1 + at // 2 % 7, 2:6, 4:9] = 1.0  # beside it, each time another
     return maps, values, labels
 
 
@@ -470,11 +470,11 @@ def test_of_a_mark_whose_edge_alone_is_seen_all_is_taken_and_of_what_touches_it_
     looks = appearance(maps[:72], values[:72], labels[:72], 3)
     assert looks.by_class[2].eq(0).all() and set(looks.by_place) == {0, 1}  # nothing is known without images
     kept = repeated_part(maps[72:], values[72:].half(), labels[72:], looks)
-    assert not kept[labels[72:] == 0, :, 5:].any()
+    assert not kept[labels[72:] == 0, :, 6:].any()
     for image in range(0, 80, 2):
         down = (72 + image) // 2 % 4
-        assert kept[image, down + 1 : down + 3, 1:3].all()
-    assert kept[labels[72:] == 1, 2:6, 3:9].float().mean() < 0.1  # of objects, which differ, next to nothing
+        assert kept[image, down + 1 : down + 3, :4].all()
+    assert kept[labels[72:] == 1, 2:6, 4:9].float().mean() < 0.1  # of objects, which differ, next to nothing
     assert not repeated_part(maps[:3], values[:3], torch.tensor([2, 2, 2]), looks).any()
     assert not repeated_part(torch.zeros(2, 10, 10), values[:2], labels[:2], looks).any()  # an empty map has no peak
 
@@ -502,12 +502,12 @@ def test_a_border_that_is_the_same_in_every_image_repeats_in_no_class(monkeypatc
     maps, values, labels = marks_beside_objects(80, side=20)
     values[:, :, 7:] = torch.rand(9, generator=torch.Generator().manual_seed(1))[None, :, None, None]
     for at in range(0, 80, 2):
-        maps[at, 5:7, 1], values[at, 0, 5:7, 1:3] = 2.0, 1.0  # the mark touches it
+        maps[at, 5:7, 0], values[at, 0, 5:7, :4] = 2.0, 1.0  # the mark touches it
 
     def taken() -> torch.Tensor:
         return repeated_part(maps, values, labels, appearance(maps, values, labels, 2))[labels == 0]
 
-    assert taken()[:, 5:7, 1:3].all() and not taken()[:, 9, 5:].any()
+    assert taken()[:, 5:7, :4].all() and not taken()[:, 9, 5:].any()
     monkeypatch.setattr("masktune.findings.LITTLE", 0.0)
     assert taken()[:, 9, 5:].any()  # were it not for the limit
 
