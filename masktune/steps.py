@@ -183,18 +183,19 @@ def _recipe_for(
     "The recipe of a data set, changed by what was given"
     from masktune.errors import look_up
     from masktune.experiments.datasets import DATASETS
-    from masktune.experiments.recipes import get_recipe
+    from masktune.experiments.recipes import get_recipe, with_rates
 
     recipe = get_recipe(look_up("dataset", data, DATASETS))
     if pretrained is None:
         pretrained = recipe.pretrained and model in (None, recipe.model) and not weights
-    return replace(
+    changed = replace(
         recipe,
         model=model or recipe.model,
         pretrained=pretrained,
         options=dict(recipe.options) | read_options(option),
         settings=dict(recipe.settings) | settings,
     )
+    return with_rates(changed, recipe, settings)
 
 # %% ../nbs/api/54_steps.ipynb #28674c1c
 def erm(

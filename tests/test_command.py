@@ -8,6 +8,8 @@ import sys
 import pytest
 from ready import run_command, run_ready
 
+from masktune.__main__ import main
+
 
 def masktune(*words, cwd=None):
     return run_ready(run_command, [str(word) for word in words], cwd=cwd)
@@ -191,6 +193,18 @@ def test_many_problems_are_listed_and_end_in_one_line(pets, tmp_path):
     lines = run.stderr.splitlines()
     assert run.returncode == 2 and len(lines) == 3 and str(pets / "cat" / "1.jpg") in lines[0]
     assert lines[-1].startswith("masktune: ") and "2 problems, listed above" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("rates", "finetuning"),
+    [((), 3e-4), (("--lr", "0.01"), 0.003), (("--lr", "0.01", "--finetune-lr", "0.5"), 0.5)],
+)
+def test_the_finetuning_of_own_images_follows_the_training_s_rate(rates, finetuning, pets, tmp_path):
+    "At the recipe's 1e-4, whatever the training's rate, one epoch of `repair` changed nothing on photographs"
+    words = ["erm", "--data", "folder", "--root", str(pets), "--option", "size=32", "--model", "small-cnn"]
+    assert main([*words, "--epochs", "1", "--device", "cpu", *rates, "--out", str(tmp_path / "run")]) == 0
+    settings = json.loads((tmp_path / "run" / "config.json").read_text())["settings"]
+    assert settings["finetune_lr"] == finetuning
 
 
 @pytest.fixture(scope="module")

@@ -317,6 +317,19 @@ def test_the_table_of_trials_shows_what_a_repair_used_whatever_the_runs_mode(mod
         assert (how["rule"], how["fill"], how["layer"]) == ("otsu()", "blur", "probes")
 
 
+@pytest.mark.parametrize(("recipe", "rate"), [("measured", "0.02"), ("paper", "0.01")])
+def test_the_table_of_trials_shows_the_rate_that_the_recipe_took(recipe, rate):
+    "It said ERM's last, which the default does not take"
+    train, val = images(0, "train"), images(1, "val")
+    how = HOW | {"finetune_lr": None, "recipe": recipe, "schedule": "multistep", "milestones": (1,)}
+    run = MaskTune(network(), epochs=2, lr=0.02, **how).fit(train)
+    run.evaluate({"test": val})
+    trials = Trials(run, {"test": val})
+    assert how_made(trials.add())["rate"] == rate
+    trials.keep(1)
+    assert run.finetuning(len(train)).lr == float(rate)
+
+
 def test_the_command_runs_in_a_clone_that_is_not_installed():
     code = """
 import importlib.metadata as about

@@ -29,7 +29,7 @@ class Trial:
     "One finetuning of a run: what it was made with, and what came of it"
 
     number: int  # from 1
-    settings: dict[str, Any]  # `SETTINGS`
+    settings: dict[str, Any]  # `SETTINGS`, the rate as a number
     metrics: dict[str, Evaluation]  # by test set, of the finetuned model
     paid: str  # the group that lost most of its accuracy, where one surely lost
     rounds: list[Round] = field(repr=False)  # with their models
@@ -88,10 +88,9 @@ def how_made(
     if trial.remedy.split(",")[0] in ("refit", PLAIN):
         return {"remedy": trial.remedy} | dict.fromkeys(("rule", "fill", "layer", "rate", "rounds"), "-")
     made = trial.settings
-    rate = "ERM's last" if made["finetune_lr"] is None else f"{made['finetune_lr']:g}"
     found = "probes" if made["source"] == "probe" else "found"
     place = {"rule": made["rule"], "fill": made["fill"], "layer": made["layer"] or found}
-    return {"remedy": trial.remedy, **place, "rate": rate, "rounds": str(made["rounds"])}
+    return {"remedy": trial.remedy, **place, "rate": f"{made['finetune_lr']:g}", "rounds": str(made["rounds"])}
 
 
 def few_points(
@@ -122,6 +121,10 @@ class Trials:
     def __len__(self) -> int:
         return len(self.trials)
 
+    def _settings(self) -> dict[str, Any]:
+        "What the run's finetunings are made with, the rate as its recipe takes it where none was given"
+        return {name: getattr(self.run, name) for name in SETTINGS} | {"finetune_lr": self.run.finetuning(images=1).lr}
+
     def add(
         self,
         remedy: str | None = None,  # what was done; None: what the run's mode says
@@ -130,7 +133,7 @@ class Trials:
         "Note what the run has just done, with what was measured of it"
         measured = {name: self.run.metrics_["masktune"][name] for name in self.tests}
         plain = {name: self.run.metrics_["erm"][name] for name in self.tests}
-        settings = {name: getattr(self.run, name) for name in SETTINGS}
+        settings = self._settings()
         rounds = [replace(each) for each in self.run.rounds_]  # the next finetuning empties the run's own
         curve = tuple(points)
         return self._note(remedy or self.run.mode, settings, measured, plain, rounds, self.run.round_, curve)
@@ -140,7 +143,7 @@ class Trials:
         made: Repair,  # of the run's plain model, every candidate measured on the test sets
     ) -> list[Trial]:  # a row each
         "Note every candidate of a repair; the one it chose is kept, where that is not the plain model"
-        settings = {name: getattr(self.run, name) for name in SETTINGS}
+        settings = self._settings()
         maps = self.run.rounds_[0].maps if self.run.rounds_ else None
         found, before = [], self.kept
         for name, candidate in made.candidates.items():
