@@ -149,7 +149,9 @@ def _erm_options(parser: argparse.ArgumentParser) -> None:
     weights = f"a model you have trained: {_WEIGHTS}; with --epochs 0 it is taken as it is"
     _add(parser, "--weights", weights)
     _add_writing(parser, "a run that is already in the folder")
-    _add_settings(parser, "settings (default: the recipe of that data set, masktune recipes; --finetune-lr follows --lr)")
+    _add_settings(
+        parser, "settings (default: the recipe of that data set, masktune recipes; --finetune-lr follows --lr)"
+    )
 
 # %% ../nbs/api/56_cli.ipynb #1954d95c
 _MACHINE = ("device", "mixed_precision", "compile", "num_workers", "cache", "eval_batch_size")

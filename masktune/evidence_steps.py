@@ -71,13 +71,12 @@ def _checkpoint(
 def _model_of(opened: "MaskTune", run: str, of: str) -> Any:
     "One of a run's models; raises `ValueError` where it is not there"
     from masktune.repair import load_repaired
-    from masktune.runs import tell_rounds_left
+    from masktune.runs import need_finetuned, tell_rounds_left
 
     if of == "erm":
         return opened.plain_model
     if of == "masktune":
-        if not opened.finished_models:
-            raise ValueError(f"--of masktune: {run} holds no finetuned model; masktune finetune {run} makes one")
+        need_finetuned(opened, run)
         tell_rounds_left(opened, run)
         return opened.model_
     if not (Path(run) / "repair.json").exists():

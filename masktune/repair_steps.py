@@ -74,10 +74,12 @@ def refit(
     "Train a model's last layer again on validation images, gamma chosen on others of them"
     from masktune.files import save_weights, write_json
     from masktune.refit import GAMMAS
-    from masktune.runs import open_run
+    from masktune.runs import need_finetuned, open_run
 
     opened, splits = open_run(run, **changes)
     of = of or ("masktune" if opened.finished_models else "erm")
+    if of == "masktune":
+        need_finetuned(opened, run)
     found = opened.refit(splits["val"], of, other_validation(run, choose_on), gammas=tuple(gammas or GAMMAS))
     before = opened.plain_model if of == "erm" else opened.model_
     metrics, table = _measured({of: before, "refitted": found.model}, _tests(splits), opened)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PARTS', 'package_versions', 'save_config', 'save_erm', 'save_round', 'save_metrics', 'save_run', 'read_config',
-           'load_run', 'clear_run', 'is_begun', 'start_run', 'open_run', 'check_same', 'tell_rounds_left',
-           'check_asked']
+           'load_run', 'clear_run', 'is_begun', 'start_run', 'open_run', 'check_same', 'need_finetuned',
+           'tell_rounds_left', 'check_asked']
 
 # %% ../nbs/api/50_runs.ipynb #8f8773ca
 import os
@@ -378,6 +378,15 @@ def check_same(
         raise ValueError(
             f"{folder} was begun with {', '.join(other)}: leave that out to go on, or begin anew with --overwrite"
         )
+
+
+def need_finetuned(
+    run: MaskTune,  # as its folder has it
+    folder: str | os.PathLike,  # the run's folder
+) -> None:
+    "Raise `ValueError` where a command asks for a finetuned model and the folder holds none"
+    if not run.finished_models:
+        raise ValueError(f"{folder} holds no finetuned model; masktune finetune {folder} makes one")
 
 
 def tell_rounds_left(

@@ -18,7 +18,7 @@ from typing import Any
 from torch import Tensor
 
 from .counterfactuals import EDGES
-from .devices import parse_device
+from .devices import check_seed, parse_device
 from .errors import look_up
 from .images import AUGMENTATIONS
 from .losses import Criterion, check_loss
@@ -65,7 +65,7 @@ def _check_numbers(settings: "Settings") -> None:
             continue
         if not isinstance(value, Integral) or isinstance(value, bool) or value < least:
             raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
-        setattr(settings, name, int(value))
+        setattr(settings, name, check_seed(value) if name == "seed" else int(value))
     for name in ("lr", "finetune_lr", "gamma"):
         if (value := getattr(settings, name)) is None and name == "finetune_lr":
             continue

@@ -430,14 +430,14 @@ def report(
     **changes: Any,  # fields of `Settings` that only say how to compute
 ) -> None:
     "Write one self-contained page: tables, curves, maps before and after"
-    from masktune.runs import open_run, tell_rounds_left
+    from masktune.runs import need_finetuned, open_run, tell_rounds_left
 
     opened, splits = open_run(run, **changes)
     if not opened.finished_models and (Path(run) / "repair.html").exists():
         raise ValueError(
             f"{run} was repaired and not finetuned: its page is {run}/repair.html; masktune finetune {run} first"
         )
-    _ = opened.model_  # says what to do where nothing has been finetuned
+    need_finetuned(opened, run)
     tell_rounds_left(opened, run)
     apply_verdicts(opened, splits["train"], Path(run) / "round-1")  # what was hidden is what the page shows
     page, _ = measure_and_report(opened, splits, run)
@@ -489,10 +489,11 @@ def selective(
     **changes: Any,  # fields of `Settings` that only say how to compute
 ) -> None:
     "Say when not to answer: error at five coverages, risk against coverage"
-    from masktune.runs import open_run, tell_rounds_left
+    from masktune.runs import need_finetuned, open_run, tell_rounds_left
     from masktune.selective_report import compare_selective
 
     opened, splits = open_run(run, **changes)
+    need_finetuned(opened, run)
     tell_rounds_left(opened, run)
     splits["val"].need_one_label("masktune selective")
     models = {"erm": opened.plain_model, "masktune": opened.model_}

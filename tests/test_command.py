@@ -216,6 +216,13 @@ def whole_run(tmp_path_factory):
     return out
 
 
+@pytest.mark.parametrize("command", ["selective", "report", "refit --of masktune", "diagnose --of masktune"])
+def test_what_needs_a_finetuned_model_names_the_command_that_makes_one(command, whole_run):
+    words = command.split()
+    run = masktune(words[0], whole_run, *words[1:])
+    assert run.returncode == 2 and f"no finetuned model; masktune finetune {whole_run} makes one" in run.stderr
+
+
 @pytest.mark.parametrize(
     "name, content, says",
     [

@@ -355,7 +355,7 @@ def test_a_given_font_is_used_or_refused(tmp_path):
         ),
         (dict(object_size=(0.9, 0.5)), "object_size must be two shares"),
         (dict(source_shares=(0.5, 0.5, 0.5)), "source_shares must be three shares above 0 that sum to 1"),
-        (dict(seed=-1), "seed must be a whole number of at least 0, got -1"),
+        (dict(seed=-1), "seed must be a whole number of at least 0 and at most 4,294,967,295, got -1"),
         (dict(format="gif"), "unknown format 'gif'"),
         (dict(masks={"pear": "x"}), "unknown class with masks 'pear'"),
         (dict(masks={"apple": "nowhere"}), "there is no folder of masks nowhere"),

@@ -343,6 +343,7 @@ WRONG = [
     dict(finetune_batch_size=16.0),
     dict(eval_batch_size=0),
     dict(seed=-1),
+    dict(seed=2**32),
     dict(momentum=1),
     dict(momentum="0.9"),
     dict(weight_decay=-1e-4),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..data import ImageDataset
+from ..devices import check_seed
 from ..errors import look_up
 from .digits import BIASED_SPLITS, biased_digits, biased_mnist, digit_scenes, option_names
 from masktune.experiments.published_datasets import (
@@ -149,6 +150,8 @@ def load_dataset(
     opener = DATASETS[look_up("dataset", name, DATASETS)].opener
     for option in options:
         look_up(f"option of {name}", option, dataset_options(name))
+    if "seed" in options:
+        check_seed(options["seed"])
     return opener(split, root, **options)
 
 # %% ../../nbs/api/experiments/47_datasets.ipynb #8afce58f

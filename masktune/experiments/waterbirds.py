@@ -17,10 +17,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..devices import progress_bar
+from ..devices import check_seed, progress_bar
 from ..errors import DatasetError
 from .cutouts import upright
-from .scenes import SPLITS, check_seed, may_write, whole_folder, write_about
+from .scenes import SPLITS, may_write, whole_folder, write_about
 
 # %% ../../nbs/api/experiments/45_waterbirds.ipynb #5ce0a101
 _WATER_BIRDS = (
