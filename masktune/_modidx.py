@@ -2519,6 +2519,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'masktune.repair._page': ('api/repair.html#_page', 'masktune/repair.py'),
                                  'masktune.repair._skip': ('api/repair.html#_skip', 'masktune/repair.py'),
                                  'masktune.repair._swapped_by': ('api/repair.html#_swapped_by', 'masktune/repair.py'),
+                                 'masktune.repair._taught_little': ('api/repair.html#_taught_little', 'masktune/repair.py'),
                                  'masktune.repair._with_refits': ('api/repair.html#_with_refits', 'masktune/repair.py'),
                                  'masktune.repair._without_head': ('api/repair.html#_without_head', 'masktune/repair.py'),
                                  'masktune.repair._without_transplant': ('api/repair.html#_without_transplant', 'masktune/repair.py'),

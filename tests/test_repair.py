@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -67,6 +68,16 @@ def run(images):
 @pytest.fixture(scope="module")
 def made(run, images):
     return repair(run, images["train"], images["val"], thorough=True)
+
+
+def test_a_rate_that_teaches_nothing_is_told(run, made, images):
+    "It ended with no remedy that gains enough, as if none could"
+    still = repair(run, images["train"], images["val"], remedies=["transplant"], finetune_lr=1e-6, thorough=True)
+    (told,) = [note for note in still.notes if "taught little" in note]
+    assert told.startswith("transplant at a rate of 1e-06") and told.endswith("such as 3e-06") and told in str(still)
+    right = [int(count) for count in re.findall(r"has (\d+) right, the finetuned one (\d+)", told)[0]]
+    assert right[0] < 240 and abs(right[1] - right[0]) < 0.25 * (256 - right[0])
+    assert not any("taught little" in note for note in made.notes)
 
 
 def regrouped(data):
