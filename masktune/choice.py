@@ -254,7 +254,8 @@ def choose_candidate(
         kept = Choice(plain, criterion, f"no remedy gains enough on held-out images to be worth a change{near}")
         second = _most_refitted(scores, plain, first.name if first else plain, refits, conflict, alike)
         if first and second:
-            return replace(second, why=f"{first.why}; {second.why}")
+            after = f"{scores[second.name].lesser:.1%} with that layer trained again, as"
+            return replace(second, why=f"{first.why} with {first.name}, and is {after} {second.why}")
         return second or first or kept
     best = max(scores, key=lambda name: CRITERIA[criterion](scores[name]))
     return Choice(best, criterion, f"its score by {criterion} is the highest, {CRITERIA[criterion](scores[best]):.1%}")

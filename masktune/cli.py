@@ -9,6 +9,7 @@ __all__ = ['COMMANDS', 'Command', 'Parser', 'make_parser', 'main']
 import argparse
 import difflib
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -43,6 +44,7 @@ def _add_settings(parser: argparse.ArgumentParser, title: str, names: Sequence[s
     for f in fields(Settings):
         if names is None or f.name in names:
             text = help_of.get(f.name, "").replace("%", "%%")
+            text = re.sub(r"\bNone\b", "neither" if "bool" in str(f.type) else "none", text)
             spelled = "--given-masks" if f.name == "given" else "--" + f.name.replace("_", "-")
             _add(group, spelled, text, dest=f.name, **_setting_kind(f.name, str(f.type)))
 
@@ -52,12 +54,30 @@ def _setting_kind(name: str, kind: str) -> dict[str, Any]:
     if "bool" in kind:
         return {"action": argparse.BooleanOptionalAction}
     if "tuple[float" in kind:
-        return {"type": _number_or_word, "nargs": "+", "metavar": "WEIGHT"}
+        return {"type": _or_none(_number_or_word), "nargs": "+", "metavar": "WEIGHT", "action": _Several}
     if "tuple" in kind:
         return {"type": int, "nargs": "+", "metavar": "EPOCH"}
     if name in ("given", "protect"):
         return {"metavar": "DIR"}
-    return {"type": float if "float" in kind else int if "int" in kind else str, "metavar": name.upper()}
+    plain = float if "float" in kind else int if "int" in kind else str
+    return {"type": _or_none(plain) if "None" in kind else plain, "metavar": name.upper()}
+
+
+def _or_none(kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    "How a setting is read that may be left open: `none` is `None`"
+
+    def read(text: str) -> Any:
+        return None if text.lower() == "none" else kind(text)
+
+    read.__name__ = kind.__name__.strip("_")  # argparse names it where a value is wrong
+    return read
+
+
+class _Several(argparse.Action):
+    "Values as they stand; `none` alone leaves the setting open"
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        setattr(namespace, self.dest, None if values == [None] else values)
 
 
 def _number_or_word(text: str) -> float | str:

@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .adapters import as_dataset
+from .adapters import as_dataset, fill_numbered
 from .data import ImageDataset
 from .devices import borrowed
 from .errors import look_up
 from .evaluation import Table
-from .faithfulness import Estimate, bootstrap_means, choose_evidence
+from .faithfulness import Estimate, bootstrap_interval, bootstrap_means, choose_evidence
 from .figures import ReportFigure, figure_style, overlay
 from .files import scrolling, write_json, write_page
 from masktune.findings import (
@@ -31,14 +31,15 @@ from masktune.findings import (
     ClassFindings,
     Findings,
     balanced_part,
+    every,
     find_in_classes,
     likeness_by_class,
 )
 from .layers import TargetLayer, grid_layers, named_layer
-from .masking import FILLS, Threshold, normalize
+from .masking import FILLS, Threshold, hide, normalize
 from .models import Classifier, as_classifier
 from .probes import FEW, LIMIT, Probes, fit_probes
-from .similarity import look
+from .similarity import features_under, look, same_look, scattered
 
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90011
 class Limits(NamedTuple):
@@ -245,12 +246,20 @@ def _not_read(classes: Sequence[ClassFindings], limits: Limits) -> str:
     return _NOT_READ.format(name, alike, max(turned, 0), limits.pasted)
 
 
+_OBJECTS = (
+    "The evidence of {} of {} classes looks the same in every image of a class. Where objects stand alike in all images, "
+    "as single digits do, these may be the objects themselves, and no shortcut: look at the pictures first."
+)
+
+
 def _describe(classes: Sequence[ClassFindings], weak: Sequence[str], limits: Limits) -> list[str]:
     "What the model goes by, with numbers"
     names = ("look", "fall", "shared")
     look, fall, shared = (torch.tensor([getattr(f, name).mean for f in classes]) for name in names)
-    marks = stamped(look, fall, limits, shared, _pasted(classes))
-    said = [_stamp_sentence(found) for found, mark in zip(classes, marks.tolist(), strict=True) if mark]
+    marks = stamped(look, fall, limits, shared, _pasted(classes)).tolist()
+    said = [_stamp_sentence(found) for found, mark in zip(classes, marks, strict=True) if mark]
+    if len(said) > 2 and 2 * len(said) > len(classes):
+        said.insert(0, _OBJECTS.format(len(said), len(classes)))
     unread = "" if said else _not_read(classes, limits)
     said += [f"{unread}."] if unread else []
     if sum(f.anywhere.mean for f in classes) / len(classes) >= limits.anywhere:
@@ -287,7 +296,7 @@ def _cannot_tell(
         said.append(f"What the answers depend on: hiding what the maps show costs at most {cost} of probability.")
     few = [found.name for found in classes if found.plain.count < limits.few]
     if few:
-        said.append(f"Much of {', '.join(few)}: there are fewer than {limits.few} images.")
+        said.append(f"Much of {', '.join(few)}: fewer than {limits.few} images were looked at.")
     if absent:
         said.append(f"Anything of {', '.join(absent)}: there is no image.")
     if agreement.low > limits.fixed:
@@ -313,11 +322,11 @@ def _weak_classes(classes: Sequence[ClassFindings], limits: Limits) -> list[str]
     return said
 
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90032
-def _check_diagnose(val: ImageDataset, train: ImageDataset | None, fill: str, limit: int) -> None:
+def _check_diagnose(val: ImageDataset, train: ImageDataset | None, fill: str, limit: int | None) -> None:
     "Refuse what cannot be diagnosed, before any image is read"
     val.need_one_label("diagnose")
     look_up("fill", fill, FILLS)
-    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 8:
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 8):
         raise ValueError(f"limit must be a whole number of at least 8 images, got {limit!r}")
     for data in (val, train):
         if data is not None and not len(data):
@@ -359,7 +368,7 @@ def diagnose(
     # from map to mask; wider than the paper's: all evidence is to be hidden. By probes it is Otsu's, whatever is given
     rule: Threshold | str = "mean_std(k=1)",
     fill: str = "blur",  # what hidden pixels become; black would be a mark of its own on a photograph
-    limit: int = 512,  # images looked at, of every class alike
+    limit: int | None = None,  # images looked at, of every class alike; None: 512, or 20 of each class
     seed: int = 0,  # which images, who lends to whom, where masks are moved, bootstrap
     batch_size: int = 64,  # images per forward pass
     device: str | torch.device | None = None,  # default: the GPU when there is one
@@ -370,17 +379,19 @@ def diagnose(
     Where the layer that the structure suggests shows nothing that the answers depend on, another is looked for by
     measuring, which takes six passes more, or some more: so it is with many pretrained networks. Where it shows
     something and no mark, it has 128 channels or more, and there are 50 images, linear probes are asked as well: two
-    passes more, and five more where they find evidence as much alike as a mark's. They see whatever goes with the
+    passes more, and five more where they find evidence as much alike as a mark's. Where a mark is seen and every place
+    is alike, half a pass more tells whether both are one. Probes see whatever goes with the
     answers: a mark is named only where what repeats around their peaks, pasted into other classes' images, turns them.
     Raises `ValueError` for an empty data set, one of a single class, a model with other classes, and one whose
     answers or layers are not finite where probes are fitted."""
-    val = as_dataset(val, model=model)
-    train = None if train is None else as_dataset(train, model=model, default_classes=val.classes)
+    train = None if train is None else as_dataset(train, model=model)
+    val = as_dataset(val, model=model, default_classes=None if train is None else train.classes)
     _check_diagnose(val, train, fill, limit)
-    rule, part = Threshold.parse(rule), balanced_part(val, limit, seed)
-    with borrowed(as_classifier(model, part), device) as classifier:
-        example = part[0].image[None].to(classifier.mean.device)
-        _check_scores(classifier, example, part)
+    rule, limit = Threshold.parse(rule), max(512, limits.few * len(val.classes)) if limit is None else limit
+    with borrowed(as_classifier(model, val), device) as classifier:
+        example = val[0].image[None].to(classifier.mean.device)
+        val = _check_scores(classifier, example, val)
+        part = balanced_part(val, limit, seed)
         place, more = _place_to_look(classifier, part, layer, rule, fill, example)
         how: Any = (fill, train, seed, batch_size)
         looked = _Looked(place, rule)
@@ -388,19 +399,26 @@ def diagnose(
         measured = find_in_classes(classifier, part, *looked, *how)
         if layer is None:
             looked, measured, said = _look_again(classifier, part, looked, measured, limits, *how)
+        if _verdict(measured, limits, looked, seed) == "both":
+            measured, seen = _look_past_mark(classifier, part, looked, place, measured, limits, seed, batch_size)
+            said += seen
     facts = {"images": len(part), "dataset": str(val), "layer": looked.spelled, "rule": str(looked.rule), "fill": fill}
     measured = measured._replace(passes=measured.passes + more)
     return _conclude(measured, part.classes, facts, _limits_at(measured, limits, looked.where), seed, said)
 
 # %% ../nbs/api/37a_diagnosis.ipynb #d1a90038
-def _check_scores(model: Classifier, example: Tensor, dataset: ImageDataset) -> None:
-    "Refuse a model with another number of classes"
+def _check_scores(model: Classifier, example: Tensor, dataset: ImageDataset) -> ImageDataset:
+    "The images, their classes as many as the model has, where they are numbered; refuse a model with others"
     with torch.no_grad():
         count = model(example).shape[1]
+    dataset = fill_numbered(dataset, count)
     if count != len(dataset.classes):
+        from_one = ": no label is 0, do they count from 1?" if int(dataset.labels.min()) == 1 else ": give classes="
         raise ValueError(
-            f"the model gives {count} scores and {dataset} has {len(dataset.classes)} classes: they must be the same"
+            f"the model gives {count} scores and {dataset} has {len(dataset.classes)} classes, and they must be as "
+            f"many{from_one}"
         )
+    return dataset
 
 
 _ELSEWHERE = (
@@ -410,6 +428,10 @@ _ELSEWHERE = (
 _BESIDE = (
     "At {}, the layer that the structure suggests, maps show no mark, and probes see one: all figures but those of "
     "places at random are of {}."
+)
+_FROM_AFAR = (
+    "Places at random are alike by {:.2f}, and by {:.2f} once the evidence is hidden, as in what follows: they show "
+    "the evidence from afar, and nothing that is spread over the image."
 )
 _ASKED = "Linear probes of the answers, at several layers, were asked as well: what they see {}. What follows is of {}."
 
@@ -479,6 +501,38 @@ _MARKED = ("mask", "both")
 def _verdict(measured: Findings, limits: Limits, looked: _Looked, seed: int) -> str:
     "The remedy, where nothing is said of classes with few images"
     return _draw_verdicts(measured.classes, False, _limits_at(measured, limits, looked.where), seed)[0]
+
+
+def _look_past_mark(
+    model: Classifier,
+    part: ImageDataset,
+    looked: _Looked,  # where a mark is seen
+    place: TargetLayer,  # where places at random were compared
+    found: Findings,
+    limits: Limits,
+    seed: int,
+    batch_size: int,
+) -> tuple[Findings, list[str]]:
+    "Compare places at random in a quarter of the images once the evidence is hidden: a layer sees a mark from afar"
+    some = every(4, part.labels)
+    labels, images = part.labels[some], torch.stack([part[at].image for at in some.tolist()])
+    seen = look(model, images, looked.where, batch_size).maps
+    where = seen if looked.where is place else look(model, images, place, batch_size).maps
+    # blurred, whatever else is: black would be a mark of its own
+    hidden = hide(images, looked.rule(seen, (images.shape[-2], images.shape[-1])), "blur")
+    values = look(model, hidden, place, batch_size).values
+    alike, classes = features_under(values, scattered(where, seed)), []
+    names = {name: label for label, name in enumerate(part.classes)}
+    for one in found.classes:
+        each = same_look(alike[labels == names[one.name]])
+        kept = {"anywhere": bootstrap_interval(each, seed), "values": {**one.values, "anywhere": each}}
+        classes.append(replace(one, **kept))
+    looks = 2 if looked.where is place else 3
+    past = found._replace(classes=classes, passes=found.passes + looks * len(labels) / len(part))
+    if _verdict(past, limits, looked, seed) == "both":
+        return found._replace(passes=past.passes), []
+    before, after = (sum(one.anywhere.mean for one in which.classes) / len(classes) for which in (found, past))
+    return past, [_FROM_AFAR.format(before, after)]
 
 
 def _find_again(

@@ -117,7 +117,8 @@ def diagnose(
     found = measure(network, images, trained_on, **how)
     place = Path(out or run or "diagnosis") / ("diagnosis" if of == "erm" else f"diagnosis-{of}")
     figures, page = (save_diagnosis(found, place.with_suffix(end)) for end in (".json", ".html"))
-    print(f"{found}\n\n{page}: the same with pictures; the figures are in {figures}")
+    then = f". Next: masktune repair {run}" if run is not None and of == "erm" and found.alarm else ""
+    print(f"{found}\n\n{page}: the same with pictures; the figures are in {figures}{then}")
 
 # %% ../nbs/api/53a_evidence_steps.ipynb #c0390001
 def _other_checkpoint(found: str, model: str, images: Any) -> Any:
@@ -233,4 +234,5 @@ def judge(
     print(
         f"{kinds}\n\n{path}; a sheet a kind in {run}/figures. Next: masktune judge {run} KIND shortcut|object|unsure,"
     )
-    print(f"then masktune finetune {run}: it hides what was judged a shortcut, and nothing judged the object")
+    anew = " --overwrite" if any(Path(run).glob("round-*/last.safetensors")) else ""
+    print(f"then masktune finetune {run}{anew}: it hides what was judged a shortcut, and nothing judged the object")

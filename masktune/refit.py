@@ -394,8 +394,9 @@ def split_validation(
     for labels, task in ((val.labels[teaches], "refits"), (found.chooses.labels[judges], "chooses")):
         absent = [name for i, name in enumerate(val.classes) if not (labels == i).any()]
         if absent:
-            names = ", ".join(map(repr, absent))
-            raise ValueError(f"{val}: the part that {task} has no image of class {names}: give more validation images")
+            names, least = ", ".join(map(repr, absent)), int(val.labels.min())
+            then = "no label is 0: do they count from 1?" if least == 1 else "give more validation images"
+            raise ValueError(f"{val}: the part that {task} has no image of class {names}: {then}")
     return found
 
 # %% ../nbs/api/32_refit.ipynb #c32b0002

@@ -37,7 +37,7 @@ from masktune.choice import (
     score_answers,
 )
 from .counterfactuals import SwappedDataset
-from .data import ImageDataset
+from .data import ArrayDataset, FileDataset, ImageDataset
 from .devices import borrowed
 from .diagnosis import LIMITS
 from .erm import Step, TrainingStopped
@@ -64,6 +64,7 @@ from masktune.refit import (
 from .saliency import SaliencyMaps
 from .settings import OWN_FILL, given
 from .similarity import look
+from .unwrapping import check_trainable
 
 # %% ../nbs/api/39_repair.ipynb #c3910006
 REMEDIES = ("refit", "transplant", "mask")
@@ -95,6 +96,15 @@ class Candidate:
         return {"name": self.name, "gamma": self.gamma, "lesser": self.scores.lesser, **self.scores._asdict()}
 
 # %% ../nbs/api/39_repair.ipynb #c3910009
+def _chosen_among(
+    candidates: Mapping[str, Candidate], alike: Likeness | None, conflict: ErrorConflict, criterion: str = TWO_STEP
+) -> Choice:
+    "Which candidate is taken, of those that are there"
+    scores = {name: candidate.scores for name, candidate in candidates.items()}
+    refits = {name: (c.network, c.gamma) for name, c in candidates.items() if c.gamma is not None}
+    return choose_candidate(scores, PLAIN, refits, conflict, criterion, alike)
+
+
 @dataclass(repr=False)
 class Repair:
     "Every candidate, the one that was chosen, and what that cost"
@@ -113,6 +123,8 @@ class Repair:
     stopped: bool = False  # whether somebody stopped it before every candidate was made
     # rule, fill, layer and source of the masks, by the mode that they were used in (mask, transplant)
     looked: dict[str, dict[str, Any]] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)  # what it was asked for: seed, rate, remedies ...
+    chose: str = ""  # fingerprint of the images that chose
 
     @property
     def model(self) -> Classifier:
@@ -129,9 +141,7 @@ class Repair:
         criterion: str = TWO_STEP,  # two-step, or one of `masktune.choice.CRITERIA`
     ) -> Choice:  # also kept in `choice`
         "Choose again, by another criterion; nothing is computed anew"
-        scores = {name: candidate.scores for name, candidate in self.candidates.items()}
-        refits = {name: (c.network, c.gamma) for name, c in self.candidates.items() if c.gamma is not None}
-        self.choice = choose_candidate(scores, PLAIN, refits, self.conflict, criterion, self.likeness)
+        self.choice = _chosen_among(self.candidates, self.likeness, self.conflict, criterion)
         return self.choice
 
     def evaluate(
@@ -141,6 +151,9 @@ class Repair:
         **options: Any,  # see `predict`: batch_size, device, mixed_precision, num_workers, progress
     ) -> dict[str, dict[str, Evaluation]]:  # by candidate, then by test set; kept in `metrics`
         "Measure the plain and the chosen model on test sets; this reads groups, the choice never did"
+        for test, data in datasets.items():
+            if data.fingerprint == self.chose:
+                self.notes.append(f"{test} is what chose: its figures say too much, take images that chose nothing")
         names = list(self.candidates) if everything else dict.fromkeys([PLAIN, self.choice.name])
         for name in names:
             model = self.candidates[name].model
@@ -174,6 +187,7 @@ class Repair:
             "likeness": None if self.likeness is None else self.likeness._asdict(),
             "notes": list(self.notes),
             "stopped": self.stopped,
+            "settings": dict(self.settings),
             "classes": list(self.classes),
             "metrics": {n: {t: e.to_dict() for t, e in tests.items()} for n, tests in self.metrics.items()},
         }
@@ -182,12 +196,17 @@ class Repair:
         self,
         folder: str | os.PathLike,  # a run's, or any
     ) -> Path:  # path of repair.json
-        "Write `repair.json`, the same as a page (`repair.html`), and the weights of every candidate in `repair/`"
+        """Write `repair.json`, the same as a page (`repair.html`), and the weights of every candidate in `repair/`.
+
+        What another repair left there goes first, its `repair.json` before its weights: one that is stopped while it
+        writes is none, rather than a mixture."""
         place = Path(folder)
+        for old in (place / "repair.json", place / "repair.html", *(place / "repair").glob("*.safetensors")):
+            old.unlink(missing_ok=True)
         for name, candidate in self.candidates.items():
             save_weights(place / "repair" / f"{file_name(name)}.safetensors", candidate.model, self.classes)
-        write_json(place / "repair.json", self.to_dict())
         write_page(place / "repair.html", f"Repair: {self.choice.name}", _page(self))
+        write_json(place / "repair.json", self.to_dict())
         return place / "repair.json"
 
     def __str__(self) -> str:
@@ -220,11 +239,16 @@ def _page(found: Repair) -> str:
             [test, name, e.average.accuracy, e.worst_group_accuracy] for test, name, e in sorted(tests, key=_by_test)
         ]
         head = ["test set", "model", "average", "worst group"]
-        shown = Table(head, rows, "The choice saw none of these images.", dict.fromkeys(head[2:], ".1%"), left=2)
+        said = "" if found.settings.get("choose_on") else "The choice saw none of these images."
+        shown = Table(head, rows, said, dict.fromkeys(head[2:], ".1%"), left=2).without_empty()
         parts.append(f"<h2>On test images</h2>{shown.for_page('on test images')}")
     parts.append(f"<h2>Every candidate</h2>{found.table().for_page('every candidate')}")
     words = "".join(f"<dt>{name}</dt><dd>{meaning}</dd>" for name, meaning in _COLUMNS.items())
-    return "".join([*parts, f"<h2>What the columns say</h2><dl>{words}</dl>"])
+    parts.append(f"<h2>What the columns say</h2><dl>{words}</dl>")
+    if found.settings:
+        asked = ", ".join(f"{name} {value}" for name, value in found.settings.items() if value not in (None, ""))
+        parts.append(f"<h2>What it was asked for</h2><p>{html.escape(asked)}</p>")
+    return "".join(parts)
 
 
 def _by_test(row: tuple[str, str, Evaluation]) -> tuple[str, bool]:
@@ -523,23 +547,33 @@ def _taught_little(bench: _Bench, found: Mapping[str, Candidate], mode: str) -> 
     part = balanced_part(bench.changed, ASKED, bench.run.seed)
     bench.units += 2 * len(part)
     plain, tuned = (
-        int((predict(found[name].model, part, **bench.options).argmax(1) == part.labels).sum()) for name in (PLAIN, mode)
+        int((predict(found[name].model, part, **bench.options).argmax(1) == part.labels).sum())
+        for name in (PLAIN, mode)
     )
     wrong = len(part) - plain
     if wrong < FEWEST or tuned - plain >= TAUGHT * wrong:
         return None
     rate = bench.run.branch(mode=mode).finetuning(len(bench.train)).lr
+    weights = list(bench.run.plain_model.network.parameters())
+    free, every = (sum(w.numel() for w in which) for which in ([w for w in weights if w.requires_grad], weights))
+    if 2 * free < every:
+        return (
+            f"{mode} taught little: {free:,} of the network's {every:,} parameters may be trained, the rest is frozen"
+        )
     return (
-        f"{mode} at a rate of {rate:g} taught little: of {len(part):,} images as it trained on them the plain model has "
-        f"{plain:,} right, the finetuned one {tuned:,}; try a higher finetune_lr, such as {3 * rate:g}"
+        f"{mode} at a rate of {rate:g} taught little: of {len(part):,} images as it trained on them the plain model "
+        f"has {plain:,} right, the finetuned one {tuned:,}; try a higher finetune_lr, such as {10 * rate:g}"
     )
 
 
-def _skip(candidates: Mapping[str, Candidate], mode: str, alike: Likeness | None) -> str | None:
+def _skip(
+    candidates: Mapping[str, Candidate], mode: str, alike: Likeness | None, conflict: ErrorConflict
+) -> str | None:
     "Why a finetuning cannot be the choice; None where it may be"
-    # a last layer that images with the mark have trained is no reason to leave the mark in
     plain, probed = candidates[PLAIN].scores.lesser, is_probed_mark(alike)
-    best = max(c.scores.lesser for c in candidates.values() if c.gamma is None or not probed)
+    # neither a last layer that images with the mark have trained nor one that is not taken is a reason to leave it in
+    taken = _chosen_among(candidates, alike, conflict).name
+    best = max(c.scores.lesser for c in candidates.values() if c.gamma is None or (c.name == taken and not probed))
     tuned = [c.scores.lesser for c in candidates.values() if not c.is_plain_network]
     if plain > 1 - least_gain(alike):
         return f"{mode} was left out: the plain model keeps {plain:.1%} of its worst class when evidence is swapped"
@@ -602,6 +636,35 @@ def _look_where_faithful(run: MaskTune, images: ImageDataset) -> tuple[MaskTune,
     return run.branch(layer=found.layer.spelled), str(found), found.passes * found.chosen.images
 
 # %% ../nbs/api/39_repair.ipynb #c3910017
+def _check_apart(train: ImageDataset, held: ImageDataset, name: str) -> str:
+    "Refuse held-out images that are mostly training images; say it where some are, as far as files or arrays tell"
+    known: list[Any] = []
+    for data in (train, held):
+        if isinstance(data, FileDataset):
+            known.append([os.path.realpath(path) for path in data.paths])
+        elif isinstance(data, ArrayDataset):
+            known.append([hash(image.numpy().tobytes()) for image in data.images])
+    if len(known) < 2:
+        return ""
+    seen = len(set(known[1]) & set(known[0]))
+    if 2 * seen > len(held):
+        raise ValueError(
+            f"{seen:,} of the {len(held):,} images of {name} are training images, which say nothing of new ones: give "
+            "images that the model was not trained on"
+        )
+    return f"{seen:,} of the {len(held):,} images of {name} are training images, and say too much" if seen else ""
+
+
+def _few_that_choose(chooses: ImageDataset) -> str:
+    "A line on classes of which a few images decide; empty where there are none"
+    counts = chooses.labels.bincount(minlength=len(chooses.classes)).tolist()
+    few = {name: count for name, count in zip(chooses.classes, counts, strict=True) if 0 < count < LIMITS.few}
+    if not few:
+        return ""
+    named = ", ".join(f"{name!r} {count}" for name, count in few.items())
+    return f"few images choose for {named}: one of {min(few.values())} moves a class by {1 / min(few.values()):.0%}"
+
+
 @torch.random.fork_rng(devices=[])
 def repair(
     model: nn.Module | MaskTune,  # a trained classifier, or a run whose plain model is trained; left as it is
@@ -637,8 +700,11 @@ def repair(
     if len(val) == len(train) and val.fingerprint == train.fingerprint:
         raise ValueError(f"val is {train} itself, which the model was trained on: give images that it has not seen")
     _check_repair(remedies, gammas, criterion, rounds, kinds)
+    twice = [_check_apart(train, each, name) for name, each in (("val", val), ("choose_on", choose_on)) if each]
     held = split_validation(val, choose_on, settings.get("seed", model.seed if isinstance(model, MaskTune) else 0))
     run = _as_run(model, train, settings)
+    if {"transplant", "mask"} & set(remedies):
+        check_trainable(run.plain_model.network)
     if kinds is not None and run.on_device:
         raise ValueError("what was judged needs stored maps: leave on_device out")
     remedies, said = _without_transplant(run, remedies)
@@ -654,12 +720,19 @@ def repair(
     later = [] if is_probed_mark(bench.alike) and not thorough else gammas
     watch.most = 1 + len(gammas) + finetunings * (1 + len(later))
     bench.units += looked
+    bench.notes += [line for line in (*twice, _few_that_choose(bench.chooses)) if line]
     bench.notes += said + ([] if kinds is None else [f"judged a shortcut: {', '.join(kinds.judged('shortcut'))}"])
     candidates, stopped = _make_candidates(bench, remedies, gammas, later, rounds, thorough)
     images = {"trained": len(train), "refitted": len(held.refits), "chose": len(held.chooses)}
     kept = Choice(PLAIN, criterion, "")
     found = (candidates, kept, images, bench.cost, bench.conflict, bench.notes, list(train.classes))
-    made = Repair(*found, likeness=bench.alike, marks=bench.marks, stopped=stopped, looked=bench.looked)
+    rates = run.finetuning(len(train))
+    asked = {"seed": run.seed, "finetune_lr": rates.lr, "finetune_batch_size": rates.batch_size, "rounds": rounds}
+    asked |= {"finetune_epochs": run.finetune_epochs, "remedies": list(remedies), "gammas": gammas}
+    asked |= {"criterion": criterion, "choose_on": None if choose_on is None else str(choose_on)}
+    asked |= {"judged": None if kinds is None else kinds.judged("shortcut")}
+    about: dict[str, Any] = {"settings": asked, "chose": held.chooses.fingerprint, "looked": bench.looked}
+    made = Repair(*found, likeness=bench.alike, marks=bench.marks, stopped=stopped, **about)
     made.choose(criterion)
     return made
 
@@ -678,7 +751,7 @@ def _fill(
     for mode in ("transplant", "mask"):
         if mode not in remedies:
             continue
-        reason = None if thorough else _skip(found, mode, bench.alike)
+        reason = None if thorough else _skip(found, mode, bench.alike, bench.conflict)
         if reason is not None:
             bench.notes.append(reason)
             continue

@@ -21,9 +21,11 @@ def other_validation(
     run: str,  # a run's folder
     root: str | None,  # where other images of the same kind lie; None: nowhere
 ) -> Any:  # the validation images that lie there; None where `root` is None
-    "Open the validation images of another place, by what the run says of its data"
+    """Open the validation images of another place, by what the run says of its data; of a folder or CSV that names no
+    `val` and no `test`, all images"""
     from masktune.experiments.datasets import load_dataset
     from masktune.files import read_json
+    from masktune.folders import HELD_OUT
 
     if root is None:
         return None
@@ -31,7 +33,7 @@ def other_validation(
     options = dict(data["options"])
     if data["root"] is None:
         raise ValueError(f"--choose-on {root}: {data['name']} lies nowhere, it is part of the package: leave it out")
-    return load_dataset(data["name"], "val", root, **options)
+    return load_dataset(data["name"], HELD_OUT if data["name"] in ("folder", "csv") else "val", root, **options)
 
 # %% ../nbs/api/54a_repair_steps.ipynb #c54a0007
 def _tests(splits: Any) -> dict[str, Any]:
@@ -61,7 +63,7 @@ def _table(found: "Mapping[str, Mapping[str, Evaluation]]", tests: Iterable[str]
         for test in tests
         for name, e in found.items()
     ]
-    return str(Table(head, rows, "", dict.fromkeys(head[2:], ".1%"), left=2))
+    return str(Table(head, rows, "", dict.fromkeys(head[2:], ".1%"), left=2).without_empty())
 
 # %% ../nbs/api/54a_repair_steps.ipynb #c54a000a
 def refit(
@@ -98,8 +100,11 @@ def repair(
     thorough: bool = False,  # make every candidate, even those that cannot be chosen
     **changes: Any,  # fields of `Settings` for the masks and the finetuning
 ) -> None:
-    "Make remedies from the plain model, choose one without group labels, keep them all"
+    """Make remedies from the plain model, choose one without group labels, keep them all.
+
+    Who stops it once gets what was made by then, unless the folder holds a repair already, which stays."""
     from masktune.repair import repair as mend
+    from masktune.resume import StopSignals
     from masktune.runs import clear_run, open_run
 
     opened, splits = open_run(run, **changes)
@@ -111,7 +116,11 @@ def repair(
     if opened.layer == "auto" and changes.get("layer") != "auto":  # as the call does, which has measures of its own
         given["layer"] = None if kinds is None else kinds.layer
     others = other_validation(run, choose_on)
-    found = mend(opened, splits["train"], splits["val"], others, **given)
+    with StopSignals() as stop:
+        stop.gently = True
+        found = mend(opened, splits["train"], splits["val"], others, on_step=lambda step: stop.wanted, **given)
+    if found.stopped and (Path(run) / "repair.json").exists():
+        raise KeyboardInterrupt(f"the repair that {run} holds is as it was")
     found.metrics = {}
     tests = _tests(splits)
     found.evaluate(tests, progress=opened.progress, **opened.machine)
@@ -122,3 +131,5 @@ def repair(
         f"{run}/repair.html: the same as a page; figures in {run}/repair.json, "
         f"weights of every candidate in {run}/repair. Next: masktune diagnose {run} --of repair"
     )
+    if found.stopped:
+        raise KeyboardInterrupt(f"{run}/repair.html shows what was made by then")

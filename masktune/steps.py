@@ -263,9 +263,10 @@ def saliency(
     if not resume:
         opened.rounds_ = []
         kept.restart("round-*", *_OF_FINETUNED, *_refitted(run))
+    known = opened.evidence_
     kept.compute_maps(splits["train"])
-    if opened.evidence_ is not None:
-        print(opened.evidence_)
+    if known is not None:  # what is chosen now is said while it is
+        print(known)
     print(f"{opened.rounds_[0].maps}\n{run}/round-1/maps.safetensors. Next: masktune finetune {run}")
 
 # %% ../nbs/api/54_steps.ipynb #e473b34b
@@ -407,7 +408,8 @@ def evaluate(
     tests = measured_on(opened, splits, run)
     opened.evaluate(tests)
     save_metrics(opened, run)
-    print(both_tables(opened, tests) + f"\n\n{run}/metrics.json. Next: masktune report {run}")
+    after = "report" if opened.finished_models else "finetune"
+    print(both_tables(opened, tests) + f"\n\n{run}/metrics.json. Next: masktune {after} {run}")
 
 # %% ../nbs/api/54_steps.ipynb #f81904f5
 def measure_and_report(

@@ -236,6 +236,8 @@ def check_trainable(
     "Raise `ValueError` for weights that cannot be trained as they are; say what brain floats lose"
     name = type(network).__name__
     weights = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    if not weights:
+        raise ValueError("every parameter of the model is frozen: set requires_grad on those to be trained")
     if any(weight.is_inference() for weight in weights):
         raise ValueError(
             f"{name} has weights made or copied within torch.inference_mode, which cannot be trained: make it outside"

@@ -197,7 +197,13 @@ def test_many_problems_are_listed_and_end_in_one_line(pets, tmp_path):
 
 @pytest.mark.parametrize(
     ("rates", "finetuning"),
-    [((), 3e-4), (("--lr", "0.01"), 0.003), (("--lr", "0.01", "--finetune-lr", "0.5"), 0.5)],
+    [
+        ((), 3e-4),
+        (("--lr", "0.01"), 0.003),
+        (("--lr", "0.01", "--finetune-lr", "0.5"), 0.5),
+        (("--lr", "0.01", "--finetune-lr", "none"), None),  # the first rate of ERM
+        (("--lr", "0.01", "--recipe", "paper"), None),  # its last
+    ],
 )
 def test_the_finetuning_of_own_images_follows_the_training_s_rate(rates, finetuning, pets, tmp_path):
     "At the recipe's 1e-4, whatever the training's rate, one epoch of `repair` changed nothing on photographs"

@@ -9,6 +9,7 @@ from torch import nn
 from masktune.__main__ import main
 from masktune.data import ArrayDataset
 from masktune.diagnosis import LIMITS, REMEDIES, choose_remedy, diagnose, save_diagnosis
+from masktune.erm import fit
 from masktune.findings import balanced_part, every
 from masktune.models import Classifier, build_model, model_fingerprint
 
@@ -125,6 +126,35 @@ def test_what_is_everywhere_asks_for_a_refit():
     assert "Any place of an image tells the class" in str(found)
 
 
+class FromAfar(nn.Module):
+    "Every place also shows what is brightest anywhere, as places do that see nearly all of an image"
+
+    def forward(self, values):
+        return values + 2 * values.amax((2, 3), keepdim=True)
+
+
+def far_sighted():
+    model = Corner()
+    model.grid.append(FromAfar())
+    with torch.no_grad():
+        model.head.bias.copy_(torch.tensor([0.0, -28.0]))
+    return Classifier(model).eval()
+
+
+def test_a_stamp_that_every_place_shows_from_afar_is_nothing_spread():
+    "ResNet-18 on images of 64 pixels: a stamp in a corner was said to be a background, too"
+    found = diagnose(far_sighted(), stamped(200), layer="grid.3")
+    assert found.remedy == "mask" and "from afar" in found.findings[0]
+    assert "Any place of an image" not in str(found) and found.passes == 4.75 + 0.5
+    assert all(one.anywhere.mean < LIMITS.anywhere for one in found.classes.values())
+    both = stamped(200)
+    images = both.images.clone()
+    images[both.labels == 1, 2] += 150  # and a cast, which is there when the stamp is hidden
+    spread = diagnose(far_sighted(), ArrayDataset(images, both.labels, both.classes), layer="grid.3")
+    assert spread.remedy == "both" and "Any place of an image tells the class" in str(spread)
+    assert "from afar" not in str(spread)
+
+
 def test_the_model_sees_at_most_five_times_the_images(model):
     data, seen = stamped(400), []
     handle = model.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
@@ -188,6 +218,56 @@ def test_few_images_and_absent_classes_are_named(model):
     network.head = head
     absent = ArrayDataset(images, labels, ["a", "b", "c"])
     assert "Anything of c" in " ".join(diagnose(Classifier(network).eval(), absent).unknown)
+
+
+class ByMean(nn.Module):
+    "As many scores as are asked for, each of a share of the image's columns"
+
+    def __init__(self, count):
+        super().__init__()
+        self.conv, self.count = nn.Conv2d(3, 4, 3, padding=1), count
+
+    def forward(self, images):
+        return nn.functional.adaptive_avg_pool2d(self.conv(images).relu(), (1, self.count)).mean((1, 2))
+
+
+def test_of_many_classes_enough_images_are_looked_at():
+    "Of 30 classes with 60 images each `diagnose` looked at 17 of each, and said that there were fewer than 20"
+    labels = torch.arange(30 * 24) % 30
+    images = noise(len(labels))[..., :8, :8]
+    found = diagnose(ByMean(30), ArrayDataset(images, labels, list(map(str, range(30)))), device="cpu")
+    assert found.images == 600 and "fewer than" not in str(found)
+    assert diagnose(ByMean(30), ArrayDataset(images, labels, list(map(str, range(30)))), limit=60).images == 60
+
+
+def test_classes_that_have_no_image_are_numbered_and_labels_that_begin_at_1_are_told():
+    images, labels = noise(90), torch.arange(90) % 3
+    some = labels < 2
+    pairs = torch.utils.data.TensorDataset(images[some].float() / 255, labels[some])
+    found = diagnose(ByMean(3), pairs, device="cpu")
+    assert "Anything of 2" in " ".join(found.unknown)
+    with_train = torch.utils.data.TensorDataset(images.float() / 255, labels)
+    assert "Anything of 2" in " ".join(diagnose(ByMean(3), pairs, with_train, device="cpu").unknown)
+    from_one = torch.utils.data.TensorDataset(images.float() / 255, labels + 1)
+    with pytest.raises(ValueError, match="no label is 0, do they count from 1"):
+        diagnose(ByMean(3), from_one, device="cpu")
+
+
+def test_where_most_classes_look_the_same_it_may_be_the_objects():
+    "Ten classes of digits without a shortcut: eight were said to go by one thing, and nothing of digits"
+    labels = torch.arange(200) % 4
+    images = noise(200)
+    for label in range(4):  # each class has a thing of its own, always at one place
+        images[labels == label, label % 3, 6 * label : 6 * label + 6, 6 * label : 6 * label + 6] = 255
+    data = ArrayDataset(images, labels, ["a", "b", "c", "d"])
+    torch.manual_seed(0)
+    model = Classifier(nn.Sequential(nn.Conv2d(3, 12, 5, padding=2), nn.ReLU(), nn.MaxPool2d(4), nn.Flatten()))
+    model.network.append(nn.Linear(12 * 49, 4))
+    fit(model, data, epochs=6, lr=0.02, batch_size=20, seed=0, device="cpu", progress=False)
+    found = diagnose(model.eval(), data, device="cpu")
+    marks = sum("goes by one thing" in sentence for sentence in found.findings)
+    assert (marks > 2) == any("may be the objects themselves" in sentence for sentence in found.findings)
+    assert marks > 2, str(found)
 
 
 def test_a_part_has_of_every_class_alike():

@@ -307,14 +307,14 @@ def test_diagnose_asks_probes_where_a_layer_shows_something_but_no_mark(trained)
     first = diagnose(model, val, layer=model_layer(model))
     assert max(one.fall.mean for one in first.classes.values()) > LIMITS.blind
     found = diagnose(model, val)
-    assert found.remedy == "both" and "Class 'disc' goes by one thing" in str(found)
-    if val.name == "frame":
-        assert (first.remedy, found.layer, found.passes) == ("both", first.layer, first.passes)
+    assert "Class 'disc' goes by one thing" in str(found)
+    if val.name == "frame":  # of which nobody hides all
+        assert (first.remedy, found.remedy, found.layer, found.passes) == ("both", "both", first.layer, first.passes)
         return
-    assert first.remedy == "refit"  # places at random are alike: that stays
-    assert "probes see one" in found.findings[0] and "Any place of an image tells the class" in str(found)
-    assert found.rule == "otsu()" and found.passes == 2 * first.passes + 2.5
-    assert all(found.classes[name].anywhere == one.anywhere for name, one in first.classes.items())
+    assert first.remedy == "refit" and "Any place of an image tells the class" in str(first)
+    assert found.remedy == "mask" and "Any place of an image tells the class" not in str(found)
+    assert "probes see one" in found.findings[0] and "show the evidence from afar" in found.findings[1]
+    assert found.rule == "otsu()" and found.passes == 2 * first.passes + 2.5 + 0.75
 
 
 @pytest.mark.parametrize(

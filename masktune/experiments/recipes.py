@@ -404,12 +404,14 @@ def with_rates(
     recipe: Recipe,  # as it was
     given: Container[str],  # the settings that were changed by name
 ) -> Recipe:  # `changed`, with a finetuning rate that fits
-    "Keep a recipe's finetuning rate at its share of the training's first rate where that alone was changed"
-    lr, rate = (recipe.settings.get(name) for name in ("lr", "finetune_lr"))
-    if not (lr and rate) or "lr" not in given or "finetune_lr" in given:
-        return changed
-    follows = float(f"{rate / lr * changed.settings['lr']:.6g}")
-    return replace(changed, settings=dict(changed.settings) | {"finetune_lr": follows})
+    """Keep a recipe's finetuning rate at its share of the training's first rate where that alone was changed; where
+    `recipe` was, leave open what hangs on it: as in the paper means that rate and batch normalisation, too"""
+    settings, lr, rate = dict(changed.settings), *(recipe.settings.get(name) for name in ("lr", "finetune_lr"))
+    if "recipe" in given and settings["recipe"] != recipe.settings.get("recipe", Settings.recipe):
+        settings = {k: v for k, v in settings.items() if k in given or k not in ("finetune_lr", "recalibrate")}
+    elif lr and rate and "lr" in given and "finetune_lr" not in given:
+        settings["finetune_lr"] = float(f"{rate / lr * settings['lr']:.6g}")
+    return replace(changed, settings=settings)
 
 
 def override(
