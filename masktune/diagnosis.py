@@ -247,8 +247,8 @@ def _not_read(classes: Sequence[ClassFindings], limits: Limits) -> str:
 
 
 _OBJECTS = (
-    "The evidence of {} of {} classes looks the same in every image of a class. Where objects stand alike in all images, "
-    "as single digits do, these may be the objects themselves, and no shortcut: look at the pictures first."
+    "The evidence of {} of {} classes looks the same in every image of a class. Where objects stand alike in all "
+    "images, as single digits do, these may be the objects themselves, and no shortcut: look at the pictures first."
 )
 
 

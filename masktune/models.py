@@ -16,6 +16,7 @@ import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
+from urllib.error import URLError
 
 import torch
 import torch.nn.functional as F
@@ -501,8 +502,14 @@ def build_model(
     if not pretrained:
         return _says(models.get_model(name, weights=None, num_classes=num_classes), _FROM_SCRATCH)
     weights = models.get_model_weights(name).DEFAULT
-    network = _replace_head(models.get_model(name, weights=weights), len(weights.meta["categories"]), num_classes)
-    return _says(network, _weights_normalisation(weights))
+    try:
+        network = models.get_model(name, weights=weights)
+    except URLError as error:
+        raise ValueError(
+            f"the ImageNet weights of {name} are not on this machine and could not be downloaded ({error.reason}): "
+            "begin without (pretrained=False, --no-pretrained), or with a file of your own (--weights)"
+        ) from None
+    return _says(_replace_head(network, len(weights.meta["categories"]), num_classes), _weights_normalisation(weights))
 
 # %% ../nbs/api/05_models.ipynb #b530b2fd
 def network_of(

@@ -639,6 +639,17 @@ def _check_evaluated(run: MaskTune, datasets: Mapping[str, ImageDataset]) -> Non
             raise ValueError(f"{name!r} has not been evaluated: call run.evaluate with it first")
 
 # %% ../nbs/api/52_report.ipynb #2a3043d9
+def _judged(folder: Path) -> list[str]:
+    "A sentence where a person's word left only a part of the evidence in the maps"
+    path = folder / "round-1" / "kinds.json"
+    if not path.exists():
+        return []
+    named = ", ".join(load_kinds(path).judged("shortcut"))
+    return [
+        f"Maps and masks of the plain model on this page are those of what a person judged a shortcut alone: {named}."
+    ]
+
+
 def write_report(
     run: MaskTune,  # finetuned and evaluated
     path: str | os.PathLike,  # the HTML page to write; figures go to `figures/` beside it
@@ -658,7 +669,7 @@ def write_report(
     page = template.render(
         title=title or f"MaskTune on {train.name}",
         subtitle=f"{train}. Written {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC.",
-        story=tell_story(run, train, datasets),
+        story=[*_judged(folder), *tell_story(run, train, datasets)],
         scrubber=None if train.multilabel else _trusted(_scrubber_page(run, train)),
         headline=_headline(run, tests),
         chosen=run.round_,

@@ -165,6 +165,17 @@ def network_name(
     return read_config(out).get("model", {}).get("name") if resume and there else None
 
 
+def _as_it_is(
+    run: "MaskTune",  # a run that took its plain model as it is
+    val: Any,  # images that the model was not trained on
+) -> str:  # a few words that go on after "weights taken as they are"
+    "Say how much a model that was brought gets right: little, where size, classes or normalisation are not its own"
+    from masktune.evaluation import evaluate
+
+    right = evaluate(run.plain_model, val, progress=run.progress, **run.machine).average
+    return f", right on {right.accuracy:.1%} of {right.count:,} validation images"
+
+
 def best_accuracy(
     run: "MaskTune",  # a run whose plain model is trained, or was taken as it is
 ) -> str:  # a few words for people, without a full stop
@@ -224,7 +235,8 @@ def erm(
         with forgotten_if_refused(out):
             kept.fit_erm(splits["train"], splits["val"])
     first = "" if splits["train"].multilabel else f"masktune diagnose {out}, or "  # which asks for one label an image
-    print(f"{out}/erm: {best_accuracy(kept.run)}. Next: {first}masktune saliency {out}")
+    right = "" if kept.run.history_["erm"] else _as_it_is(kept.run, splits["val"])
+    print(f"{out}/erm: {best_accuracy(kept.run)}{right}. Next: {first}masktune saliency {out}")
 
 # %% ../nbs/api/54_steps.ipynb #28674c1d
 def _check_maps(opened: "MaskTune", train: Any) -> None:

@@ -146,7 +146,8 @@ def test_a_trained_model_is_taken_as_it_is(pets, tmp_path):
         "0",
     )
     run = masktune(*start, "--out", tmp_path / "run", "--finetune-lr", "0.001")
-    assert run.returncode == 0 and "taken as they are" in run.stdout, run.stderr
+    assert run.returncode == 0 and "taken as they are, right on " in run.stdout, run.stderr
+    assert " validation images. Next: " in run.stdout
     from safetensors.torch import load_file
 
     kept = load_file(tmp_path / "run" / "erm" / "best.safetensors")
@@ -220,6 +221,42 @@ def whole_run(tmp_path_factory):
     assert masktune("erm", "--data", "biased-digits", "--out", out, "--epochs", "1").returncode == 0
     assert masktune("saliency", out).returncode == 0
     return out
+
+
+def test_a_repair_that_is_stopped_keeps_what_was_made_and_never_replaces_a_finished_one(whole_run, tmp_path, capsys):
+    "It said that finished steps are kept, and kept nothing"
+    from masktune import resume
+
+    class Impatient(resume.StopSignals):
+        def __enter__(self):
+            self.wanted = True  # somebody pressed Ctrl-C at once
+            return self
+
+    out = tmp_path / "run"
+    shutil.copytree(whole_run, out)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(resume, "StopSignals", Impatient)
+        assert main(["repair", str(out)]) == 130
+        said = capsys.readouterr()
+        assert "stopped after plain" in said.out and "repair.html shows what was made by then" in said.err
+        kept = json.loads((out / "repair.json").read_text())
+        assert kept["stopped"] and [each["name"] for each in kept["candidates"]] == ["plain"]
+        assert main(["repair", str(out), "--seed", "4"]) == 130
+        assert "is as it was" in capsys.readouterr().err
+    assert json.loads((out / "repair.json").read_text()) == kept
+
+
+def test_all_images_of_a_folder_choose(pets, tmp_path):
+    words = ["erm", "--data", "folder", "--root", str(pets), "--option", "size=32", "--model", "small-cnn"]
+    assert main([*words, "--epochs", "1", "--device", "cpu", "--out", str(tmp_path / "run")]) == 0
+    others = tmp_path / "others"
+    shutil.copytree(pets, others)
+    for image in list(others.glob("*/*.jpg"))[:6]:
+        image.unlink()
+    how = ["--remedies", "refit", "--gammas", "0"]
+    assert main(["repair", str(tmp_path / "run"), "--choose-on", str(others), *how]) == 0
+    kept = json.loads((tmp_path / "run" / "repair.json").read_text())
+    assert kept["images"]["chose"] == 34 and "34 images" in kept["settings"]["choose_on"]
 
 
 @pytest.mark.parametrize("command", ["selective", "report", "refit --of masktune", "diagnose --of masktune"])

@@ -192,6 +192,10 @@ def test_the_command_judges_and_what_mends_obeys(tmp_path, capsys, monkeypatch):
     assert main(["saliency", run]) == 0
     assert main(["finetune", run]) == 0
     assert "hidden: 0-4/1; kept: 5-9/1" in capsys.readouterr().out
+    assert main(["judge", run]) == 0  # and a command that is not refused
+    assert f"then masktune finetune {run} --overwrite" in capsys.readouterr().out
+    assert main(["evaluate", run]) == 0 and main(["report", run]) == 0
+    assert "what a person judged a shortcut alone: 0-4/1" in (tmp_path / "run" / "report.html").read_text()
     asked = []
 
     def mended(*_, **options):

@@ -383,6 +383,19 @@ def test_nothing_is_said_about_networks_built_here(name, caplog):
     assert model.normalisation_source == "the data set" and not caplog.records
 
 
+def test_weights_that_cannot_be_downloaded_say_what_to_do(monkeypatch):
+    from urllib.error import URLError
+
+    from torchvision import models
+
+    def unreachable(name, weights=None, **options):
+        raise URLError("no route")
+
+    monkeypatch.setattr(models, "get_model", unreachable)
+    with pytest.raises(ValueError, match=r"weights of resnet18 .* \(no route\): begin without .*--no-pretrained"):
+        build_model("resnet18", 2, pretrained=True)
+
+
 def test_pretrained_weights_bring_their_normalisation(monkeypatch):
     from torchvision import models
 
