@@ -57,7 +57,10 @@ def atomic_path(
     # no other process, here or on another machine, takes the same
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}.tmp")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # as others may read what this person writes; safetensors lets nobody
         yield temporary
+        os.chmod(temporary, mode & 0o777)
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())  # a rename may reach the disk before the bytes do
         os.replace(temporary, path)

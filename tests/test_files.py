@@ -1,5 +1,6 @@
 "Files when the disk is full or damaged: what was there stays, and the error names it."
 
+import os
 import subprocess
 import sys
 
@@ -37,6 +38,15 @@ def test_a_full_disk_leaves_the_old_files(tmp_path):
         and "nothing was written" in lines[2]
     )
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_who_may_read_what_a_person_writes_may_read_the_weights(tmp_path):
+    "safetensors wrote them so that nobody else could"
+    (tmp_path / "plain").touch()
+    save_weights(tmp_path / "w.safetensors", build_model("small-cnn", 2))
+    save_state(tmp_path / "s.pt", {"m": torch.ones(3)})
+    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1
 
 
 def test_too_little_room_is_said_before_training(tmp_path, monkeypatch, capsys):
