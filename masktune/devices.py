@@ -40,9 +40,9 @@ MOST_SEED = 2**32 - 1  # the highest that NumPy and scikit-learn take
 
 def check_seed(
     seed: Any,  # what was given for one
-) -> int:  # the same as a plain number
+) -> int:  # the seed as a plain number
     "Check a seed; raises `ValueError` for what is no whole number in 0..`MOST_SEED`"
-    if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= seed <= MOST_SEED:
+    if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= int(seed) <= MOST_SEED:
         raise ValueError(f"seed must be a whole number of at least 0 and at most {MOST_SEED:,}, got {seed!r}")
     return int(seed)
 

@@ -245,7 +245,7 @@ def _not_read(classes: Sequence[ClassFindings], limits: Limits) -> str:
     alike, name, turned = max(unread)
     return _NOT_READ.format(name, alike, max(turned, 0), limits.pasted)
 
-
+# %% ../nbs/api/37a_diagnosis.ipynb #d1a900b7
 _OBJECTS = (
     "The evidence of {} of {} classes looks the same in every image of a class. Where objects stand alike in all "
     "images, as single digits do, these may be the objects themselves, and no shortcut: look at the pictures first."
@@ -502,7 +502,7 @@ def _verdict(measured: Findings, limits: Limits, looked: _Looked, seed: int) -> 
     "The remedy, where nothing is said of classes with few images"
     return _draw_verdicts(measured.classes, False, _limits_at(measured, limits, looked.where), seed)[0]
 
-
+# %% ../nbs/api/37a_diagnosis.ipynb #d1a900b5
 def _look_past_mark(
     model: Classifier,
     part: ImageDataset,
@@ -525,7 +525,7 @@ def _look_past_mark(
     names = {name: label for label, name in enumerate(part.classes)}
     for one in found.classes:
         each = same_look(alike[labels == names[one.name]])
-        kept = {"anywhere": bootstrap_interval(each, seed), "values": {**one.values, "anywhere": each}}
+        kept: dict[str, Any] = {"anywhere": bootstrap_interval(each, seed), "values": {**one.values, "anywhere": each}}
         classes.append(replace(one, **kept))
     looks = 2 if looked.where is place else 3
     past = found._replace(classes=classes, passes=found.passes + looks * len(labels) / len(part))
@@ -534,7 +534,7 @@ def _look_past_mark(
     before, after = (sum(one.anywhere.mean for one in which.classes) / len(classes) for which in (found, past))
     return past, [_FROM_AFAR.format(before, after)]
 
-
+# %% ../nbs/api/37a_diagnosis.ipynb #d1a900b6
 def _find_again(
     model: Classifier, part: ImageDataset, looked: _Looked, first: Findings, passes: float, how: Any, spread: bool
 ) -> Findings:

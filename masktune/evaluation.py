@@ -120,7 +120,7 @@ class Table:
         body = "".join(_html_row("td", row, self.left) for row in self.cells())
         return f'<table class="masktune-table">{caption}<thead>{head}</thead><tbody>{body}</tbody></table>'
 
-    def without_empty(self) -> "Table":  # the same without the columns in which no row has anything
+    def without_empty(self) -> "Table":  # this table without the columns in which no row has anything
         "Leave out columns of `None` alone, as worst group is where there are no groups"
         kept = [at for at in range(len(self.head)) if not self.rows or any(row[at] is not None for row in self.rows)]
         head = [self.head[at] for at in kept]

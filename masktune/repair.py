@@ -655,6 +655,26 @@ def _check_apart(train: ImageDataset, held: ImageDataset, name: str) -> str:
     return f"{seen:,} of the {len(held):,} images of {name} are training images, and say too much" if seen else ""
 
 
+def _asked(bench: _Bench, choose_on: ImageDataset | None) -> dict[str, Any]:
+    "What a repair was asked for beside its remedies, as JSON takes it"
+    run, kinds = bench.run, bench.kinds
+    rates = run.finetuning(len(bench.train))
+    found: dict[str, Any] = {"seed": run.seed, "finetune_lr": rates.lr, "finetune_batch_size": rates.batch_size}
+    found |= {"finetune_epochs": run.finetune_epochs, "choose_on": None if choose_on is None else str(choose_on)}
+    return found | {"judged": None if kinds is None else kinds.judged("shortcut")}
+
+
+def _sum_up(bench: _Bench, candidates: dict[str, Candidate], stopped: bool, asked: dict[str, Any]) -> Repair:
+    "What was made, and the choice among it"
+    images = {"trained": len(bench.train), "refitted": len(bench.refits), "chose": len(bench.chooses)}
+    kept = Choice(PLAIN, asked["criterion"], "")
+    found = (candidates, kept, images, bench.cost, bench.conflict, bench.notes, list(bench.train.classes))
+    about: dict[str, Any] = {"settings": asked, "chose": bench.chooses.fingerprint, "looked": bench.looked}
+    made = Repair(*found, likeness=bench.alike, marks=bench.marks, stopped=stopped, **about)
+    made.choose(asked["criterion"])
+    return made
+
+
 def _few_that_choose(chooses: ImageDataset) -> str:
     "A line on classes of which a few images decide; empty where there are none"
     counts = chooses.labels.bincount(minlength=len(chooses.classes)).tolist()
@@ -664,7 +684,7 @@ def _few_that_choose(chooses: ImageDataset) -> str:
     named = ", ".join(f"{name!r} {count}" for name, count in few.items())
     return f"few images choose for {named}: one of {min(few.values())} moves a class by {1 / min(few.values()):.0%}"
 
-
+# %% ../nbs/api/39_repair.ipynb #c3910017b
 @torch.random.fork_rng(devices=[])
 def repair(
     model: nn.Module | MaskTune,  # a trained classifier, or a run whose plain model is trained; left as it is
@@ -722,19 +742,9 @@ def repair(
     bench.units += looked
     bench.notes += [line for line in (*twice, _few_that_choose(bench.chooses)) if line]
     bench.notes += said + ([] if kinds is None else [f"judged a shortcut: {', '.join(kinds.judged('shortcut'))}"])
-    candidates, stopped = _make_candidates(bench, remedies, gammas, later, rounds, thorough)
-    images = {"trained": len(train), "refitted": len(held.refits), "chose": len(held.chooses)}
-    kept = Choice(PLAIN, criterion, "")
-    found = (candidates, kept, images, bench.cost, bench.conflict, bench.notes, list(train.classes))
-    rates = run.finetuning(len(train))
-    asked = {"seed": run.seed, "finetune_lr": rates.lr, "finetune_batch_size": rates.batch_size, "rounds": rounds}
-    asked |= {"finetune_epochs": run.finetune_epochs, "remedies": list(remedies), "gammas": gammas}
-    asked |= {"criterion": criterion, "choose_on": None if choose_on is None else str(choose_on)}
-    asked |= {"judged": None if kinds is None else kinds.judged("shortcut")}
-    about: dict[str, Any] = {"settings": asked, "chose": held.chooses.fingerprint, "looked": bench.looked}
-    made = Repair(*found, likeness=bench.alike, marks=bench.marks, stopped=stopped, **about)
-    made.choose(criterion)
-    return made
+    made = _make_candidates(bench, remedies, gammas, later, rounds, thorough)
+    asked = {"remedies": list(remedies), "gammas": gammas, "rounds": rounds, "criterion": criterion}
+    return _sum_up(bench, *made, _asked(bench, choose_on) | asked)
 
 # %% ../nbs/api/39_repair.ipynb #c3910018
 def _fill(

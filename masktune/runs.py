@@ -379,7 +379,7 @@ def check_same(
             f"{folder} was begun with {', '.join(other)}: leave that out to go on, or begin anew with --overwrite"
         )
 
-
+# %% ../nbs/api/50_runs.ipynb #9450ba5e
 def need_finetuned(
     run: MaskTune,  # as its folder has it
     folder: str | os.PathLike,  # the run's folder
