@@ -423,7 +423,8 @@ def diagnosed_grids(jobs: list[dict]) -> list[Grid]:
         "says what it names of the models that `repair` mended, with the same images, in which nearly all of a class "
         "carry the mark. So what repeats of the evidence is pasted into other images, and must turn 13 % of them: of "
         f"the plain models' marks it turned {100 * min(turned):.0f} to {100 * max(turned):.0f} %. ResNet-18 with the "
-        "background was asked before it."
+        "background was asked before it, and with the sticker before places at random were compared once more with a "
+        "mark hidden: all of its places see nearly all of an image, and so it was told *both*, where *mask* is right."
     )
     return [Grid(head, cells, "What diagnose says of the plain models", says)] if cells else []
 
