@@ -8,6 +8,7 @@ __all__ = ['wilson_interval', 'Share', 'align_columns', 'Table', 'Evaluation', '
 
 # %% ../nbs/api/10_evaluation.ipynb #e3efad7c
 import html
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -68,10 +69,11 @@ def align_columns(
 
 # %% ../nbs/api/10_evaluation.ipynb #5ee00007
 def _written(cell: Any, spec: str) -> str:
-    "One cell as text: values by their column's format, text as it is, nothing for `None`"
-    if cell is None:
-        return ""
-    return cell if isinstance(cell, str) else format(cell, spec)
+    "One cell as text: values by their column's format, text as it is, nothing for `None`; zero has no sign"
+    if cell is None or isinstance(cell, str):
+        return cell or ""
+    text = format(cell, spec)
+    return text if re.search("[1-9]", text) else text.replace("-", "", 1)
 
 # %% ../nbs/api/10_evaluation.ipynb #5ee00008
 def _html_row(tag: str, cells: Sequence[str], left: int) -> str:

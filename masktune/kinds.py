@@ -235,8 +235,10 @@ def cluster_evidence(
 def _words(
     maps: Tensor,  # (n, h, w)
 ) -> str:
-    "Where the mean map is highest, in words: upper left, centre ..."
+    "Where the mean map is highest, in words: upper left, centre ...; nowhere, where all of them are empty"
     mean = maps.float().mean(0)
+    if not mean.any():
+        return "nowhere"
     height, width = mean.shape
     peak = int(mean.argmax())
     down, right = (peak // width + 0.5) / height, (peak % width + 0.5) / width
@@ -291,11 +293,13 @@ def find_kinds(
 
 # %% ../nbs/api/37b_kinds.ipynb #4171d020
 def _gather(features: Tensor, labels: Tensor, most: int, seed: int) -> Tensor:
-    "(N, 2): each image's class, and which kind of it"
-    number = torch.zeros_like(labels)
+    "(N, 2): each image's class, and which kind of it; images without any evidence are the last one"
+    number, empty = torch.zeros_like(labels), features.eq(0).all(1)
     for label in labels.unique():
-        mine = labels == label
-        number[mine] = cluster_evidence(features[mine], most, seed)
+        mine = (labels == label) & ~empty
+        if mine.any():
+            number[mine] = cluster_evidence(features[mine], most, seed)
+            number[(labels == label) & empty] = number[mine].max() + 1
     return torch.stack([labels, number], 1)
 
 

@@ -96,8 +96,8 @@ DOORS = {  # what takes a bare network, and where it is asked to compute
     "compare": lambda network, images, device: compare(network, network, images, device=device),
     "repair": lambda network, images, device: repair(
         network,
-        images,
-        images.subset(range(2, len(images))),
+        images.subset(range(len(images) // 2)),
+        images.subset(range(len(images) // 2, len(images))),
         remedies=("refit",),
         device=device,
         finetune_lr=0.01,

@@ -246,7 +246,11 @@ BAD = {  # what the file holds, options, the sentence
         {"val_fraction": 0.5, "test_fraction": 0.5},
         "val_fraction and test_fraction leave nothing to train on: their sum must be below 1",
     ),
-    "a seed in words": (lines().encode(), {"seed": "one"}, "seed must be a whole number, got 'one'"),
+    "a seed in words": (
+        lines().encode(),
+        {"seed": "one"},
+        "seed must be a whole number of at least 0 and at most 4,294,967,295, got 'one'",
+    ),
     "one mean": (
         lines().encode(),
         {"mean": 0.5},
