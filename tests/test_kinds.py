@@ -57,6 +57,13 @@ def test_two_marks_are_two_kinds(found):
     assert left.fall.low > 0.5
 
 
+def test_images_without_evidence_are_a_kind_that_lies_nowhere(found):
+    "Empty maps were said to lie in the centre"
+    empty = [kind for kind in found.kinds.values() if kind.where == "nowhere"]
+    assert empty and all(kind.label == "plain" for kind in empty)  # which is answered where no corner is bright
+    assert sum(kind.images for kind in found.kinds.values()) == 120
+
+
 def test_the_images_of_a_kind_are_selectable(found):
     images, red, _ = data()
     part = found.select(of(found, "upper left"), images)
