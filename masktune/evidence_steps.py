@@ -10,6 +10,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _model_of(opened: "MaskTune", run: str, of: str) -> Any:
         tell_rounds_left(opened, run)
         return opened.model_
     if not (Path(run) / "repair.json").exists():
-        raise ValueError(f"--of repair: {run} holds no repair; masktune repair {run} makes one")
+        raise ValueError(f"--of repair: {run} holds no repair; masktune repair {quote(run)} makes one")
     return load_repaired(run, copy.deepcopy(opened.plain_model))
 
 # %% ../nbs/api/53a_evidence_steps.ipynb #d1a90052
@@ -117,7 +118,7 @@ def diagnose(
     found = measure(network, images, trained_on, **how)
     place = Path(out or run or "diagnosis") / ("diagnosis" if of == "erm" else f"diagnosis-{of}")
     figures, page = (save_diagnosis(found, place.with_suffix(end)) for end in (".json", ".html"))
-    then = f". Next: masktune repair {run}" if run is not None and of == "erm" and found.alarm else ""
+    then = f". Next: masktune repair {quote(run)}" if run is not None and of == "erm" and found.alarm else ""
     print(f"{found}\n\n{page}: the same with pictures; the figures are in {figures}{then}")
 
 # %% ../nbs/api/53a_evidence_steps.ipynb #c0390001
@@ -199,8 +200,8 @@ def apply_verdicts(
         return
     if opened.on_device or opened.rounds > 1 or not opened.rounds_ or opened.rounds_[0].maps is None:
         raise ValueError(
-            f"what was judged in {path} needs stored maps and one round: masktune saliency {folder} --no-on-device, "
-            f"masktune finetune {folder} --rounds 1; or remove the file"
+            f"what was judged in {path} needs stored maps and one round: masktune saliency {quote(str(folder))} "
+            f"--no-on-device, masktune finetune {quote(str(folder))} --rounds 1; or remove the file"
         )
     maps = judged_maps(kinds, opened.explained_model(1), train, opened.rounds_[0].maps, device=opened.device)
     opened.rounds_[0] = replace(opened.rounds_[0], maps=maps)
@@ -222,7 +223,7 @@ def judge(
     path = Path(run) / "kinds.json"
     if overwrite or not path.exists():
         if kind is not None:
-            raise ValueError(f"there are no kinds of evidence in {run} yet: masktune judge {run} finds them")
+            raise ValueError(f"there are no kinds of evidence in {run} yet: masktune judge {quote(run)} finds them")
         _find_kinds(opened, splits, Path(run), most)
     kinds = load_kinds(path)
     if kind is not None and verdict is None:
@@ -232,7 +233,10 @@ def judge(
     if kind is not None:
         save_kinds(kinds.judge(kind, str(verdict)), path)
     print(
-        f"{kinds}\n\n{path}; a sheet a kind in {run}/figures. Next: masktune judge {run} KIND shortcut|object|unsure,"
+        f"{kinds}\n\n{path}; a sheet a kind in {run}/figures. "
+        f"Next: masktune judge {quote(run)} KIND shortcut|object|unsure,"
     )
     anew = " --overwrite" if any(Path(run).glob("round-*/last.safetensors")) else ""
-    print(f"then masktune finetune {run}{anew}: it hides what was judged a shortcut, and nothing judged the object")
+    print(
+        f"then masktune finetune {quote(run)}{anew}: it hides what was judged a shortcut, and nothing judged the object"
+    )

@@ -8,6 +8,7 @@ __all__ = ['other_validation', 'refit', 'repair']
 # %% ../nbs/api/54a_repair_steps.ipynb #c54a0003
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from .evidence_steps import read_verdicts
@@ -129,7 +130,7 @@ def repair(
     print(
         f"{found}\n\n{_table(found.metrics, tests)}\n\n"
         f"{run}/repair.html: the same as a page; figures in {run}/repair.json, "
-        f"weights of every candidate in {run}/repair. Next: masktune diagnose {run} --of repair"
+        f"weights of every candidate in {run}/repair. Next: masktune diagnose {quote(run)} --of repair"
     )
     if found.stopped:
         raise KeyboardInterrupt(f"{run}/repair.html shows what was made by then")

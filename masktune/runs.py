@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from torch import nn
@@ -386,7 +387,7 @@ def need_finetuned(
 ) -> None:
     "Raise `ValueError` where a command asks for a finetuned model and the folder holds none"
     if not run.finished_models:
-        raise ValueError(f"{folder} holds no finetuned model; masktune finetune {folder} makes one")
+        raise ValueError(f"{folder} holds no finetuned model; masktune finetune {quote(str(folder))} makes one")
 
 
 def tell_rounds_left(
@@ -401,7 +402,10 @@ def tell_rounds_left(
         what = f"all {done} rounds are finished, and none is chosen yet"
     else:
         return
-    print(f"{folder}: {what}: MaskTune stands for the last of them (masktune finetune {folder} --resume goes on)")
+    print(
+        f"{folder}: {what}: MaskTune stands for the last of them (masktune finetune {quote(str(folder))} --resume "
+        "goes on)"
+    )
 
 
 def check_asked(

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from .evidence_steps import apply_verdicts, read_options, read_verdicts
@@ -234,9 +235,10 @@ def erm(
         print(opening(kept.run, splits, network), flush=True)
         with forgotten_if_refused(out):
             kept.fit_erm(splits["train"], splits["val"])
-    first = "" if splits["train"].multilabel else f"masktune diagnose {out}, or "  # which asks for one label an image
+    # `diagnose` asks for one label an image
+    first = "" if splits["train"].multilabel else f"masktune diagnose {quote(out)}, or "
     right = "" if kept.run.history_["erm"] else _as_it_is(kept.run, splits["val"])
-    print(f"{out}/erm: {best_accuracy(kept.run)}{right}. Next: {first}masktune saliency {out}")
+    print(f"{out}/erm: {best_accuracy(kept.run)}{right}. Next: {first}masktune saliency {quote(out)}")
 
 # %% ../nbs/api/54_steps.ipynb #28674c1d
 def _check_maps(opened: "MaskTune", train: Any) -> None:
@@ -279,7 +281,7 @@ def saliency(
     kept.compute_maps(splits["train"])
     if known is not None:  # what is chosen now is said while it is
         print(known)
-    print(f"{opened.rounds_[0].maps}\n{run}/round-1/maps.safetensors. Next: masktune finetune {run}")
+    print(f"{opened.rounds_[0].maps}\n{run}/round-1/maps.safetensors. Next: masktune finetune {quote(run)}")
 
 # %% ../nbs/api/54_steps.ipynb #e473b34b
 def rounds_line(
@@ -360,7 +362,7 @@ def finetune(
     if judged is not None:
         save_kinds(judged, Path(run) / "round-1" / "kinds.json")  # what this finetuning was made by
     kept.fit_rounds(splits["train"], splits["val"])
-    print(f"{rounds_line(opened, run)} Next: masktune evaluate {run}")
+    print(f"{rounds_line(opened, run)} Next: masktune evaluate {quote(run)}")
 
 # %% ../nbs/api/54_steps.ipynb #79fb5f80
 def measured_on(
@@ -421,7 +423,7 @@ def evaluate(
     opened.evaluate(tests)
     save_metrics(opened, run)
     after = "report" if opened.finished_models else "finetune"
-    print(both_tables(opened, tests) + f"\n\n{run}/metrics.json. Next: masktune {after} {run}")
+    print(both_tables(opened, tests) + f"\n\n{run}/metrics.json. Next: masktune {after} {quote(run)}")
 
 # %% ../nbs/api/54_steps.ipynb #f81904f5
 def measure_and_report(
@@ -449,7 +451,7 @@ def report(
     opened, splits = open_run(run, **changes)
     if not opened.finished_models and (Path(run) / "repair.html").exists():
         raise ValueError(
-            f"{run} was repaired and not finetuned: its page is {run}/repair.html; masktune finetune {run} first"
+            f"{run} was repaired and not finetuned: its page is {run}/repair.html; masktune finetune {quote(run)} first"
         )
     need_finetuned(opened, run)
     tell_rounds_left(opened, run)
