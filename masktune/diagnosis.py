@@ -673,7 +673,8 @@ def _page(found: Diagnosis) -> str:
     words = "".join(f"<dt>{name}</dt><dd>{meaning}</dd>" for name, meaning in _COLUMNS.items())
     facts = (
         f"{found.images:,} images of {found.dataset}; layer {found.layer}, rule {found.rule}, fill {found.fill}; maps "
-        f"agree with those of shuffled weights by {found.agreement}; {found.passes:.2f} passes"
+        f"agree with those of shuffled weights by {found.agreement} (near 1 they tell nothing of what was learnt); "
+        f"{found.passes:.2f} passes"
     )
     table = replace(found.table(), caption="").for_page("what was measured, class by class")
     return (

@@ -273,7 +273,8 @@ class Settings:
     layer: str | None = None  # name of the target layer; None finds it, auto takes the one truest to the model
     source: str = "xgradcam"  # where maps come from: xgradcam (the paper), grad-cam, gradients ..., probe, or given
     target: str = "predicted"  # whose class a map explains: predicted (the paper) or label
-    rule: str = "mean_std(k=2)"  # from map to mask (MaskTune, section 3)
+    # from map to mask: mean_std(k=2), the paper's (section 3), quantile(q=0.9), otsu, fixed(t=0.5)
+    rule: str = "mean_std(k=2)"
     # what hidden pixels become: zero (the paper), mean, blur or noise; auto: zero, where evidence is transplanted blur
     fill: str = "auto"
     # masks of what is hidden in any case, beside a map's, or as source given: a folder of mask images, or a CSV
