@@ -49,10 +49,9 @@ from masktune.lab.scrubber import ThresholdScrubber
 from masktune.models import build_model
 
 generator = torch.Generator().manual_seed(0)
-images = torch.randint(0, 256, (400, 3, 28, 28), dtype=torch.uint8, generator=generator)
+images = torch.randint(0, 256, (600, 3, 28, 28), dtype=torch.uint8, generator=generator)
 images[1::2, :, 8:20, 8:20] |= 128  # one class is bright in the middle: there is something to look at
-data = ArrayDataset(images, torch.arange(400) % 2, ["a", "b"], name="noise")
-held = data.subset(range(200))
+data, held = (ArrayDataset(part, torch.arange(len(part)) % 2, ["a", "b"]) for part in images.split(400))
 torch.manual_seed(0)
 settings = {"epochs": 2, "batch_size": 16, "lr": 0.01, "finetune_lr": 0.01, "device": "cpu", "progress": False}
 run = MaskTune(build_model("small-cnn", 2), **settings).fit_erm(data)

@@ -348,7 +348,8 @@ def test_training_images_are_seen_once_though_a_model_is_looked_at_twice(trained
     found = diagnose(model, val, train=val)
     handle.remove()
     assert found.classes["disc"].train.accuracy > 0.9
-    assert abs(sum(seen) / len(val) - found.passes - 1) < 0.1
+    together = sum(count for count in seen if count > 1)  # where layers are looked up, one image is
+    assert abs(together / len(val) - found.passes - 1) < 0.03 and len(seen) < 100
 
 
 def model_layer(model):
